@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from .attention_kernels import unfused_if_slower
 from .data_sets.base import check_labels, labels_of
 from .engine import AdaptedViT
 from .errors import AdapterError
@@ -118,7 +119,8 @@ def fit(
         train, val, run.cached = _cached(model, train, val, recipe, cache_features, accelerator, show)
     total, done = recipe.epochs * loop.steps, len(history) * loop.steps
     board = _board(run.out if tensorboard and accelerator.is_main_process else None)
-    with board as log, tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar:
+    kernels = unfused_if_slower(model, accelerator.device, recipe.mixed_precision)
+    with kernels, board as log, tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar:
         for epoch in range(len(history), recipe.epochs):
             start = time.perf_counter()
             try:
