@@ -5,7 +5,7 @@ Every widget calls a function that returns a Matplotlib `Figure` and works witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from typing import Any
@@ -25,17 +25,19 @@ class FigurePanel(ipywidgets.VBox):
         draw: called with the controls' values by keyword; returns a Figure.
         controls: keyword → widget with a `value`. A slider redraws when it is let go, a dropdown at once.
         alt: what the figure shows, in words, above it.
+        extras: further widgets between the controls and the figure, e.g. buttons; they do not redraw by themselves.
 
     Attributes:
         picture: the figure as PNG. message: the last error, empty while all is well.
     """
 
-    def __init__(self, draw: Callable[..., Figure], controls: Mapping[str, Any], alt: str) -> None:
+    def __init__(self, draw: Callable[..., Figure], controls: Mapping[str, Any], alt: str, extras: Sequence[Any] = ()) -> None:
         self.draw = draw
         self.controls = dict(controls)
         self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         self.message = ipywidgets.HTML()
-        super().__init__([*self.controls.values(), ipywidgets.HTML(f"<small>{escape(alt)}</small>"), self.message, self.picture])
+        caption = ipywidgets.HTML(f"<small>{escape(alt)}</small>")
+        super().__init__([*self.controls.values(), *extras, caption, self.message, self.picture])
         for control in self.controls.values():
             control.observe(self.redraw, names="value")
         self.redraw()
