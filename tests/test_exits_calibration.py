@@ -19,7 +19,9 @@ from adapters_lib.exits.costs import ExitCosts, exit_costs
 from adapters_lib.exits.policies import POLICIES
 from adapters_lib.exits.prediction import predict
 from adapters_lib.exits.simulation import StoredExits, simulate
-from adapters_lib.exits.study import load_stored, mean_block_by_granularity, run_study, save_stored
+from adapters_lib.exits.stored_files import load_stored, save_stored
+from adapters_lib.exits.study import mean_block_by_granularity, run_study
+from adapters_lib.experiments import read_table
 from adapters_lib.methods import DynExits
 
 mpl.use("Agg")
@@ -204,18 +206,37 @@ def test_the_study_writes_rows_once_and_keeps_logits(tmp_path) -> None:
     stamp = table.stat().st_mtime_ns
     run_study(table, "lora:rank=2", seeds=[0], **options)
     assert table.stat().st_mtime_ns == stamp
-    stored = load_stored(tmp_path / "logits" / "all-0-test.safetensors")
-    assert stored.part == "test"
-    assert stored.accuracies[-1] == pytest.approx(rows["top1"].iloc[4])
+    for folder in ("logits", "exits_logits"):
+        stored = load_stored(tmp_path / folder / "all-0-test.safetensors")
+        assert stored.part == "test"
+        assert stored.accuracies[-1] == pytest.approx(rows["top1"].iloc[4])
+    assert (half["ms"] > 0).all()
+    hits = np.unpackbits(np.frombuffer(bytes.fromhex(rows["hits"].iloc[4]), np.uint8), count=int(rows["n_test"].iloc[4]))
+    assert 100 * hits.mean() == pytest.approx(rows["top1"].iloc[4])
+    curves = read_table(tmp_path / "exits_curves.csv")
+    assert set(curves["setting"]) == {"naive", "all"}
+    assert curves[["relative", "top1", "random", "fixed_depth", "ms", "full_ms"]].notna().all().all()
     with pytest.raises(al.AdapterError, match="unknown setting 'nave'; did you mean 'naive'"):
         run_study(table, settings=["nave"])
 
 
-def test_stored_logits_survive_a_file(tmp_path) -> None:
+def test_runs_of_the_study_go_side_by_side_and_a_failing_one_is_named(tmp_path) -> None:
+    options = {"epochs": 2, "data_options": {"n_train": 2, "n_val": 2, "n_test": 2, "species": 2, "cultivars": 2}, "progress": False}
+    rows = run_study(tmp_path / "x.csv", "lora:rank=2", seeds=[0, 1], settings=["host"], jobs=2, **options)
+    alone = run_study(tmp_path / "y.csv", "lora:rank=2", seeds=[1], settings=["host"], **options)
+    assert rows["seed"].tolist() == [0, 1]
+    assert alone["top1"].tolist() == rows["top1"].tolist()[1:]
+    with pytest.raises(al.AdapterError, match=r"1 of 2 runs failed, the others are in .*naive, seed 0: AdapterError: dyn: at=.*block 13"):
+        run_study(tmp_path / "z.csv", "lora:rank=2", seeds=[0], settings=["host", "naive"], dyn="at=13", **options)
+    assert read_table(tmp_path / "z.csv")["setting"].tolist() == ["host"]
+
+
+def test_stored_logits_survive_a_file_in_half_precision(tmp_path) -> None:
     stored = _stored(10)
     save_stored(stored, tmp_path / "x.safetensors")
     again = load_stored(tmp_path / "x.safetensors")
-    assert torch.equal(stored.logits, again.logits)
+    assert torch.equal(stored.logits.half().float(), again.logits)
+    assert torch.equal(stored.labels, again.labels)
     assert again.costs == stored.costs
 
 

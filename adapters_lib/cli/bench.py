@@ -34,7 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
     methods.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     methods.add_argument("--classes", type=int, default=100, help="outputs of the heads (default 100)")
-    for action in (exits, methods):
+    latency = actions.add_parser("latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False)
+    latency.add_argument("--backbone", default="micro_vit", help="default micro_vit, which ships with the package")
+    latency.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the grid `methods`)")
+    latency.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="images at once (default 1 16)")
+    latency.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
+    latency.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    latency.add_argument("--classes", type=int, default=20, help="outputs of the heads (default 20)")
+    latency.add_argument("--out", default="data/results/latency.csv", metavar="FILE", help="default data/results/latency.csv")
+    for action in (exits, methods, latency):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
@@ -42,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    return _methods(args) if args.action == "methods" else _exits(args)
+    return {"methods": _methods, "exits": _exits, "latency": _latency}[args.action](args)
 
 
 def _methods(args: argparse.Namespace) -> dict[str, Any]:
@@ -55,6 +63,22 @@ def _methods(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     chosen = {"train_batch": args.train_batch, "batches": args.batch, "classes": args.classes, "repeats": args.rounds}
     return bench_methods(args.backbone, args.method or None, **chosen)
+
+
+def _latency(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from ..bench_latency import latency_table
+    from ..checkpoint import atomic_write
+    from ..results import ALL_METHODS
+
+    if args.threads < 1:
+        raise AdapterError(f"threads={args.threads}: at least 1 is needed")
+    torch.set_num_threads(args.threads)
+    chosen = args.method or ALL_METHODS
+    table = latency_table(chosen, args.backbone, batches=args.batch, classes=args.classes, repeats=args.rounds)
+    atomic_write(args.out, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    return {"table": args.out, "rows": table.to_dict("records")}
 
 
 def _exits(args: argparse.Namespace) -> dict[str, Any]:
@@ -94,11 +118,9 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
 
 
 def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    import torch
-
     from ..data_sets import load_data
-    from ..data_sets.base import collate
     from ..engine import AdaptedViT
+    from ..exits.bench import timing_sample
 
     model = AdaptedViT.from_pretrained(args.checkpoint)
     if args.data is None:
@@ -106,16 +128,14 @@ def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     if "exits" not in model.extra:
         raise AdapterError(f"{args.checkpoint} has no thresholds; run `exits calibrate --checkpoint {args.checkpoint}` first")
     test = load_data(args.data, backbone=model.backbone, **data_options(args)).test
-    # Test sets are sorted by class; a fixed draw spreads the few that are timed over all of them.
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: args.images]  # type: ignore[arg-type]
-    samples = getattr(test, "__getitems__", lambda rows: [test[i] for i in rows])(order.tolist())
-    images, labels = collate(samples)
-    return model, images, torch.as_tensor(labels)
+    return model, *timing_sample(test, args.images)
 
 
 def show(result: dict[str, Any]) -> str:
     if "training" in result:
         return _show_methods(result)
+    if "table" in result:
+        return _show_latency(result)
     lines = [f"{result['backbone']} + {' + '.join(result['methods'])}"]
     for row in result["results"]:
         realised = "nothing to save" if row["realised"] is None else f"realised {row['realised']:.2f} of the MAC saving"
@@ -137,4 +157,13 @@ def _show_methods(result: dict[str, Any]) -> str:
         for name, row in rows.items():
             more = "".join(f", {what} ×{row[key]:.2f}" for key, what in (("peak_ratio", "memory"), ("macs_ratio", "MACs")) if key in row)
             lines.append(f"  {name:24}×{row['ratio']:.3f} [{row['ratio_q25']:.3f}, {row['ratio_q75']:.3f}] {row['ms']:9.2f} ms{more}")
+    return "\n".join(lines)
+
+
+def _show_latency(result: dict[str, Any]) -> str:
+    first = result["rows"][0]
+    lines = [f"{first['backbone']} on {first['device']}, {first['threads']} threads, {first['rounds']} rounds; medians; in {result['table']}"]
+    for row in result["rows"]:
+        name = f"{row['method']}{', merged' * row['merged']}"
+        lines.append(f"  batch {row['batch']:3}  {name:28}{row['latency_ms']:9.2f} ms an image, ×{row['ratio']:.3f} of {first['method']}")
     return "\n".join(lines)

@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--epochs", type=int, help="default: the offline recipe's")
     study.add_argument("--dyn", default="", metavar="KEY=VALUE,…", help="options of dyn that all settings share, e.g. every=2,pool=avg")
     study.add_argument("--backbone", default="micro_vit", help="default micro_vit")
+    study.add_argument("--jobs", type=int, default=1, help="runs side by side, -1 for one a core (default 1)")
     for sub in (calibrate, evaluate, curve, study):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         sub.add_argument(
@@ -128,18 +129,17 @@ def _curve(args: argparse.Namespace) -> dict[str, Any]:
 def _timed(model: Any, test: Any, table: Any, args: argparse.Namespace) -> Any:
     import torch
 
-    from ..data_sets import make_loader
-    from ..exits.bench import time_curve
+    from ..exits.bench import time_curve, timing_sample
 
     torch.set_num_threads(1)
-    images, _ = next(iter(make_loader(test, min(64, len(test)), shuffle=True, generator=torch.Generator().manual_seed(0))))
+    images, _ = timing_sample(test, 64)
     return time_curve(model, images.to(next(model.parameters()).device), table, policy=args.policy, points=args.timed)
 
 
 def _study(args: argparse.Namespace) -> dict[str, Any]:
     from ..exits.study import run_study
 
-    options = {"settings": args.settings, "epochs": args.epochs, "dyn": args.dyn, "backbone": args.backbone, "logits": args.logits}
+    options = {name: getattr(args, name) for name in ("settings", "epochs", "dyn", "backbone", "logits", "jobs")}
     table = run_study(args.table, args.host, args.data, args.seeds, **options)
     return {"action": "study", "table": args.table, "rows": table.to_dict("records")}
 

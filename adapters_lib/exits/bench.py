@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from ..data_sets.base import collate
 from ..errors import AdapterError
 from ..probe_input import evaluating
 from ..timing import compare_latency
@@ -28,7 +30,7 @@ from .simulation import confidences
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
 
-__all__ = ["HALF", "bench_exits", "drawn_thresholds", "spread_shares", "time_curve"]
+__all__ = ["HALF", "bench_exits", "drawn_thresholds", "spread_shares", "time_curve", "time_thresholds", "timing_sample"]
 
 HALF = (0.4, 0.3, 0.2, 0.1)
 """Shares of four exits at equal intervals under which half the depth is run on average."""
@@ -122,23 +124,48 @@ def time_curve(
 ) -> pd.DataFrame:
     """About `points` rows of a `controls.cost_curve`, evenly spread over its cost, with the measured `ms` per image beside the MACs.
 
-    images: (N, C, H, W), a sample of those that the curve was drawn from. The rows take turns with the full depth, and `ms` is the
-    median ratio to it times its median. `full_ms`: milliseconds per image of the full depth, the same in every row.
+    images: (N, C, H, W), a sample of those that the curve was drawn from. `full_ms`: milliseconds per image of the full depth, the same in
+    every row; see `time_thresholds`.
     """
     wanted = np.linspace(curve["relative"].min(), curve["relative"].max(), points)
     rows = curve.iloc[sorted({int((curve["relative"] - cost).abs().argmin()) for cost in wanted})].copy()
+    limits = list(rows["thresholds"])
+    rows["ms"], rows["full_ms"] = time_thresholds(model, images, limits, policy=policy, batch=batch, warmup=warmup, repeats=repeats)
+    return rows
+
+
+def time_thresholds(
+    model: AdaptedViT,
+    images: Tensor,
+    thresholds: Sequence[Sequence[float]],
+    *,
+    policy: str = "max_softmax",
+    batch: int = 32,
+    warmup: int = 1,
+    repeats: int = 5,
+) -> tuple[list[float], float]:
+    """Milliseconds per image of each set of thresholds, and of the full depth, on the same images in turn.
+
+    A set's time is the median ratio to the full depth, round by round, times the full depth's median.
+    """
     parts = images.split(batch)
 
-    def run(thresholds: Sequence[float]) -> Callable[[], object]:
-        return lambda: [predict(model, part, thresholds, policy) for part in parts]
+    def run(limits: Sequence[float]) -> Callable[[], object]:
+        return lambda: [predict(model, part, limits, policy) for part in parts]
 
     candidates: dict[str, Callable[[], object]] = {"full": lambda: [model(part) for part in parts]}
-    candidates |= {str(row): run(thresholds) for row, thresholds in rows["thresholds"].items()}
+    candidates |= {str(number): run(limits) for number, limits in enumerate(thresholds)}
     with evaluating(model):
         measured = compare_latency(candidates, warmup=warmup, repeats=repeats, device=images.device)
-    rows["full_ms"] = measured.latencies["full"].median / len(images)
-    rows["ms"] = [measured.ratios[str(row)][0] for row in rows.index] * rows["full_ms"]
-    return rows
+    full = measured.latencies["full"].median / len(images)
+    return [full * measured.ratios[str(number)][0] for number in range(len(thresholds))], full
+
+
+def timing_sample(data: Dataset, n: int) -> tuple[Tensor, Tensor]:
+    """Images (n, C, H, W) and labels (n,) of a fixed draw: test sets are sorted by class, so the first few would be of one class."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n].tolist()  # type: ignore[arg-type]
+    images, labels = collate(getattr(data, "__getitems__", lambda rows: [data[i] for i in rows])(order))
+    return images, torch.as_tensor(labels)
 
 
 @torch.no_grad()

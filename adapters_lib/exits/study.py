@@ -6,37 +6,43 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from ..adapting import adapt
 from ..backbones import EMBEDDED, create_backbone
-from ..checkpoint import load_tensors, save_tensors
 from ..costs import cost
 from ..data_sets import Task, load_data
-from ..errors import unknown
-from ..evaluation import evaluate
+from ..errors import AdapterError, unknown
+from ..evaluation import collect_logits, evaluate
 from ..experiments import Experiment, read_table, store_row
+from ..methods import parse_method
 from ..training import fit
 from ..tuning import offline_recipe
+from .bench import time_thresholds, timing_sample
 from .calibration import choose, operating_points
-from .controls import evaluate_point
-from .costs import ExitCosts
-from .simulation import StoredExits, simulate, store_exits
+from .controls import cost_curve, evaluate_point
+from .simulation import simulate, store_exits
+from .stored_files import save_stored
 
-__all__ = ["SETTINGS", "load_stored", "mean_block_by_granularity", "run_study", "save_stored"]
+__all__ = ["SETTINGS", "mean_block_by_granularity", "run_study"]
 
 _NAIVE = {"heads": "linear", "schedule": "uniform", "forward_sparsity": 0, "backward_keep": 1, "distil": 0}
 
 SETTINGS: dict[str, dict[str, Any] | None] = {
     "host": None,
     "naive": _NAIVE,
+    "all": {},
+    "all + distillation": {"distil": 0.5},
     "+ balanced heads": _NAIVE | {"heads": "balanced"},
     "+ MLP heads": _NAIVE | {"heads": "mlp"},
     "+ reversed heads": _NAIVE | {"heads": "reversed"},
@@ -46,10 +52,14 @@ SETTINGS: dict[str, dict[str, Any] | None] = {
     "+ forward sparsity": _NAIVE | {"forward_sparsity": 0.2},
     "+ backward sparsity": _NAIVE | {"backward_keep": 0.7},
     "+ distillation": _NAIVE | {"distil": 0.5},
-    "all": {},
-    "all + distillation": {"distil": 0.5},
 }
 """Options of `DynExits` by the name of the setting; None is the host without exits. "naive": linear heads, equal weights, no sparsity."""
+
+KEPT = ("naive", "all")
+"""Settings whose logits are kept beside the table, for figures and sliders in a fresh clone."""
+
+CURVE = 13
+"""Points of a curve that are timed and stored."""
 
 POINTS = {"half": 0.5, "best": None}
 """Operating points by name: the budget given to `calibration.choose`."""
@@ -57,7 +67,7 @@ POINTS = {"half": 0.5, "best": None}
 
 def run_study(
     table: str | Path,
-    host: str = "lora",
+    host: str | Sequence[str] = "lora",
     data: str = "leaves-mixed",
     seeds: Sequence[int] = (0, 1, 2),
     *,
@@ -67,37 +77,65 @@ def run_study(
     backbone: str = EMBEDDED,
     logits: str | Path | None = None,
     data_options: dict[str, Any] | None = None,
+    precision: str = "no",
+    jobs: int = 1,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Train what the table does not hold yet and return the rows of this study.
 
     Args:
-        table: CSV file. Columns: key, setting, point (`full` depth, `half` the MACs, `best` on validation), seed, top1, val_top1, random,
-            fixed_depth, relative, macs, mean_block, coarse_block and fine_block (where images of the coarsest and of the finest classes
-            leave, if the task knows granularities), adapter and head parameters, thresholds, exits (top-1 of every exit), configuration.
-        host, data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs: default the offline recipe's.
+        table: CSV file. Columns: key, setting, point (`full` depth, `half` the MACs, `best` on validation), seed, top1, val_top1; of a
+            point also `random` and `fixed_depth` (exits at equal cost), relative, macs, mean_block, coarse_block and fine_block (where
+            images of the coarsest and of the finest classes leave, if the task knows granularities), shares, thresholds, exits (top-1 of
+            every exit), ms and full_ms (milliseconds per image, measured in turn); parameters of adapter and head; hits (test images
+            answered rightly, in order, packed to hexadecimal); configuration. Beside it `<table>_curves.csv`: `CURVE` rows of each run's
+            accuracy–cost curve with the same controls, also timed; and `<table>_logits/`: float16 logits of the first seed of the
+            settings in `KEPT`.
+        host: the method that the exits join, several of them together, or none (an empty list: a linear probe).
+        data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs: default the offline recipe's. precision: the recipe's.
+        jobs: runs side by side, through joblib, the cores shared out among them.
         settings: names from `SETTINGS`. dyn: options of `dyn` that all settings share, in text form.
-        logits: folder for the validation and test logits of every run, `<setting>-<seed>-<part>.safetensors`.
+        logits: folder for the validation and test logits of every run as well, `<setting>-<seed>-<part>.safetensors`.
 
     Raises:
-        AdapterError: an unknown setting or option.
+        AdapterError: an unknown setting or option; or, after all others have run, those that failed, each by name with its error.
     """
     names = list(settings or SETTINGS)
     for name in names:
         if name not in SETTINGS:
             raise unknown("setting", name, SETTINGS)
-    keys = []
-    recipe = offline_recipe(host, **({"epochs": epochs} if epochs else {}))
-    for seed in seeds:
-        for name in names:
-            methods = (host,) if SETTINGS[name] is None else (host, _dyn(dyn, SETTINGS[name] or {}))
+    hosts = (host,) if isinstance(host, str) else tuple(host)
+    recipe = offline_recipe(hosts[0] if hosts else "linear", mixed_precision=precision, **({"epochs": epochs} if epochs else {}))
+    table, known = Path(table), set(read_table(table).get("key", ()))
+    keys: list[str] = []
+    missing = []
+    for name in names:
+        for seed in seeds:
+            methods = hosts if SETTINGS[name] is None else (*hosts, _dyn(dyn, SETTINGS[name] or {}))
             run = Experiment(methods, data, seed, backbone, data_options or {}, recipe)
-            points = ["full"] if SETTINGS[name] is None else ["full", *POINTS]
-            keys += [f"{run.key}-{point}" for point in points]
-            if keys[-1] not in set(read_table(table).get("key", ())):
-                for row in _run(name, run, None if logits is None else Path(logits)):
-                    store_row(row, Path(table))
-    rows = read_table(table).set_index("key")
-    return rows.loc[keys].reset_index()
+            keys += [f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])]
+            if keys[-1] not in known:  # the last row of a run is written last
+                folders = [Path(logits)] if logits else []
+                folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == seeds[0] else []
+                missing.append((name, run, table, folders))
+    outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(_attempt)(*each) for each in missing)
+    shown = tqdm(outcomes, "runs", total=len(missing), disable=not progress or not missing)
+    if failures := [failure for failure in shown if failure]:
+        raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
+    return read_table(table).set_index("key").loc[keys].reset_index()
+
+
+def _attempt(setting: str, run: Experiment, table: Path, folders: list[Path]) -> str | None:
+    """Run one setting and store its rows; return what went wrong, if anything did."""
+    try:
+        rows, curve = _run(setting, run, folders)
+        for row in curve:
+            store_row(row, table.with_name(f"{table.stem}_curves.csv"))
+        for row in rows:
+            store_row(row, table)
+    except Exception as error:  # one bad run must not cost the others
+        return f"{setting}, seed {run.seed}: {type(error).__name__}: {error}"
+    return None
 
 
 def _dyn(shared: str, options: dict[str, Any]) -> str:
@@ -105,8 +143,9 @@ def _dyn(shared: str, options: dict[str, Any]) -> str:
     return "dyn" + (":" + ",".join(parts) if parts else "")
 
 
-def _run(setting: str, run: Experiment, logits: Path | None) -> list[dict[str, Any]]:
-    """Train one setting and return its rows, the last one last."""
+def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Train one setting; return its rows, the last one last, and those of its accuracy–cost curve."""
+    started = time.perf_counter()
     vit = create_backbone(run.backbone)
     task = load_data(run.data, backbone=vit, seed=run.seed, **run.data_options)
     model = adapt(vit, list(run.methods), num_classes=task.num_classes, seed=run.seed)
@@ -114,39 +153,62 @@ def _run(setting: str, run: Experiment, logits: Path | None) -> list[dict[str, A
     price = cost(model)
     common = {
         "setting": setting,
-        "host": run.methods[0],
+        "host": " + ".join(m for m in run.methods if parse_method(m).name != "dyn") or "linear",
         "data": run.data,
         "seed": run.seed,
         **{role: price.trainable[role] for role in ("adapter", "head")},
         "full_macs": price.macs,
+        "n_test": len(task.test),  # type: ignore[arg-type]
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
         "configuration": json.dumps(run.configuration(), sort_keys=True),
     }
     full = {"point": "full", "relative": 1.0, "macs": price.macs, "mean_block": model.depth}
     if not len(model.exits):
-        top1, val_top1 = (evaluate(model, data)["top1"] for data in (task.test, task.val))
-        return [{"key": f"{run.key}-full", **common, **full, "top1": top1, "val_top1": val_top1}]
+        logits, labels = collect_logits(model, task.test)
+        right = logits.argmax(1) == labels
+        row = {**full, "top1": _percent(right), "val_top1": evaluate(model, task.val)["top1"], "hits": _packed(right)}
+        return [{"key": f"{run.key}-full", **common, **row, "seconds": time.perf_counter() - started}], []
     val, test = store_exits(model, task.val), store_exits(model, task.test)
-    if logits is not None:
+    for folder in folders:
         for part, stored in (("val", val), ("test", test)):
-            save_stored(stored, logits / f"{setting.replace(' ', '_')}-{run.seed}-{part}.safetensors")
+            save_stored(stored, folder / f"{setting.replace(' ', '_')}-{run.seed}-{part}.safetensors")
     # Heads at full depth: the early ones trained along, but nobody asks them.
-    rows = [{**full, "top1": float(test.accuracies[-1]), "val_top1": float(val.accuracies[-1])}]
-    curve = operating_points(val)
-    for name, budget in POINTS.items():
-        point = choose(curve, budget)
-        found = evaluate_point(test, point)
-        left = simulate(test, point.thresholds).exit_index
+    right = test.logits[-1].argmax(1) == test.labels
+    rows = [{**full, "top1": _percent(right), "val_top1": float(val.accuracies[-1]), "hits": _packed(right)}]
+    points = {name: choose(operating_points(val), budget) for name, budget in POINTS.items()}
+    for name, point in points.items():
+        found, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
         rows.append(
             {
                 "point": name,
                 "val_top1": point.top1,
                 **{column: found[column] for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")},
-                **mean_block_by_granularity(task, test.labels, torch.tensor(test.costs.blocks)[left]),
-                "thresholds": json.dumps(point.thresholds),
-                "exits": json.dumps(found["exits"]),
+                **mean_block_by_granularity(task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]),
+                **{column: json.dumps(found[column]) for column in ("shares", "thresholds", "exits")},
+                "hits": _packed(outcome.labels == test.labels),
             }
         )
-    return [{"key": f"{run.key}-{row['point']}", **common, **row} for row in rows]
+    curve = cost_curve(val, test)
+    curve = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE).round().astype(int))]
+    limits = [*(point.thresholds for point in points.values()), *curve["thresholds"]]
+    ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(next(model.parameters()).device), limits, repeats=3)
+    for row, measured in zip(rows[1:], ms, strict=False):
+        row |= {"ms": measured, "full_ms": full_ms}
+    curve = curve.assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed)
+    curve["thresholds"] = curve["thresholds"].map(json.dumps)
+    curve.insert(0, "key", [f"{run.key}-{number}" for number in range(len(curve))])
+    seconds = time.perf_counter() - started
+    table: Any = curve.to_dict("records")
+    return [{"key": f"{run.key}-{row['point']}", **common, **row, "seconds": seconds} for row in rows], table
+
+
+def _percent(right: torch.Tensor) -> float:
+    return 100 * float(right.double().mean())
+
+
+def _packed(right: torch.Tensor) -> str:
+    return np.packbits(right.numpy()).tobytes().hex()
 
 
 def mean_block_by_granularity(task: Task, labels: torch.Tensor, blocks: torch.Tensor) -> dict[str, float]:
@@ -157,14 +219,3 @@ def mean_block_by_granularity(task: Task, labels: torch.Tensor, blocks: torch.Te
     return {
         name: float(blocks.numpy()[dial == extreme].mean()) for name, extreme in (("coarse_block", dial.max()), ("fine_block", dial.min()))
     }
-
-
-def save_stored(stored: StoredExits, path: str | Path) -> None:
-    """Write logits, labels and costs of a data set to one safetensors file."""
-    save_tensors(path, {"logits": stored.logits, "labels": stored.labels}, {"costs": stored.costs.to_dict(), "part": stored.part})
-
-
-def load_stored(path: str | Path) -> StoredExits:
-    """Read what `save_stored` wrote. Raises AdapterError if there is no such file or it is damaged."""
-    tensors, metadata = load_tensors(path)
-    return StoredExits(tensors["logits"], tensors["labels"], ExitCosts.from_dict(metadata["costs"]), metadata["part"])
