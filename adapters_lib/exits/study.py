@@ -77,7 +77,7 @@ def run_study(
     backbone: str = EMBEDDED,
     logits: str | Path | None = None,
     data_options: dict[str, Any] | None = None,
-    precision: str = "no",
+    precision: str | None = None,
     jobs: int = 1,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -92,7 +92,7 @@ def run_study(
             accuracy–cost curve with the same controls, also timed; and `<table>_logits/`: float16 logits of the first seed of the
             settings in `KEPT`.
         host: the method that the exits join, several of them together, or none (an empty list: a linear probe).
-        data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs: default the offline recipe's. precision: the recipe's.
+        data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs, precision: default the offline recipe's.
         jobs: runs side by side, through joblib, the cores shared out among them.
         settings: names from `SETTINGS`. dyn: options of `dyn` that all settings share, in text form.
         logits: folder for the validation and test logits of every run as well, `<setting>-<seed>-<part>.safetensors`.
@@ -105,7 +105,8 @@ def run_study(
         if name not in SETTINGS:
             raise unknown("setting", name, SETTINGS)
     hosts = (host,) if isinstance(host, str) else tuple(host)
-    recipe = offline_recipe(hosts[0] if hosts else "linear", mixed_precision=precision, **({"epochs": epochs} if epochs else {}))
+    changes = {"epochs": epochs, "mixed_precision": precision}
+    recipe = offline_recipe(hosts[0] if hosts else "linear", **{name: value for name, value in changes.items() if value is not None})
     table, known = Path(table), set(read_table(table).get("key", ()))
     keys: list[str] = []
     missing = []
