@@ -24,7 +24,19 @@ from .errors import AdapterError, unknown
 from .places import output_folder
 from .statistics import summarise
 
-__all__ = ["COLUMN", "COST_AXES", "accuracy_against_cost", "cost_breakdown", "image_grid", "look_of", "save", "style", "training_curves"]
+__all__ = [
+    "ACCURACIES",
+    "COLUMN",
+    "COST_AXES",
+    "accuracy_against_cost",
+    "cost_breakdown",
+    "cost_scale",
+    "image_grid",
+    "look_of",
+    "save",
+    "style",
+    "training_curves",
+]
 
 COLUMN = 3.35
 """Width of a paper's column in inches; a figure over both columns is twice that."""
@@ -38,8 +50,12 @@ COST_AXES = {
     "macs": "MACs per image (1 MAC = 2 FLOPs)",
     "latency_ms": "latency per image (ms)",
     "step_ms": "training step (ms)",
+    "memory_mib": "peak memory of a training step (MiB)",
 }
 """What a cost column of a results table is called on an axis."""
+
+ACCURACIES = {"top1": "test top-1 (%)", "top5": "test top-5 (%)", "val_top1": "validation top-1 (%)"}
+"""What an accuracy column of a results table is called on an axis."""
 
 _RC: Any = {
     "figure.dpi": 120,
@@ -119,7 +135,7 @@ def accuracy_against_cost(
                 colour, marker = look[str(row[by])]
                 half = np.nan_to_num(row["half"])  # one seed has no interval
                 ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, ms=5, capsize=2, elinewidth=0.9, label=row[by])
-            _cost_scale(ax, [float(row[cost]) for row in rows])
+            cost_scale(ax, [float(row[cost]) for row in rows])
             ax.set_xlabel(COST_AXES[cost])
         n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         axes[0, 0].set_ylabel(f"{'top-1' if value == 'top1' else value} (%), mean of n = {n}")
@@ -129,7 +145,8 @@ def accuracy_against_cost(
     return figure
 
 
-def _cost_scale(ax: Axes, values: Sequence[float]) -> None:
+def cost_scale(ax: Axes, values: Sequence[float]) -> None:
+    """Short tick labels on the axis of costs, and a logarithmic scale if the values span more than a factor of 4."""
     least, most = min(values), max(values)
     if least > 0 and most > 4 * least:
         ax.set_xscale("log")

@@ -16,7 +16,7 @@ from .analysis.confusion import Confusion
 from .analysis.features import Projection
 from .analysis.reliability import Reliability
 from .errors import AdapterError, unknown
-from .figures import COLUMN, COST_AXES, look_of, style
+from .figures import ACCURACIES, COLUMN, COST_AXES, cost_scale, look_of, style
 from .statistics import Interval, mean_interval, pareto_front
 
 __all__ = [
@@ -215,10 +215,8 @@ def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "
             half = np.nan_to_num(row["half"])
             ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, ms=5, capsize=2, elinewidth=0.9,
                         alpha=1 if row["on_front"] else 0.45, label=f"{row[by]}{share}")  # fmt: skip
-        what = "top-1 accuracy" if value == "top1" else value
-        ax.set(xlabel=COST_AXES[cost], ylabel=f"{what} (%), mean of n = {n}", title=title)
-        if front[cost].min() > 0 and front[cost].max() > 4 * front[cost].min():
-            ax.set_xscale("log")
+        ax.set(xlabel=COST_AXES[cost], ylabel=f"{ACCURACIES.get(value, value)}, mean of n = {n}", title=title)
+        cost_scale(ax, front[cost].tolist())
         figure.legend(loc="outside right upper", title="on the front in", title_fontsize=7)
     plt.close(figure)
     return figure

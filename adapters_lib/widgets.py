@@ -47,12 +47,16 @@ class FigurePanel(ipywidgets.VBox):
         try:
             figure = self.draw(**{name: control.value for name, control in self.controls.items()})
         except Exception as error:
-            self.message.value = f"<b style='color:#b00020'>{escape(type(error).__name__)}: {escape(str(error))}</b>"
+            self.show_error(error)
             return
         self.message.value = ""
         data = BytesIO()
         figure.savefig(data, format="png", dpi=110)
         self.picture.value = data.getvalue()
+
+    def show_error(self, error: Exception) -> None:
+        """Say in the widget what went wrong, until the next drawing that succeeds."""
+        self.message.value = f"<b style='color:#b00020'>{escape(type(error).__name__)}: {escape(str(error))}</b>"
 
 
 def granularity_dial(cultivars: int = 10) -> FigurePanel:
