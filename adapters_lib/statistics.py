@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from .errors import AdapterError
+from .versions import refuse_mixture
 
 __all__ = ["Bootstrap", "Interval", "bootstrap_difference", "mean_interval", "paired_difference", "pareto_front", "summarise"]
 
@@ -48,11 +49,12 @@ def summarise(table: pd.DataFrame, by: Sequence[str], value: str = "top1") -> pd
     """One row a group of `by`: the mean of `value`, its 95 % half-width and n; other numeric columns by their median.
 
     Raises:
-        AdapterError: the table is empty or lacks a column.
+        AdapterError: the table is empty or lacks a column, or a group mixes versions of the code (see `versions.one_version`).
     """
     _need(table, (*by, value))
     if table.empty:
         raise AdapterError("the table has no rows; run the experiments first or widen the selection")
+    refuse_mixture(table, by)
     rows: list[dict[str, Any]] = []
     for key, group in table.groupby(list(by), sort=False):
         interval = mean_interval(group[value].to_list())
@@ -73,9 +75,11 @@ def paired_difference(
     table: one row a run, with columns `by`, `seed` and `value`.
 
     Raises:
-        AdapterError: a missing column, a method without rows, seeds that only one of them ran, or two rows of one seed.
+        AdapterError: a missing column, a method without rows, seeds that only one of them ran, two rows of one seed, or rows of
+            several versions of the code.
     """
     _need(table, (by, "seed", value))
+    refuse_mixture(table[table[by].isin([first, second])], [])
     columns = []
     for name in (first, second):
         rows = table[table[by] == name]
