@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: workbook test lab lint clean
+.PHONY: workbook test lab results lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
 	$(BIN)/python -m adapters_lib.workbook
@@ -16,6 +16,9 @@ test: $(READY)  ## lint, types and tests, the notebooks in their small setting i
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+results: $(READY)  ## run the grids behind the tables in data/results/: hours on two cores, resumable, finished runs are skipped
+	$(BIN)/python -m adapters_lib.results
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .

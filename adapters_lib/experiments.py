@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 import timm
 import torch
 from filelock import FileLock
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import __version__
@@ -32,10 +34,11 @@ from .costs import cost
 from .data_sets import load_data
 from .errors import AdapterError
 from .evaluation import evaluate
+from .memory import memory_use
 from .recipes import Recipe
 from .training import fit
 
-__all__ = ["Experiment", "grid", "read_table", "run_experiment", "run_grid", "store_row"]
+__all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "store_row", "unpack_hits"]
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def grid(methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int]
 def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, Any]:
     """Train, evaluate the last epoch on the test images, and return the row of the table.
 
-    Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, trained, adapter, head, backbone (parameters), macs,
-    step_ms (training time a step, median over epochs), seconds, threads, versions, and the configuration as JSON.
+    Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
+    backbone (parameters), macs, lr, epochs, precision, step_ms (training time a step, median over epochs), memory_mib (peak of a training
+    step), seconds, threads, versions, and the configuration as JSON.
     """
     started = time.perf_counter()
     seed = experiment.seed
@@ -90,7 +94,7 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
     recipe = replace(experiment.recipe, seed=seed)
     run = fit(model, task.train, None, recipe, progress=progress)
     validated = evaluate(model, task.val)
-    result = evaluate(model, task.test) if experiment.test else {}
+    result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     price = cost(model)
     speed = run.history["images_per_second"].median()
     return {
@@ -100,18 +104,36 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
         "seed": seed,
         **{name: result.get(name, math.nan) for name in ("top1", "top5", "loss")},
         "val_top1": validated["top1"],
+        "n_test": result.get("n", 0),
+        "hits": pack_hits(result["logits"].argmax(1) == result["labels"]) if result else "",
         "trained": sum(price.trainable.values()),
         **price.trainable,
         "macs": price.macs,
         "lr": recipe.lr,
         "epochs": recipe.epochs,
+        "precision": run.precision,
         "step_ms": 1000 * recipe.batch_size / speed,
+        "memory_mib": memory_use(model, recipe.batch_size).training / 2**20,
         "seconds": time.perf_counter() - started,
         "threads": torch.get_num_threads(),
+        "version": __version__,
         "torch": torch.__version__,
         "timm": timm.__version__,
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
     }
+
+
+def pack_hits(hits: Tensor) -> str:
+    """Which test images (N,) were answered rightly, as text: eight images a byte, first image first, in hexadecimal digits."""
+    return np.packbits(hits.cpu().numpy()).tobytes().hex()
+
+
+def unpack_hits(text: str, n: int) -> np.ndarray:
+    """The booleans (n,) that `pack_hits` wrote. Raises AdapterError if the text does not hold n images."""
+    packed = np.frombuffer(bytes.fromhex(text), np.uint8)
+    if len(packed) != -(-n // 8):
+        raise AdapterError(f"hits of {8 * len(packed)} images at most, but n_test is {n}; the row is damaged, run it again with rerun=True")
+    return np.unpackbits(packed, count=n).astype(bool)
 
 
 def run_grid(
@@ -157,7 +179,7 @@ def _attempt(experiment: Experiment, table: str) -> str | None:
 def read_table(table: str | Path) -> pd.DataFrame:
     """The stored rows; an empty table if the file does not exist."""
     path = Path(table)
-    return pd.read_csv(path, dtype={"key": str}) if path.exists() else pd.DataFrame()
+    return pd.read_csv(path, dtype={"key": str, "hits": str}) if path.exists() else pd.DataFrame()
 
 
 def store_row(row: dict[str, Any], path: Path) -> None:

@@ -25,7 +25,7 @@ from .errors import AdapterError, unknown
 __all__ = ["Recipe", "make_criterion", "make_optimizer", "make_schedule"]
 
 OPTIMIZERS = ("adamw", "sgd")
-PRECISIONS = ("no", "bf16", "fp16")
+PRECISIONS = ("no", "bf16", "fp16", "auto")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Recipe:
         min_lr: learning rate at the end of the cosine.
         clip_norm: clip the gradient's norm to this; None: no clipping.
         accumulate: steps whose gradients are added up before one update.
-        mixed_precision: "no", "bf16" or "fp16" (fp16 needs a GPU).
+        mixed_precision: "no", "bf16", "fp16" (needs a GPU), or "auto": bf16 where the machine has hardware for it, otherwise "no".
         label_smoothing: in [0, 1).
         mixup, cutmix: α of the Beta distribution, 0 for none (timm's Mixup; the batch size must be even).
         seed: order of the images, augmentation, dropout and mixup. Initial weights are the model's own affair.

@@ -47,6 +47,7 @@ class Run:
         stopped: None if all epochs ran, else why it ended early.
         out: folder with the checkpoint, or None.
         cached: for "train" and "val": whether features were cached, or why not.
+        precision: "no", "bf16" or "fp16": what "auto" came to.
     """
 
     history: pd.DataFrame
@@ -54,6 +55,7 @@ class Run:
     stopped: str | None = None
     out: Path | None = None
     cached: dict[str, str] = dataclasses.field(default_factory=dict)
+    precision: str = "no"
 
     @property
     def final(self) -> Row:
@@ -113,13 +115,13 @@ def fit(
         _restore(loop, state)
     elif folder:
         _save(folder, loop, history)
-    run = Run(_table(history), recipe, out=None if out is None else Path(out))
+    run = Run(_table(history), recipe, out=None if out is None else Path(out), precision=accelerator.mixed_precision)
     show = progress and accelerator.is_main_process
     if len(history) < recipe.epochs:
         train, val, run.cached = _cached(model, train, val, recipe, cache_features, accelerator, show)
     total, done = recipe.epochs * loop.steps, len(history) * loop.steps
     board = _board(run.out if tensorboard and accelerator.is_main_process else None)
-    kernels = unfused_if_slower(model, accelerator.device, recipe.mixed_precision)
+    kernels = unfused_if_slower(model, accelerator.device, accelerator.mixed_precision)
     with kernels, board as log, tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar:
         for epoch in range(len(history), recipe.epochs):
             start = time.perf_counter()

@@ -18,7 +18,7 @@ _RECIPE = {  # fields of Recipe that have an option of their own; their defaults
     "weight_decay": (float, "of matrices"),
     "optimizer": (str, "adamw or sgd"),
     "warmup_epochs": (float, "epochs of linear warm-up"),
-    "mixed_precision": (str, "no, bf16 or fp16"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto"),
 }
 
 
