@@ -235,7 +235,7 @@ def _fast_precision() -> str:
     device = PartialState().device.type
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # a recent function of torch: without it we do not know
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # a recent function of torch: without it we do not know
     return "bf16" if device == "cpu" and capabilities.get("amx_bf16") else "no"
 
 
