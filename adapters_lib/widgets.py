@@ -50,9 +50,13 @@ class FigurePanel(ipywidgets.VBox):
             self.show_error(error)
             return
         self.message.value = ""
+        self.picture.value = self.render(figure)
+
+    def render(self, figure: Figure) -> bytes:
+        """The figure as PNG; a panel with a faster way overrides this."""
         data = BytesIO()
         figure.savefig(data, format="png", dpi=110)
-        self.picture.value = data.getvalue()
+        return data.getvalue()
 
     def show_error(self, error: Exception) -> None:
         """Say in the widget what went wrong, until the next drawing that succeeds."""
