@@ -40,6 +40,7 @@ class Features(Dataset):
     """
 
     deterministic = True
+    part: str | None = None  # "train", "val" or "test" of a `Task`, where that is known
 
     def __init__(self, tokens: Tensor, labels: Tensor, layout: Any, digest: str, cut: int) -> None:
         self.tokens, self.labels, self.layout = tokens, labels, layout
@@ -129,7 +130,9 @@ def cache_features(
             store[done : done + len(tokens)] = tokens.float()
             done += len(tokens)
             bar.update(len(tokens))
-    return Features(store, labels, layout, frozen_digest(model), model.cut)
+    features = Features(store, labels, layout, frozen_digest(model), model.cut)
+    features.part = getattr(dataset, "part", None)
+    return features
 
 
 def measure_cache_speedup(fit: Callable[[bool], Any]) -> dict[str, float]:

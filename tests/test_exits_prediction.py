@@ -78,6 +78,23 @@ def test_prediction_equals_the_simulation_at_any_threshold_batch_and_order(host,
     assert got.macs.tolist() == expected.macs[rows].tolist()
 
 
+def test_exits_of_cached_features_are_those_of_the_images() -> None:
+    model = _sharpened(al.adapt(make_tiny_vit(), DynExits(at=(2, 3)), 5, seed=0))
+    data = _data()
+    data.part = "val"
+    features = al.cache_features(model, data)
+    assert features.cut == 3
+    from_images, from_features = store_exits(model, data), store_exits(model, features)
+    torch.testing.assert_close(from_features.logits, from_images.logits)
+    assert from_features.part == "val"
+    assert al.calibrate(model, features, 0.9) == al.calibrate(model, data, 0.9)
+    with pytest.raises(al.AdapterError, match="these cached features"):
+        store_exits(_case("lora").model, features)
+    features.part = "test"
+    with pytest.raises(al.AdapterError, match="test images"):
+        al.calibrate(model, features)
+
+
 def _count_rows(model: al.AdaptedViT, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(block, images) for every block that is run from now on."""
     seen: list[tuple[int, int]] = []

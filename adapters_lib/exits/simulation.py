@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,10 +13,12 @@ from torch.utils.data import Dataset
 
 from ..data_sets.base import check_labels, labels_of, make_loader
 from ..errors import AdapterError
+from ..features import Features
 from ..probe_input import evaluating
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
 from .prediction import Prediction
+from .walk import run_exits
 
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
@@ -48,18 +51,25 @@ class StoredExits:
 
 @torch.no_grad()
 def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> StoredExits:
-    """Run every exit on every image of `dataset` once.
+    """Run every exit on every image of `dataset` (or on cached `Features` of it) once.
 
     Raises:
-        AdapterError: no early exits, an empty data set, labels outside the model's classes, or logits that are not finite.
+        AdapterError: no early exits, an empty data set, labels outside the model's classes, features of another model, or logits that
+            are not finite.
     """
     check_exits(model)
+    if len(labels_of(dataset)) == 0:
+        raise AdapterError("store_exits: the data set is empty; give it at least one image")
     check_labels("exits", labels_of(dataset), model.num_classes)
+    forward = model.forward_exits
+    if isinstance(dataset, Features):
+        dataset.check(model)
+        forward = partial(run_exits, model, layout=dataset.layout, start=dataset.cut - 1)
     device = next(model.parameters()).device
     kept = []
     with evaluating(model):
         for images, _ in make_loader(dataset, batch_size):
-            kept.append(torch.stack(model.forward_exits(images.to(device))).float().cpu())
+            kept.append(torch.stack(forward(images.to(device))).float().cpu())
     return StoredExits(torch.cat(kept, dim=1), labels_of(dataset), exit_costs(model), getattr(dataset, "part", None))
 
 
