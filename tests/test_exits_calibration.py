@@ -21,7 +21,7 @@ from adapters_lib.exits.prediction import predict
 from adapters_lib.exits.simulation import StoredExits, simulate
 from adapters_lib.exits.stored_files import load_stored, save_stored
 from adapters_lib.exits.study import mean_block_by_granularity, run_study
-from adapters_lib.experiments import read_table
+from adapters_lib.experiments import read_table, unpack_hits
 from adapters_lib.methods import DynExits
 
 mpl.use("Agg")
@@ -88,6 +88,20 @@ def test_the_best_point_is_the_most_accurate_and_of_equals_the_cheapest() -> Non
 def test_a_budget_out_of_reach_names_the_range(budget: float) -> None:
     with pytest.raises(al.AdapterError, match=r"between 0\.250 and 1\.100 of the full depth"):
         choose(operating_points(_stored()), budget)
+
+
+@pytest.mark.parametrize("budget", ["0.5", "best", True])
+def test_a_budget_that_is_no_number_is_explained(budget) -> None:
+    with pytest.raises(al.AdapterError, match=r"such as 0\.5, or None for the most accurate point"):
+        choose(operating_points(_stored()), budget)
+
+
+def test_thresholds_are_forgotten_when_the_weights_change() -> None:
+    model, task = _model(), _task()
+    calibrate(model, task.val, 0.6)
+    al.fit(model, task.train, None, al.Recipe(epochs=1, batch_size=7), progress=False)
+    with pytest.raises(al.AdapterError, match="no thresholds: pass them, or call"):
+        predict(model, task.val.__getitems__([0])[0])
 
 
 def test_calibration_refuses_test_and_training_images_and_warns_of_unknown_ones() -> None:
@@ -211,7 +225,7 @@ def test_the_study_writes_rows_once_and_keeps_logits(tmp_path) -> None:
         assert stored.part == "test"
         assert stored.accuracies[-1] == pytest.approx(rows["top1"].iloc[4])
     assert (half["ms"] > 0).all()
-    hits = np.unpackbits(np.frombuffer(bytes.fromhex(rows["hits"].iloc[4]), np.uint8), count=int(rows["n_test"].iloc[4]))
+    hits = unpack_hits(rows["hits"].iloc[4], rows["n_test"].iloc[4])
     assert 100 * hits.mean() == pytest.approx(rows["top1"].iloc[4])
     curves = read_table(tmp_path / "exits_curves.csv")
     assert set(curves["setting"]) == {"naive", "all"}

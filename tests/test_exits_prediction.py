@@ -202,6 +202,8 @@ def test_bfloat16_autocast_predicts_in_float32_shape_and_order() -> None:
         ([0.5, 0.5], None, "2 thresholds for exits behind blocks 1, 2, 3, 4: give 3"),
         ([0.5, 1.5, 0.5], None, r"threshold 1.5 of the exit behind block 2: it must lie in \[0, 1\]"),
         ([0.5, 0.5, float("nan")], None, "threshold nan of the exit behind block 3"),
+        (["high", 0.5, 0.5], None, r"thresholds \['high', 0.5, 0.5\]: give a list of 3 numbers"),
+        (0.5, None, "thresholds 0.5: give a list of 3 numbers"),
         ([0.5] * 3, "softmax", "unknown exit policy 'softmax'; did you mean 'max_softmax'"),
         (None, None, "no thresholds: pass them"),
     ],
@@ -210,6 +212,14 @@ def test_bad_thresholds_and_policies_are_explained(thresholds, policy, message: 
     case = _case("lora")
     with pytest.raises(al.AdapterError, match=message):
         predict(case.model, case.images, thresholds, policy)
+
+
+def test_what_is_no_batch_of_images_is_refused_with_the_remedy() -> None:
+    case = _case("lora")
+    with pytest.raises(al.AdapterError, match=r"got \(3, 32, 32\); for a single image pass image\[None\]"):
+        predict(case.model, case.images[0], [0.5] * 3)
+    with pytest.raises(al.AdapterError, match="got list"):
+        predict(case.model, list(case.images), [0.5] * 3)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -140,8 +140,10 @@ def choose(points: Sequence[OperatingPoint], budget: float | None) -> OperatingP
     """The dearest of `points` whose relative cost is within the budget; with None the most accurate, the cheapest of equals.
 
     Raises:
-        AdapterError: the budget is below the cheapest point or above the dearest; the message gives the range.
+        AdapterError: the budget is no number, or below the cheapest point or above the dearest; the message gives the range.
     """
+    if isinstance(budget, str | bool):
+        raise AdapterError(f"budget={budget!r}: give a fraction of the full depth's MACs, such as 0.5, or None for the most accurate point")
     if budget is None:
         return max(points, key=lambda point: (point.top1, -point.macs))
     least, most = points[0].relative, points[-1].relative

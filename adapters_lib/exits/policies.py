@@ -35,9 +35,13 @@ def check_thresholds(thresholds: Sequence[float] | Tensor, blocks: Sequence[int]
     """The thresholds as numbers that float32 holds, so that one image and a batch are compared with the very same.
 
     Raises:
-        AdapterError: there is not one for every exit but the last, or one does not lie in [0, 1].
+        AdapterError: there is not one for every exit but the last, one is no number, or does not lie in [0, 1].
     """
-    values = tuple(float(t) for t in thresholds)
+    try:
+        values = tuple(float(t) for t in thresholds)
+    except (TypeError, ValueError):
+        rule = f"give a list of {len(blocks) - 1} numbers, one for every exit but the last"
+        raise AdapterError(f"thresholds {thresholds!r}: {rule}") from None
     if len(values) != len(blocks) - 1:
         raise AdapterError(
             f"{len(values)} thresholds for exits behind blocks {', '.join(map(str, blocks))}: give {len(blocks) - 1}, "

@@ -73,9 +73,13 @@ def predict(model: AdaptedViT, images: Tensor, thresholds: Sequence[float] | Ten
         policy: `max_softmax` (default), `entropy`, `margin` or `patience`.
 
     Raises:
-        AdapterError: no early exits, no thresholds, thresholds of the wrong number or range, unknown policy, or NaN logits.
+        AdapterError: no early exits, no batch of images, no thresholds, thresholds of the wrong number or range, unknown policy, or NaN
+            logits.
     """
     check_exits(model)
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        shape = tuple(getattr(images, "shape", ())) or type(images).__name__
+        raise AdapterError(f"predict needs a batch of images as a tensor (B, C, H, W), got {shape}; for a single image pass image[None]")
     if model.training:
         with evaluating(model):
             return predict(model, images, thresholds, policy)
@@ -83,9 +87,10 @@ def predict(model: AdaptedViT, images: Tensor, thresholds: Sequence[float] | Ten
         if "exits" not in model.extra:
             raise AdapterError("no thresholds: pass them, or call al.calibrate(model, validation_images) first")
         stored = model.extra["exits"]
-        thresholds, policy = stored["thresholds"], policy or stored["policy"]
-        if policy != stored["policy"]:
-            raise AdapterError(f"the stored thresholds are for {stored['policy']!r}, not {policy!r}; calibrate for it, or pass thresholds")
+        thresholds, calibrated = stored["thresholds"], stored.get("policy", "max_softmax")
+        policy = policy or calibrated
+        if policy != calibrated:
+            raise AdapterError(f"the stored thresholds are for {calibrated!r}, not {policy!r}; calibrate for it, or pass thresholds")
     policy = policy or "max_softmax"
     check_policy(policy)
     blocks = exit_blocks(model)

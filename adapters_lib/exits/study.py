@@ -24,7 +24,7 @@ from ..costs import cost
 from ..data_sets import Task, load_data
 from ..errors import AdapterError, unknown
 from ..evaluation import collect_logits, evaluate
-from ..experiments import Experiment, read_table, store_row
+from ..experiments import Experiment, pack_hits, read_table, store_row
 from ..methods import parse_method
 from ..training import fit
 from ..tuning import offline_recipe
@@ -88,7 +88,7 @@ def run_study(
             point also `random` and `fixed_depth` (exits at equal cost), relative, macs, mean_block, coarse_block and fine_block (where
             images of the coarsest and of the finest classes leave, if the task knows granularities), shares, thresholds, exits (top-1 of
             every exit), ms and full_ms (milliseconds per image, measured in turn); parameters of adapter and head; hits (test images
-            answered rightly, in order, packed to hexadecimal); configuration. Beside it `<table>_curves.csv`: `CURVE` rows of each run's
+            answered rightly, see `experiments.pack_hits`); configuration. Beside it `<table>_curves.csv`: `CURVE` rows of each run's
             accuracy–cost curve with the same controls, also timed; and `<table>_logits/`: float16 logits of the first seed of the
             settings in `KEPT`.
         host: the method that the exits join, several of them together, or none (an empty list: a linear probe).
@@ -168,7 +168,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     if not len(model.exits):
         logits, labels = collect_logits(model, task.test)
         right = logits.argmax(1) == labels
-        row = {**full, "top1": _percent(right), "val_top1": evaluate(model, task.val)["top1"], "hits": _packed(right)}
+        row = {**full, "top1": _percent(right), "val_top1": evaluate(model, task.val)["top1"], "hits": pack_hits(right)}
         return [{"key": f"{run.key}-full", **common, **row, "seconds": time.perf_counter() - started}], []
     val, test = store_exits(model, task.val), store_exits(model, task.test)
     for folder in folders:
@@ -176,7 +176,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
             save_stored(stored, folder / f"{setting.replace(' ', '_')}-{run.seed}-{part}.safetensors")
     # Heads at full depth: the early ones trained along, but nobody asks them.
     right = test.logits[-1].argmax(1) == test.labels
-    rows = [{**full, "top1": _percent(right), "val_top1": float(val.accuracies[-1]), "hits": _packed(right)}]
+    rows = [{**full, "top1": _percent(right), "val_top1": float(val.accuracies[-1]), "hits": pack_hits(right)}]
     points = {name: choose(operating_points(val), budget) for name, budget in POINTS.items()}
     for name, point in points.items():
         found, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
@@ -187,7 +187,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
                 **{column: found[column] for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")},
                 **mean_block_by_granularity(task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]),
                 **{column: json.dumps(found[column]) for column in ("shares", "thresholds", "exits")},
-                "hits": _packed(outcome.labels == test.labels),
+                "hits": pack_hits(outcome.labels == test.labels),
             }
         )
     curve = cost_curve(val, test)
@@ -206,10 +206,6 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
 
 def _percent(right: torch.Tensor) -> float:
     return 100 * float(right.double().mean())
-
-
-def _packed(right: torch.Tensor) -> str:
-    return np.packbits(right.numpy()).tobytes().hex()
 
 
 def mean_block_by_granularity(task: Task, labels: torch.Tensor, blocks: torch.Tensor) -> dict[str, float]:

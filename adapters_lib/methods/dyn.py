@@ -163,6 +163,7 @@ class DynExits(Method, Objective):
         return torch.stack([w * loss for w, loss in zip(weights, losses, strict=True)]).sum() / sum(weights)
 
     def before_update(self, model: AdaptedViT, seed: int) -> None:
+        model.extra.pop("exits", None)  # thresholds were calibrated for the weights as they were
         if self.backward_keep < 1:
             mask_gradients([p for _, p in model.parameter_groups()["adapter"]], self.backward_keep, seed)
 
