@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdapterError
-from ..probe_input import evaluating
+from ..probe_input import evaluating, input_shape
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
 from .walk import exit_blocks, exit_logits
@@ -64,7 +64,7 @@ class Prediction:
 
 @torch.no_grad()
 def predict(model: AdaptedViT, images: Tensor, thresholds: Sequence[float] | Tensor | None = None, policy: str | None = None) -> Prediction:
-    """Classify images (B, C, H, W), each as deep as it needs.
+    """Classify images (B, C, H, W), or clips (B, C, T, H, W), each as deep as it needs.
 
     Args:
         model: with `DynExits` among its methods; evaluation mode is used, whatever mode it is in.
@@ -77,9 +77,11 @@ def predict(model: AdaptedViT, images: Tensor, thresholds: Sequence[float] | Ten
             logits.
     """
     check_exits(model)
-    if not isinstance(images, Tensor) or images.ndim != 4:
+    one = input_shape(model)
+    if not isinstance(images, Tensor) or images.ndim != 1 + len(one):
         shape = tuple(getattr(images, "shape", ())) or type(images).__name__
-        raise AdapterError(f"predict needs a batch of images as a tensor (B, C, H, W), got {shape}; for a single image pass image[None]")
+        batch = "images as a tensor (B, C, H, W)" if len(one) == 3 else "clips as a tensor (B, C, T, H, W)"
+        raise AdapterError(f"predict needs a batch of {batch}, got {shape}; for a single image pass image[None]")
     if model.training:
         with evaluating(model):
             return predict(model, images, thresholds, policy)

@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from .. import __version__
 from ..adapting import adapt
 from ..backbones import EMBEDDED, create_backbone
 from ..costs import cost
@@ -58,7 +59,7 @@ SETTINGS: dict[str, dict[str, Any] | None] = {
 KEPT = ("naive", "all")
 """Settings whose logits are kept beside the table, for figures and sliders in a fresh clone."""
 
-CURVE = 13
+CURVE = 11
 """Points of a curve that are timed and stored."""
 
 POINTS = {"half": 0.5, "best": None}
@@ -161,6 +162,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
         "full_macs": price.macs,
         "n_test": len(task.test),  # type: ignore[arg-type]
         "threads": torch.get_num_threads(),
+        "version": __version__,
         "torch": torch.__version__,
         "configuration": json.dumps(run.configuration(), sort_keys=True),
     }
@@ -196,7 +198,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(next(model.parameters()).device), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}
-    curve = curve.assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed)
+    curve = curve.assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)
     curve["thresholds"] = curve["thresholds"].map(json.dumps)
     curve.insert(0, "key", [f"{run.key}-{number}" for number in range(len(curve))])
     seconds = time.perf_counter() - started
