@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from .timing import compare_latency, latency
     from .training import Recipe, Run, TrainingDiverged, evaluate, fit
     from .tuning import offline_recipe
+    from .video import create_clip_backbone
+    from .videomae import load_videomae
 
 # Where the public names live. They are imported on first use, so that `python -m adapters_lib --help` does not wait for torch.
 _PUBLIC = {
@@ -80,6 +82,8 @@ _PUBLIC = {
     "timing": "compare_latency latency",
     "training": "Recipe Run TrainingDiverged evaluate fit",
     "tuning": "offline_recipe",
+    "video": "create_clip_backbone",
+    "videomae": "load_videomae",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 

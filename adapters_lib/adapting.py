@@ -34,7 +34,8 @@ def adapt(
     backbone is left as it was.
 
     Args:
-        backbone: a plain ViT from timm (`create_backbone`): class token or pooling, register or distillation tokens.
+        backbone: a plain ViT from timm (`create_backbone`): class token or pooling, register or distillation tokens; or a clip model
+            (`create_clip_backbone`), whose norm behind the pooling trains with the head.
         methods: dataclasses such as `LoRA(rank=8)`, or their text form `"lora:rank=8"`; those that change the number of tokens are
             plugged in first, so that the others see the final token counts. The others act in the order of the list.
         num_classes: outputs of the new head, at least 1.
@@ -68,6 +69,8 @@ def adapt(
             _replace_classifiers(model, head)
         for module in model.head_modules():
             module.requires_grad_(True)
+        if hasattr(backbone.patch_embed, "frames"):
+            backbone.fc_norm.requires_grad_(True)  # a clip's head begins with the norm behind the pooling (Li et al. 2025)
         for method in sorted(chosen, key=lambda m: m.turn):
             if method.looks_inside:
                 _check_blocks(backbone, method.name)

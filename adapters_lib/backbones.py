@@ -26,7 +26,8 @@ def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: i
         name: a timm model name, with or without its weights tag, or "micro_vit".
         pretrained: load weights: the embedded file for micro_vit, timm's hub (network or its local cache) for the others.
         image_size: pixels; None keeps the model's own. Learned positions are resampled by timm.
-        **kwargs: passed on to `timm.create_model` (e.g. `dynamic_img_size=True`, `drop_path_rate=0.1`).
+        **kwargs: passed on to `timm.create_model` (e.g. `dynamic_img_size=True`, `drop_path_rate=0.1`). With `frames=…` the result is a
+            clip model, and the options of `create_clip_backbone` may be given.
 
     Returns:
         The timm model in evaluation mode.
@@ -34,6 +35,10 @@ def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: i
     Raises:
         AdapterError: unknown name, image size not divisible into patches, or weights that cannot be fetched (no network).
     """
+    if "frames" in kwargs:
+        from .video import create_clip_backbone  # which creates an image model here first
+
+        return create_clip_backbone(name, pretrained=pretrained, image_size=image_size, **kwargs)
     options = dict(kwargs)
     if image_size is not None:
         options["img_size"] = image_size

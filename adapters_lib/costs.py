@@ -23,12 +23,12 @@ __all__ = ["Cost", "cost"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Costs of one image (batch 1) in evaluation mode.
+    """Costs of one image, or one clip, (batch 1) in evaluation mode.
 
     ``trainable``: parameters that train, by role: "adapter", "head", "backbone" (class token, norms or biases of the backbone that a
     method unfreezes; everything in full fine-tuning); ``frozen``: those that do not. ``macs``: multiply-accumulate operations in
     matrix products and convolutions, see `adapters_lib.counting`. ``tokens``: one entry per group of neighbouring blocks with
-    equal token count, class and register tokens included. ``image_size``: (height, width) in pixels.
+    equal token count, class and register tokens included. ``image_size``: (height, width) in pixels. ``frames``: of a clip, else None.
     """
 
     trainable: dict[str, int]
@@ -38,6 +38,7 @@ class Cost:
     image_size: tuple[int, int]
     memory: Memory | None = None
     latency: Latency | None = None
+    frames: int | None = None
 
     @property
     def flops(self) -> int:
@@ -63,16 +64,19 @@ class Cost:
             image_size=tuple(content["image_size"]),
             memory=Memory(**memory) if memory else None,
             latency=Latency(**latency) if latency else None,
+            frames=content.get("frames"),
         )
 
     def rows(self) -> list[tuple[str, str]]:
         """(what, how much) as text, in the order in which it is shown."""
         trained = sum(self.trainable.values())
         parts = ", ".join(f"{role} {n:,}" for role, n in self.trainable.items())
+        size = f"{self.image_size[0]}×{self.image_size[1]} pixels"
+        subject = f"image of {size}" if self.frames is None else f"clip of {self.frames} frames of {size}"
         rows = [
             ("trainable", f"{trained:,} parameters ({parts}), {100 * trained / max(self.total, 1):.2f} % of all"),
             ("frozen", f"{self.frozen:,} parameters"),
-            ("compute", f"{_giga(self.macs)}MACs = {_giga(self.flops)}FLOPs per image of {self.image_size[0]}×{self.image_size[1]} pixels"),
+            ("compute", f"{_giga(self.macs)}MACs = {_giga(self.flops)}FLOPs per {subject}"),
             ("tokens", " → ".join(map(str, self.tokens))),
         ]
         return rows + [(name, str(value)) for name, value in (("memory", self.memory), ("latency", self.latency)) if value]
@@ -107,7 +111,8 @@ def cost(model: nn.Module, image_size: int | Sequence[int] | None = None) -> Cos
         except RuntimeError:  # the path depends on values; an error that is the model's own shows again here
             tokens.clear()
             macs = count_macs(model, probe_images(model, size))
-    return Cost(roles, frozen, macs, [n for n, _ in groupby(tokens)], size)
+    frames = getattr(vit_of(model).patch_embed, "frames", None)
+    return Cost(roles, frozen, macs, [n for n, _ in groupby(tokens)], size, frames=frames)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .errors import AdapterError
 from .exits.walk import run_exits
+from .probe_input import input_shape
 from .sites import Adapter, BlockSites, LinearAdapter
 from .tokens import Layout
 
@@ -84,13 +85,14 @@ class AdaptedViT(nn.Module):
 
     @property
     def data_config(self) -> dict[str, Any]:
-        """timm's own data configuration: mean, std, interpolation, crop; `input_size` follows the built image size."""
+        """timm's own data configuration: mean, std, interpolation, crop; `input_size` follows what was built, (C, T, H, W) for clips."""
         config = timm.data.resolve_model_data_config(self.backbone)
-        return {**config, "input_size": (int(self.backbone.patch_embed.proj.in_channels), *self.backbone.patch_embed.img_size)}
+        return {**config, "input_size": input_shape(self.backbone)}
 
     def first_layout(self) -> Layout:
         """Layout behind the embedding, at the image size for which the model was built."""
-        return Layout(prefix=int(self.backbone.num_prefix_tokens), prompts=0, grid=tuple(self.backbone.patch_embed.grid_size))
+        embed = self.backbone.patch_embed
+        return Layout(int(self.backbone.num_prefix_tokens), 0, tuple(embed.grid_size), slices=getattr(embed, "slices", 1))
 
     def layouts(self) -> list[Layout]:
         """Layouts at the input of block 1 … L and, last, behind block L: L + 1 entries."""
@@ -119,25 +121,21 @@ class AdaptedViT(nn.Module):
     # ---- the walk --------------------------------------------------------------------------------------------
 
     def embed(self, images: Tensor) -> tuple[Tensor, Layout]:
-        """Images (B, C, H, W) → tokens (B, N, D) in front of block 1.
+        """Images (B, C, H, W), or clips (B, C, T, H, W) for a clip backbone → tokens (B, N, D) in front of block 1.
 
         Raises:
             AdapterError: the images do not have the size for which the model was built.
         """
+        self._check_size(images)
         vit = self.backbone
-        if not vit.dynamic_img_size and tuple(images.shape[-2:]) != tuple(vit.patch_embed.img_size):
-            raise AdapterError(
-                f"images of {tuple(images.shape[-2:])} pixels, but the backbone was built for {tuple(vit.patch_embed.img_size)}; "
-                "resize the images, or pass image_size=… (or dynamic_img_size=True) to create_backbone"
-            )
         patches = vit.patch_embed(images)
-        grid = patches.shape[1:3] if vit.dynamic_img_size else vit.patch_embed.grid_size
+        rows, columns = patches.shape[1:3] if vit.dynamic_img_size else vit.patch_embed.grid_size
         x = vit.norm_pre(vit.patch_drop(vit._pos_embed(patches)))
-        return x, Layout(prefix=vit.num_prefix_tokens, prompts=0, grid=(int(grid[0]), int(grid[1])))
+        return x, self.first_layout().with_grid(int(rows), int(columns))
 
     def run_block(self, index: int, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-        """Block `index` (0-based) with its adapters: (B, N, D) → (B, N', D)."""
-        return self.sites[index](self.backbone.blocks[index], x, layout)  # type: ignore[no-any-return]
+        """Block `index` (0-based) with its adapters: (B, N, D) → (B, N', D); recomputed in the backward pass if timm's switch is on."""
+        return self.sites[index](self.backbone.blocks[index], x, layout, self.backbone.grad_checkpointing)  # type: ignore[no-any-return]
 
     def normalise(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         """Drop prompts and apply the final norm: (B, N, D) → (B, N', D)."""
@@ -146,11 +144,23 @@ class AdaptedViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) → logits (B, classes)."""
+        if self.merged:  # timm's own walk, which is what is left
+            self._check_size(images)
+            return self.backbone(images)
         x, layout = self.embed(images)
-        for index in range(self.depth):
-            x, layout = self.run_block(index, x, layout)
+        recompute = self.backbone.grad_checkpointing
+        for block, sites in zip(self.backbone.blocks, self.sites, strict=True):
+            x, layout = sites(block, x, layout, recompute)
         x, layout = self.normalise(x, layout)
         return self.backbone.forward_head(x)
+
+    def _check_size(self, images: Tensor) -> None:
+        vit = self.backbone
+        if not vit.dynamic_img_size and tuple(images.shape[-2:]) != tuple(vit.patch_embed.img_size):
+            raise AdapterError(
+                f"images of {tuple(images.shape[-2:])} pixels, but the backbone was built for {tuple(vit.patch_embed.img_size)}; "
+                "resize the images, or pass image_size=… (or dynamic_img_size=True) to create_backbone"
+            )
 
     def forward_exits(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) → logits (B, classes) of every exit, the full depth last."""

@@ -106,18 +106,29 @@ def memory_use(model: nn.Module, batch: int = 8, image_size: int | Sequence[int]
         with torch.no_grad():
             run(probe_images(model, size, batch))
 
-    def step(run: Callable[..., Tensor]) -> None:
-        logits = run(probe_images(model, size, batch))
-        if logits.requires_grad:
-            F.cross_entropy(logits, torch.zeros(batch, dtype=torch.long, device=logits.device)).backward()
+    def step(run: Callable[..., None]) -> None:
+        run(probe_images(model, size, batch))
 
     with evaluating(model):
         with on_shapes(model) as run:
             inference = peak_memory(infer, run)
         model.train()
-        with on_shapes(model) as run:
+        with on_shapes(_Step(model)) as run:
             training = peak_memory(step, run)
     return Memory(weights, weights + inference, weights + training + state, state, batch)
+
+
+class _Step(nn.Module):
+    """Forward and backward in one call, because blocks that are recomputed must find the stand-ins in the backward pass as well."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> None:
+        logits = self.model(images)
+        if logits.requires_grad:
+            F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=logits.device)).backward()
 
 
 def _cuda_device(*nested: Any) -> torch.device | None:

@@ -1,4 +1,4 @@
-"""The images on which costs are measured: of the model's own size, on its own device."""
+"""The images, or clips, on which costs are measured: of the model's own size, on its own device."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .errors import AdapterError
 
-__all__ = ["evaluating", "image_size_of", "probe_images", "vit_of"]
+__all__ = ["evaluating", "image_size_of", "input_shape", "probe_images", "vit_of"]
 
 
 def image_size_of(model: nn.Module, image_size: int | Sequence[int] | None = None) -> tuple[int, int]:
@@ -37,14 +37,22 @@ def image_size_of(model: nn.Module, image_size: int | Sequence[int] | None = Non
 def probe_images(model: nn.Module, image_size: tuple[int, int], batch: int = 1, dtype: torch.dtype | None = None) -> Tensor:
     """Normal noise (batch, channels, height, width) on the model's device and in its data type, unless told otherwise.
 
+    For a clip backbone: (batch, channels, frames, height, width).
+
     Raises AdapterError for a batch below 1.
     """
     if batch < 1:
         raise AdapterError(f"batch {batch}: at least one image is needed")
-    projection = getattr(vit_of(model).patch_embed, "proj", None)
-    channels = int(getattr(projection, "in_channels", 3))
     first = next(model.parameters())
-    return torch.randn(batch, channels, *image_size, device=first.device, dtype=dtype or first.dtype)
+    return torch.randn(batch, *input_shape(model, image_size), device=first.device, dtype=dtype or first.dtype)
+
+
+def input_shape(model: nn.Module, image_size: tuple[int, int] | None = None) -> tuple[int, ...]:
+    """What one input looks like: (channels, height, width), or (channels, frames, height, width) for a clip backbone."""
+    embed = vit_of(model).patch_embed
+    channels = int(getattr(getattr(embed, "proj", None), "in_channels", 3))
+    frames = (embed.frames,) if hasattr(embed, "frames") else ()
+    return (channels, *frames, *(image_size or embed.img_size))
 
 
 @contextmanager

@@ -23,9 +23,11 @@ Besides, one `reader` may carry out the attention itself, to see what passes the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .errors import unknown
 from .tokens import Layout
@@ -126,15 +128,20 @@ class BlockSites(nn.Module):
                 layout = module.out_layout(layout)
         return layout
 
-    def forward(self, block: Callable[[Tensor], Tensor], x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-        """Run `block` on x (B, N, D) with its adapters; return (B, N', D) and the layout of N' tokens."""
+    def forward(self, block: Callable[[Tensor], Tensor], x: Tensor, layout: Layout, recompute: bool = False) -> tuple[Tensor, Layout]:
+        """Run `block` on x (B, N, D) with its adapters; return (B, N', D) and the layout of N' tokens.
+
+        recompute: keep only the block's input for the backward pass and compute its inside once more there. Modules outside the block run
+        once, so that batch norms at `enter` and `leave` see every batch once.
+        """
         if not self.at and self.reader is None:  # the plain path is timm's own
-            return block(x), layout
+            return (checkpoint(block, x, use_reentrant=False) if recompute else block(x)), layout
         for module in self.modules_at("enter"):
             x, layout = module(x, layout)
         for module in self.modules_at("before"):
             x = module(x, layout)
-        x = self._adapted(block, x, layout) if self.looks_inside else block(x)
+        inside = partial(self._adapted, block, layout=layout) if self.looks_inside else block
+        x = checkpoint(inside, x, use_reentrant=False) if recompute else inside(x)
         for module in self.modules_at("after"):
             x = module(x, layout)
         for module in self.modules_at("leave"):

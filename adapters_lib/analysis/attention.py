@@ -154,7 +154,7 @@ def attention_layouts(model: nn.Module) -> list[Layout]:
 
 
 def query_rows(maps: Tensor, model: nn.Module, layout: Layout) -> Tensor:
-    """Where the tokens that the head reads look: (..., N, N) → (..., rows, columns) over the patches.
+    """Where the tokens that the head reads look: (..., N, N) → (..., rows, columns) over the patches, of clips (..., slices, rows, columns).
 
     The class token's row; for a backbone whose head pools patches, the mean of the patches' rows. The shares of class token, registers and
     prompts are left out, so a map sums to less than 1.
@@ -168,7 +168,7 @@ def query_rows(maps: Tensor, model: nn.Module, layout: Layout) -> Tensor:
     vit: Any = getattr(model, "backbone", model)
     reads_token = vit.cls_token is not None and vit.global_pool == "token"
     row = maps[..., 0, :] if reads_token else maps[..., layout.lead :, :].mean(-2)
-    return row[..., layout.lead :].unflatten(-1, layout.grid)
+    return row[..., layout.lead :].unflatten(-1, layout.shape)
 
 
 def on_image(maps: Tensor, grid: tuple[int, int], image_size: tuple[int, int], mode: str = "nearest-exact", *, rim: float = 0.0) -> Tensor:
@@ -195,12 +195,15 @@ def mean_distance(maps: Tensor, layout: Layout, patch_size: int | tuple[int, int
 
         d = mean over images and patches i of  Σ_j A_ij ‖x_i − x_j‖ / Σ_j A_ij,     j over the patches only
 
+    Of a clip the distance is that in the image plane, whatever the time between the two patches.
+
     Dosovitskiy et al. 2021 (arXiv:2010.11929), figure 7. Raises AdapterError when the maps do not have the layout's tokens.
     """
     if maps.ndim != 4 or maps.shape[-1] != layout.tokens:
         raise AdapterError(f"maps {tuple(maps.shape)}: (B, heads, {layout.tokens}, {layout.tokens}) is needed for this layout")
     sides = torch.tensor([patch_size] * 2 if isinstance(patch_size, int) else patch_size, dtype=torch.float64)
-    cells = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in layout.grid)) * sides  # (patches, 2)
+    cells = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in layout.grid)) * sides
+    cells = cells.repeat(layout.slices, 1)  # (patches, 2)
     patches = maps[..., layout.lead :, layout.lead :].double().cpu()
     weights = patches / patches.sum(-1, keepdim=True).clamp_min(1e-30)
     return (weights * torch.cdist(cells, cells)).sum(-1).mean((0, 2))

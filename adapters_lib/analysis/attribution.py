@@ -52,8 +52,8 @@ class TokenAttribution:
 
     @property
     def patches(self) -> Tensor:
-        """The patches' part: (B, rows, columns)."""
-        return self.values[:, self.layout.lead :].unflatten(1, self.layout.grid)
+        """The patches' part: (B, rows, columns), or (B, slices, rows, columns) of clips."""
+        return self.values[:, self.layout.lead :].unflatten(1, self.layout.shape)
 
 
 def exit_forward(model: nn.Module, exit_block: int) -> Forward:

@@ -52,8 +52,7 @@ class ConvBypass(Bottleneck):
 
     def forward(self, h: Tensor, layout: Layout) -> Tensor:
         u = self.act(self.down(h))  # (B, N, r)
-        grid = u[:, layout.lead :].reshape(u.shape[0], *layout.grid, u.shape[2]).permute(0, 3, 1, 2)  # (B, r, h, w)
-        patches = self.conv(grid).flatten(2).transpose(1, 2)
+        patches = layout.from_maps(self.conv(layout.as_maps(u)))  # (B, h·w, r); of a clip every time slice by itself
         # Of a padded 3×3 convolution a 1×1 map meets the centre tap only.
         lead = F.linear(u[:, : layout.lead], self.conv.weight[:, :, 1, 1], self.conv.bias)
         u = torch.cat((lead, patches), dim=1)

@@ -91,9 +91,9 @@ class InterLayerAdapter(Adapter):
 
     def _main(self, x: Tensor, layout: Layout) -> Tensor:
         u = self.act(_norm_channels(self.norm_down, self.down(x)))  # (B, N, a)
-        grid = _as_map(u, layout)  # (B, a, h, w)
+        grid = layout.as_maps(u)  # (B, a, h, w); of a clip every time slice by itself
         grid = self.pointwise(self.act(self.norm_map(self.depthwise(grid))))
-        patches = grid.flatten(2).transpose(1, 2)  # (B, h'·w', a)
+        patches = layout.from_maps(grid)  # (B, h'·w', a)
         if layout.lead:
             patches = torch.cat((self._lead(u[:, : layout.lead]), patches), dim=1)
         return self.up(self.act(_norm_channels(self.norm_up, patches)))  # type: ignore[no-any-return]
@@ -109,20 +109,14 @@ class InterLayerAdapter(Adapter):
     def _residual(self, x: Tensor, layout: Layout) -> Tensor:
         if not self.shrink:
             return x
-        grid = _as_map(x, layout)
+        grid = layout.as_maps(x)
         grid = F.avg_pool2d(grid, self.shrink + 1, stride=1) if self.residual is None else self.residual(grid)
-        return torch.cat((x[:, : layout.lead], grid.flatten(2).transpose(1, 2)), dim=1)
+        return torch.cat((x[:, : layout.lead], layout.from_maps(grid)), dim=1)
 
 
 def _norm_channels(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
     """Batch norm of (B, N, a) with statistics over batch and all tokens."""
     return norm(x.flatten(0, 1)).view_as(x)  # type: ignore[no-any-return]
-
-
-def _as_map(x: Tensor, layout: Layout) -> Tensor:
-    """Patches of (B, N, C) as a map (B, C, h, w) in channels-last memory, so the transposition costs nothing."""
-    patches = x[:, layout.lead :].reshape(x.shape[0], *layout.grid, x.shape[2])
-    return patches.permute(0, 3, 1, 2)
 
 
 def _check_grid(grid: tuple[int, int], shrink: int) -> None:
