@@ -154,7 +154,7 @@ def attention_layouts(model: nn.Module) -> list[Layout]:
 
 
 def query_rows(maps: Tensor, model: nn.Module, layout: Layout) -> Tensor:
-    """Where the tokens that the head reads look: (..., N, N) → (..., rows, columns) over the patches, of clips (..., slices, rows, columns).
+    """Where the tokens that the head reads look: (..., N, N) → (..., rows, columns) over patches; clips: (..., slices, rows, columns).
 
     The class token's row; for a backbone whose head pools patches, the mean of the patches' rows. The shares of class token, registers and
     prompts are left out, so a map sums to less than 1.
