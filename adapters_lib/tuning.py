@@ -26,7 +26,10 @@ BASE = Recipe(epochs=12, lr=3e-3, batch_size=8, warmup_epochs=1, weight_decay=1e
 """The small budget of the offline default; only the learning rate is chosen for each method."""
 
 RATES = (1e-3, 3e-3)
-OTHER_RATES = {"linear": (3e-3, 1e-2), "full": (3e-4, 1e-3), "vpt-shallow": (3e-3, 1e-2), "vpt-deep": (3e-3, 1e-2)}
+_HIGH = (1e-3, 3e-3, 1e-2)
+OTHER_RATES = {"linear": (3e-3, 1e-2), "full": (1e-4, 3e-4, 1e-3), "vpt-shallow": (3e-3, 1e-2), "vpt-deep": (3e-3, 1e-2)} | dict.fromkeys(
+    ("bitfit", "layernorm", "ssf", "vqt"), _HIGH
+)
 """Candidates for methods whose usual rates lie elsewhere."""
 EPOCHS = 6
 """Half the budget of `BASE`, which is enough to tell two rates apart."""
