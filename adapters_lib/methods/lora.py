@@ -42,6 +42,9 @@ class LoRALinear(LinearAdapter):
         self.base = base
         self.rank, self.slices, self.updated = rank, slices, updated
         self.scale = alpha / rank
+        wide, narrow = base.out_features, base.in_features
+        # From so many tokens on, making W + BA takes fewer products than two thin matrices for every token.
+        self._folding_pays = wide * narrow / (wide + narrow) if type(base) is nn.Linear else math.inf
         self.lora_a = nn.Parameter(torch.empty(len(updated), rank, base.in_features))
         self.lora_b = nn.Parameter(torch.zeros(len(updated), base.out_features // slices, rank))
         self.dropout = nn.Dropout(dropout)
@@ -69,28 +72,24 @@ class LoRALinear(LinearAdapter):
         return self.scale * (self.spread_b() @ self.lora_a.flatten(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled() and self._folding_pays(x):
-            base: Any = self.base
-            return F.linear(x, torch.addmm(base.weight, self.spread_b(), self.lora_a.flatten(0, 1), alpha=self.scale), base.bias)
-        low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1))).flatten(0, -2)  # (tokens, len(updated)·r)
-        out = self.base(x)
-        if torch.is_grad_enabled():
-            return torch.addmm(out.flatten(0, -2), low * self.scale, self.spread_b().t()).view_as(out)
-        slices = out.view(-1, self.slices, out.shape[-1] // self.slices)
-        for slot, thin, b in zip(self.updated, low.to(out.dtype).split(self.rank, dim=1), self.lora_b.to(out.dtype), strict=True):
-            slices[:, slot].addmm_(thin, b.t(), alpha=self.scale)  # in place, as nobody else holds `out`
-        return out  # type: ignore[no-any-return]
-
-    def _folding_pays(self, x: Tensor) -> bool:
-        """Whether W + BA, made anew, costs fewer products than two thin matrices for every token: in·out < tokens·(in + out).
-
-        Without gradients this makes inference on a batch as quick as the bare layer: writing every output twice is what costs.
-        """
-        base = self.base
-        drops = self.training and (self.dropout.p > 0 or isinstance(self.bottleneck_dropout, nn.Dropout))
-        if type(base) is not nn.Linear or drops or base.weight.dtype != self.lora_a.dtype:
-            return False
-        return base.in_features * base.out_features < x.shape[:-1].numel() * (base.in_features + base.out_features)
+        if torch.is_grad_enabled() or self.training:
+            low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1)))  # (…, len(updated)·r)
+            out = self.base(x)
+            return torch.addmm(out.flatten(0, -2), low.flatten(0, -2) * self.scale, self.spread_b().t()).view_as(out)
+        # Without gradients both ways write in place into a tensor that nobody else holds, and each small operator saved counts.
+        base: Any = self.base
+        if x.numel() > self._folding_pays * base.in_features and base.weight.dtype == self.lora_a.dtype:
+            weight = base.weight.clone()  # W + BA, made anew for this batch, so that the batch itself costs what the bare layer costs
+            rows = weight.chunk(self.slices)
+            for slot, a, b in zip(self.updated, self.lora_a.unbind(), self.lora_b.unbind(), strict=True):
+                rows[slot].addmm_(b, a, alpha=self.scale)
+            return F.linear(x, weight, base.bias)
+        out = base(x)
+        low = F.linear(x, self.lora_a.flatten(0, 1)).view(-1, len(self.updated) * self.rank)
+        columns, thin = out.view(-1, out.shape[-1]).chunk(self.slices, 1), low.chunk(len(self.updated), 1)
+        for slot, z, b in zip(self.updated, thin, self.lora_b.to(out.dtype).unbind(), strict=True):
+            columns[slot].addmm_(z, b.t(), alpha=self.scale)  # outputs without an update are not touched a second time
+        return out
 
     @torch.no_grad()
     def folded(self, base: nn.Module) -> nn.Module:
