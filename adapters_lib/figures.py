@@ -89,7 +89,8 @@ def style() -> Iterator[None]:
 
 def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a marker for every name, the same for the same list; no pair repeats within 8 × 12 names."""
-    return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(names)}
+    # Both cycles end together after 24 names; from there on the markers are shifted by one.
+    return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)]) for i, name in enumerate(names)}
 
 
 def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[Path, Path]:
@@ -150,15 +151,15 @@ def cost_scale(ax: Axes, values: Sequence[float]) -> None:
     least, most = min(values), max(values)
     if least > 0 and most > 4 * least:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 60 * least else (1,)))
         ax.xaxis.set_minor_formatter(NullFormatter())
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.margins(x=0.08)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _short(v)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """1_234_000 → '1.2 M'."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
@@ -210,7 +211,7 @@ def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "")
                 if share > 6:
                     ax.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", fontsize=7, color="white")
                 left += share
-        ax.set_yticks(range(len(parts)), [f"{what}\n({_short(sum(c.values()))})" for what, c in parts.items()])
+        ax.set_yticks(range(len(parts)), [f"{what}\n({short(sum(c.values()))})" for what, c in parts.items()])
         ax.invert_yaxis()
         ax.grid(False)
         ax.set(xlabel="share (%)", xlim=(0, 100), title=title)

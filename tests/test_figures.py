@@ -63,8 +63,8 @@ def test_saving_writes_png_and_pdf(tmp_path: Path) -> None:
 
 
 def test_no_two_methods_look_alike() -> None:
-    names = [f"m{i}" for i in range(24)]
-    assert len(set(figures.look_of(names).values())) == 24
+    names = [f"m{i}" for i in range(96)]
+    assert len(set(figures.look_of(names).values())) == 96
 
 
 def test_a_grid_of_images_needs_a_label_each() -> None:

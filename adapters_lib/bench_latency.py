@@ -1,0 +1,92 @@
+"""Milliseconds of every method's forward pass: the table behind "accuracy against milliseconds".
+
+All methods and the bare timm model take turns in one process, round after round, so a slow second of the machine falls on all of them
+alike. Adapters that merge are timed merged, as they would serve, and as they train; the column `merged` tells the two apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import timm
+import torch
+from torch import Tensor, nn
+
+from . import __version__
+from .adapting import adapt
+from .backbones import EMBEDDED, create_backbone
+from .costs import cost
+from .errors import AdapterError
+from .merging import merge
+from .methods import parse_method
+from .timing import compare_latency
+
+__all__ = ["BARE", "latency_table"]
+
+BARE = "bare timm"
+"""Name of the rows of the backbone with a head and nothing else, which `ratio` divides by."""
+
+
+def latency_table(
+    methods: Sequence[str], backbone: str = EMBEDDED, *, batches: Sequence[int] = (1, 16), classes: int = 20, repeats: int = 20
+) -> pd.DataFrame:
+    """One row a method and batch size, on random images in evaluation mode, float32, on a GPU if there is one.
+
+    Args:
+        methods: text forms. The weights are those of a new adapter: time does not depend on them.
+        batches: images at once. classes: outputs of the head. repeats: timed rounds, after 3 that are not counted.
+
+    Returns:
+        Columns method, merged, backbone, batch, latency_ms (median per image) with its quartiles q25_ms and q75_ms, ratio to the bare model
+        within the same round (median) with ratio_q25 and ratio_q75, macs (per image), device, threads, rounds, version, torch, timm.
+
+    Raises:
+        AdapterError: no method, an unknown one, or a batch below 1.
+    """
+    if not methods or min(batches, default=0) < 1:
+        raise AdapterError(f"methods={list(methods)}, batches={list(batches)}: give at least one method, and batches of at least 1 image")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    models: dict[tuple[str, bool], nn.Module] = {(BARE, False): create_backbone(backbone, pretrained=False, num_classes=classes)}
+    for method in methods:
+        models[method, False] = _adapted(backbone, method, classes)
+        if parse_method(method).mergeable and cost(models[method, False]).trainable["adapter"]:
+            models[method, True] = merge(_adapted(backbone, method, classes))
+    macs = {key: cost(model).macs for key, model in models.items()}
+    bare: Any = models[BARE, False]
+    size = bare.patch_embed.img_size
+    rows: list[dict[str, Any]] = []
+    for batch in batches:
+        images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
+        calls = {f"{name}{' merged' * merged}": _call(model.to(device).eval(), images) for (name, merged), model in models.items()}
+        measured = compare_latency(calls, warmup=3, repeats=repeats, device=device)
+        for (name, merged), call in zip(models, calls, strict=True):
+            found, ratio = measured.latencies[call], measured.ratios[call]
+            times = {"latency_ms": found.median, "q25_ms": found.q25, "q75_ms": found.q75}
+            rows.append(
+                {
+                    "method": name,
+                    "merged": merged,
+                    "backbone": backbone,
+                    "batch": batch,
+                    **{column: value / batch for column, value in times.items()},
+                    **dict(zip(("ratio", "ratio_q25", "ratio_q75"), ratio, strict=True)),
+                    "macs": macs[name, merged],
+                    "device": found.device,
+                    "threads": found.threads,
+                    "rounds": found.repeats,
+                    "version": __version__,
+                    "torch": torch.__version__,
+                    "timm": timm.__version__,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _adapted(backbone: str, method: str, classes: int) -> nn.Module:
+    return adapt(create_backbone(backbone, pretrained=False), method, num_classes=classes, seed=0)
+
+
+def _call(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    return lambda: model(images)

@@ -1,0 +1,222 @@
+"""The figures of the stored tables are drawn without training, say what they rest on, and refuse what cannot be drawn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_tables import made_up, store
+from matplotlib.figure import Figure
+
+import adapters_lib as al
+from adapters_lib import figures_exit_results as exits
+from adapters_lib import figures_results as results
+from adapters_lib import paper_figures
+from adapters_lib.figure_parts import looks, points
+from adapters_lib.paper_figures import FIGURES, command_for, load
+from adapters_lib.results import ALL_METHODS
+from adapters_lib.versions import OutdatedRows
+
+
+def _title(figure: Figure) -> str:
+    return figure.get_suptitle()
+
+
+def _drawn_points(ax) -> list[tuple[float, float]]:
+    return [tuple(np.ravel(found.lines[0].get_xydata())) for found in ax.containers]
+
+
+def test_every_method_of_the_grid_has_a_point_a_look_and_an_entry() -> None:
+    table = made_up("methods")
+    figure = results.accuracy_scatter(table, "trained")
+    (ax,) = figure.axes
+    means = table.groupby("method")[["trained", "top1"]].mean()
+    assert sorted(_drawn_points(ax)) == sorted(map(tuple, means.to_numpy()))
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == set(ALL_METHODS)
+    assert len(set(looks(ALL_METHODS).values())) == len(ALL_METHODS)
+
+
+def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on() -> None:
+    table = made_up("tasks")
+    assert _title(results.accuracy_dots(table)) == (
+        "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 3"
+    )
+    assert "n = 2 to 3" in _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")]))
+
+
+def test_texts_of_a_figure_with_twenty_methods_do_not_overlap() -> None:
+    figure = results.accuracy_scatter(made_up("methods"), "macs", sized_by="trained")
+    figure.draw_without_rendering()
+    ax, legend = figure.axes[0], figure.legends[0]
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    boxes += [ax.xaxis.label.get_window_extent(), ax.get_legend().get_window_extent(), figure._suptitle.get_window_extent()]
+    boxes += [ax.get_window_extent()]
+    assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_a_marker_grows_with_the_parameters() -> None:
+    table = made_up("video")
+    figure = results.accuracy_scatter(table, "macs", sized_by="trained")
+    shown = sorted(found.lines[0].get_markersize() for found in figure.axes[0].containers)
+    assert shown[0] == 3
+    assert shown[-1] == 9
+    assert "synthetic clips (motion-leaves)" in _title(figure)
+
+
+def test_points_of_another_version_are_hollow_and_named() -> None:
+    table = made_up("video")
+    old = table["method"] == "linear"
+    with pytest.warns(OutdatedRows, match=r"another version than .*: linear 0\.0\.1"):
+        figure = results.accuracy_scatter(table.assign(version=np.where(old, "0.0.1", al.__version__)), "trained")
+    faces = [found.lines[0].get_markerfacecolor() for found in figure.axes[0].containers]
+    assert faces.count("white") == 1
+    assert "hollow: made by version 0.0.1 of the code" in _title(figure)
+
+
+def test_an_old_row_does_not_enter_a_mean_that_has_new_ones() -> None:
+    table = made_up("video")
+    old = table.assign(version="0.0.1", top1=0.0)
+    with pytest.warns(OutdatedRows, match="9 older rows left out"):
+        found = points(pd.concat([old, table]))
+    assert found["top1"].min() > 10
+    assert not found["outdated"].any()
+
+
+def test_the_sweep_of_sizes_goes_from_4_to_64_for_four_methods() -> None:
+    figure = results.bottleneck_sweep(made_up("bottleneck"))
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_xticklabels()] == ["4", "16", "64"]
+    assert len(left.containers) == len(right.containers) == 4
+    with pytest.raises(al.AdapterError, match="'linear' has neither bottleneck nor rank"):
+        results.bottleneck_sweep(made_up("video"))
+
+
+def test_the_sweep_of_granularities_shows_gains_paired_by_seed() -> None:
+    figure = FIGURES["granularity_sweep"].draw({"granularity": made_up("granularity")})
+    left, right = figure.axes
+    assert [text.get_text() for text in left.get_xticklabels()] == ["0.06", "0.09", "0.12", "0.18", "0.25"]
+    assert len(left.containers) == 4
+    assert len(right.containers) == 3
+    found = made_up("granularity")
+    dialled = found["configuration"].map(lambda text: json.loads(text)["data_options"].get("granularity", 0.12))
+    pivot = found[dialled == 0.12].pivot_table(index="seed", columns="method", values="top1")
+    line = next(each.lines[0] for each in right.containers if each.get_label() == "lora")
+    assert line.get_ydata()[2] == pytest.approx((pivot["lora"] - pivot["linear"]).mean())
+
+
+def test_differences_come_with_intervals_over_seeds_and_over_images() -> None:
+    figure = results.differences(made_up("tasks").query("data == 'leaves-mixed'"))
+    assert len(figure.axes[0].containers) == 7
+    assert "bootstrap over 80 test images" in _title(figure)
+    with pytest.raises(al.AdapterError, match="no other method"):
+        results.differences(made_up("methods").query("method == 'linear'"))
+
+
+def test_exits_are_drawn_beside_their_controls_at_equal_cost() -> None:
+    table = made_up("exits")
+    figure = exits.exit_settings(table)
+    left, right = figure.axes
+    settings = [text.get_text() for text in left.get_yticklabels()]
+    assert len(settings) == 12
+    assert "host" not in settings
+    assert len(left.containers) == 3 * 12  # exits, random, fixed depth
+    assert len(right.containers) == 2 * 12  # coarse and fine classes
+    assert "half the MACs" in _title(figure)
+    assert "n = 3" in _title(figure)
+
+
+def test_shares_and_curves_of_exits_are_means_over_seeds() -> None:
+    table, curves = made_up("exits"), made_up("exits_curves")
+    shares = exits.exit_shares(table)
+    half = [y for x, y in _drawn_points(shares.axes[0]) if round(x) == 3]
+    assert half == pytest.approx([20, 20])
+    curve = exits.exit_curves(curves, table)
+    assert [line.get_label() for line in curve.axes[0].lines[:2]] == ["naive", "naive, fixed depth"]
+    seeds = curves[curves["setting"] == "naive"].groupby("seed")["top1"].max()
+    assert curve.axes[0].lines[0].get_ydata()[-1] == pytest.approx(seeds.mean(), abs=0.05)
+    time = exits.exit_curves(curves, table, cost="time")
+    assert time.axes[0].get_xlabel().startswith("milliseconds")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: results.accuracy_scatter(made_up("video").iloc[:0], "trained"), "no row to draw"),
+        (lambda: results.accuracy_dots(made_up("video").iloc[:0]), "no row to draw"),
+        (lambda: results.accuracy_scatter(made_up("video"), "weight"), "unknown cost axis 'weight'"),
+        (lambda: results.accuracy_scatter(made_up("video").drop(columns="macs"), "macs"), "no column 'macs'"),
+        (lambda: exits.exit_settings(made_up("exits"), "third"), "no row of the operating point 'third'"),
+        (lambda: exits.exit_settings(made_up("exits").iloc[:0]), "no row of the operating point"),
+        (lambda: exits.exit_shares(made_up("exits"), ["nobody"]), "no shares of the settings nobody"),
+        (lambda: exits.exit_curves(made_up("exits_curves"), made_up("exits"), ["nobody"]), "no curve of the settings nobody"),
+        (lambda: exits.exit_curves(made_up("exits_curves"), made_up("exits"), cost="weight"), "cost 'weight'"),
+        (lambda: exits.exit_settings(pd.concat([made_up("exits"), made_up("exits").assign(host="ila")])), "holds 2 studies"),
+        (lambda: paper_figures.draw([]), "no figure was selected"),
+        (lambda: paper_figures.draw(["accuracy_vs_weight"]), "unknown figure 'accuracy_vs_weight'"),
+    ],
+)
+def test_an_empty_or_unknown_selection_is_an_error(call, message: str) -> None:
+    with pytest.raises(al.AdapterError, match=message):
+        call()
+
+
+def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is_not(tmp_path: Path, capsys) -> None:
+    folder = store(tmp_path / "tables", "exits")
+    arguments = ["exit_shares", "bottleneck_sweep", "accuracy_vs_milliseconds", "--tables", str(folder), "--out", str(tmp_path / "out")]
+    assert paper_figures.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["exit_shares.pdf", "exit_shares.png"]
+    assert "bottleneck_sweep: skipped" in said
+    assert "make it with `python -m adapters_lib.results bottleneck`" in said
+    assert paper_figures.main(["tasks", "--tables", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert paper_figures.main(["task"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_milliseconds_come_from_the_latency_table_with_mergeable_adapters_merged() -> None:
+    latency = made_up("latency")
+    tables = {"methods": made_up("methods"), "latency": latency}
+    figure = FIGURES["accuracy_vs_milliseconds"].draw(tables)
+    merged = latency.query("method == 'lora' and merged and batch == 1")["latency_ms"].item()
+    assert merged in [pytest.approx(x) for x, _ in _drawn_points(figure.axes[0])]
+    assert "batch 1, cpu, 1 thread; mergeable adapters merged" in _title(figure)
+    with pytest.raises(al.AdapterError, match="the latency table lacks lora"):
+        FIGURES["accuracy_vs_milliseconds"].draw({**tables, "latency": latency[latency["method"] != "lora"]})
+    with pytest.raises(al.AdapterError, match="no rows of batch 16"):
+        FIGURES["accuracy_vs_milliseconds_16"].draw({**tables, "latency": latency[latency["batch"] == 1]})
+
+
+def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = made_up("tasks")
+    other = table.iloc[:4].assign(key=["x0", "x1", "x2", "x3"], top1=1.0)
+    folder = store(tmp_path, "exits")
+    pd.concat([table.iloc[:-6], other]).to_csv(folder / "tasks.csv", index=False)
+    rows, notes = load("tasks", folder)
+    assert len(rows) == len(table) - 6
+    assert notes == [
+        f"{folder / 'tasks.csv'} holds 42 of 48 runs; `python -m adapters_lib.results tasks` runs the others",
+        f"{folder / 'tasks.csv'}: 4 rows of other settings than the grid's are left out",
+    ]
+    other.to_csv(folder / "tasks.csv", index=False)
+    with pytest.raises(al.AdapterError, match="none of the 48 runs"):
+        load("tasks", folder)
+
+
+def test_of_two_studies_of_exits_the_larger_is_drawn(tmp_path: Path) -> None:
+    table = made_up("exits")
+    pd.concat([table.iloc[:5].assign(host="ila"), table]).to_csv(tmp_path / "exits.csv", index=False)
+    rows, notes = load("exits", tmp_path)
+    assert set(rows["host"]) == {"lora"}
+    assert "5 rows of other hosts or data sets than lora on leaves-mixed are left out" in notes[0]
+
+
+def test_every_figure_names_tables_that_a_command_makes(capsys) -> None:
+    assert paper_figures.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    for name, figure in FIGURES.items():
+        assert name in listed
+        assert figure.about.endswith((".", ";"))
+        assert all(command_for(table).startswith("python -m adapters_lib") for table in figure.tables)
