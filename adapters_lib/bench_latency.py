@@ -18,6 +18,7 @@ from . import __version__
 from .adapting import adapt
 from .backbones import EMBEDDED, create_backbone
 from .costs import cost
+from .engine import AdaptedViT
 from .errors import AdapterError
 from .merging import merge
 from .methods import parse_method
@@ -84,7 +85,7 @@ def latency_table(
     return pd.DataFrame(rows)
 
 
-def _adapted(backbone: str, method: str, classes: int) -> nn.Module:
+def _adapted(backbone: str, method: str, classes: int) -> AdaptedViT:
     return adapt(create_backbone(backbone, pretrained=False), method, num_classes=classes, seed=0)
 
 
