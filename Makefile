@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: workbook test lab results lint clean
+.PHONY: workbook test lab results figures site browser lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
 	$(BIN)/python -m adapters_lib.workbook
@@ -19,6 +19,16 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 results: $(READY)  ## run the grids behind the tables in data/results/: hours on two cores, resumable, finished runs are skipped
 	$(BIN)/python -m adapters_lib.results
+
+figures: $(READY)  ## redraw the paper-style figures from the tables, without training
+	$(BIN)/python -m adapters_lib.paper_figures
+
+site: $(READY)  ## the executed notebooks as HTML with a table of contents: build/site/index.html
+	$(BIN)/python -m adapters_lib.workbook_site
+
+browser: $(READY)  ## run every notebook in JupyterLab and operate its widgets; needs Chromium; screenshots in build/screenshots
+	$(BIN)/python -m pip install --quiet -e ".[browser]"
+	$(BIN)/python -m pytest -q -n 0 tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .

@@ -34,7 +34,7 @@ class FigurePanel(ipywidgets.VBox):
     def __init__(self, draw: Callable[..., Figure], controls: Mapping[str, Any], alt: str, extras: Sequence[Any] = ()) -> None:
         self.draw = draw
         self.controls = dict(controls)
-        self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
         self.message = ipywidgets.HTML()
         caption = ipywidgets.HTML(f"<small>{escape(alt)}</small>")
         super().__init__([*self.controls.values(), *extras, caption, self.message, self.picture])
