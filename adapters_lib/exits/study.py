@@ -198,7 +198,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(next(model.parameters()).device), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}
-    curve = curve.assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)
+    curve = curve.drop(columns="macs").assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)
     curve["thresholds"] = curve["thresholds"].map(json.dumps)
     curve.insert(0, "key", [f"{run.key}-{number}" for number in range(len(curve))])
     seconds = time.perf_counter() - started
