@@ -24,7 +24,7 @@ from .errors import AdapterError, unknown
 
 __all__ = ["Recipe", "make_criterion", "make_optimizer", "make_schedule"]
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "sgd", "momentum")
 PRECISIONS = ("no", "bf16", "fp16", "auto")
 
 
@@ -38,7 +38,7 @@ class Recipe:
         batch_size: images per process and step; the optimiser sees batch_size × processes × accumulate images.
         weight_decay: for matrices only; biases, norms and everything else with one dimension have none, nor have
             the class token and position embedding.
-        optimizer: "adamw", or "sgd" with Nesterov momentum 0.9.
+        optimizer: "adamw", "sgd" with Nesterov momentum 0.9, or "momentum": SGD with plain momentum 0.9.
         warmup_epochs, warmup_steps: linear warm-up in epochs (fractions allowed) or in updates; give one of them.
         min_lr: learning rate at the end of the cosine.
         clip_norm: clip the gradient's norm to this; None: no clipping.
@@ -171,3 +171,18 @@ def make_criterion(recipe: Recipe, num_classes: int) -> tuple[Callable[[Tensor, 
         mixup = Mixup(mixup_alpha=recipe.mixup, cutmix_alpha=recipe.cutmix, label_smoothing=recipe.label_smoothing, num_classes=num_classes)
         return F.cross_entropy, mixup
     return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing), None
+
+
+def __getattr__(name: str) -> Any:
+    """The published recipes are attributes of this module, `al.recipes.ila_paper`; see `recipe_presets`."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    from .recipe_presets import preset  # not before: it needs Recipe
+
+    return preset(name)
+
+
+def __dir__() -> list[str]:
+    from .recipe_presets import PRESETS
+
+    return sorted([*globals(), *PRESETS])

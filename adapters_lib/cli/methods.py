@@ -1,4 +1,4 @@
-"""`methods`: every adapter, with its options, their defaults and its source."""
+"""`methods`: every adapter, with its options, their defaults and its source; `methods --recipes`: the published recipes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ __all__ = ["add_arguments", "run", "show"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments of its own."""
+    parser.add_argument("--recipes", action="store_true", help="list the papers' recipes (al.recipes.…) instead of the methods")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """{name: {"summary", "source", "options": {name: default}}}"""
+    """{"methods": {name: {"summary", "source", "options": {name: default}}}}, or {"recipes": …}."""
+    if args.recipes:
+        return {"recipes": _recipes()}
     from ..methods import METHODS
 
     found = {}
@@ -25,7 +27,41 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"methods": found}
 
 
+def _recipes() -> dict[str, Any]:
+    """{name: {"recipe": what differs from a plain Recipe, "scales", "rates", "methods", "head", "source", "note"}}"""
+    from ..recipe_presets import PRESETS
+    from ..recipes import Recipe
+
+    plain, found = Recipe(), {}
+    for name, preset in PRESETS.items():
+        fields = {f.name: getattr(preset.recipe, f.name) for f in dataclasses.fields(Recipe)}
+        kept = ("epochs", "lr", "batch_size", "weight_decay", "optimizer")
+        found[name] = {
+            "recipe": {key: value for key, value in fields.items() if key in kept or value != getattr(plain, key)},
+            "lr_follows_batch": not isinstance(preset.value, Recipe),
+            "rates": list(preset.rates),
+            "methods": list(preset.methods),
+            "head": preset.head,
+            "source": preset.source,
+            "note": preset.note,
+        }
+    return found
+
+
+def _show_recipes(recipes: dict[str, Any]) -> str:
+    lines = []
+    for name, about in recipes.items():
+        fields = ", ".join(f"{key}={value}" for key, value in about["recipe"].items())
+        scaled = "(batch_size=…)" if about["lr_follows_batch"] else ""
+        lines += [f"al.recipes.{name}{scaled}", f"    {fields}", f"    for:     {', '.join(about['methods'])}; head {about['head']}"]
+        lines += [f"    rates:   {', '.join(f'{rate:g}' for rate in about['rates'])}"] if about["rates"] else []
+        lines += [f"    source:  {about['source']}"] + ([f"    note:    {about['note']}"] if about["note"] else [])
+    return "\n".join(lines)
+
+
 def show(result: dict[str, Any]) -> str:
+    if "recipes" in result:
+        return _show_recipes(result["recipes"])
     lines = []
     for name, about in result["methods"].items():
         options = ", ".join(f"{key}={_written(value)}" for key, value in about["options"].items())

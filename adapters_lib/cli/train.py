@@ -16,7 +16,7 @@ _RECIPE = {  # fields of Recipe that have an option of their own; their defaults
     "lr": (float, "peak learning rate"),
     "batch_size": (int, "images per step and process"),
     "weight_decay": (float, "of matrices"),
-    "optimizer": (str, "adamw or sgd"),
+    "optimizer": (str, "adamw, sgd (Nesterov momentum) or momentum (plain)"),
     "warmup_epochs": (float, "epochs of linear warm-up"),
     "mixed_precision": (str, "no, bf16, fp16 or auto"),
 }
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", help="keep checkpoints, adapter and result here; the same command resumes a killed run")
     parser.add_argument("--restart", action="store_true", help="begin again instead of resuming the run in --out")
     parser.add_argument("--random-weights", action="store_true", help="a backbone without pre-trained weights, drawn from the seed")
+    parser.add_argument("--preset", metavar="NAME", help="begin with a published recipe (`methods --recipes`); other options change it")
     for name, (kind, meaning) in _RECIPE.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     parser.add_argument(
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..data_sets import load_data
     from ..errors import unknown
     from ..methods import format_method, parse_method
+    from ..recipe_presets import named_recipe
     from ..recipes import Recipe
     from ..training import evaluate, fit
 
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for name in settings:
         if name not in known:
             raise unknown("recipe field", name, known)
-    recipe = Recipe(**settings)
+    recipe = named_recipe(args.preset, **settings) if args.preset else Recipe(**settings)
     torch.manual_seed(args.seed)  # random weights come out the same again, so that such a run can be resumed, too
     backbone = create_backbone(args.backbone, pretrained=not args.random_weights, image_size=args.image_size)
     task = load_data(args.data, backbone=backbone, **data_options(args))
