@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import AdapterError
+from . import bench_video
 from .arguments import add_data, add_model, data_options
 
 __all__ = ["add_arguments", "run", "show"]
@@ -36,13 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods.add_argument("--classes", type=int, default=100, help="outputs of the heads (default 100)")
     latency = actions.add_parser("latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False)
     latency.add_argument("--backbone", default="micro_vit", help="default micro_vit, which ships with the package")
-    latency.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the grid `methods`)")
+    latency.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the methods grid)")
     latency.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="images at once (default 1 16)")
     latency.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
     latency.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     latency.add_argument("--classes", type=int, default=20, help="outputs of the heads (default 20)")
     latency.add_argument("--out", default="data/results/latency.csv", metavar="FILE", help="default data/results/latency.csv")
-    for action in (exits, methods, latency):
+    video = actions.add_parser("video", help="memory and time of a training step on clips, blocks kept or recomputed", allow_abbrev=False)
+    bench_video.add_arguments(video)
+    for action in (exits, methods, latency, video):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
@@ -50,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    return {"methods": _methods, "exits": _exits, "latency": _latency}[args.action](args)
+    return {"methods": _methods, "exits": _exits, "latency": _latency, "video": bench_video.run}[args.action](args)
 
 
 def _methods(args: argparse.Namespace) -> dict[str, Any]:
@@ -132,6 +135,8 @@ def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
+    if "clip" in result:
+        return bench_video.show(result)
     if "training" in result:
         return _show_methods(result)
     if "table" in result:
@@ -162,7 +167,7 @@ def _show_methods(result: dict[str, Any]) -> str:
 
 def _show_latency(result: dict[str, Any]) -> str:
     first = result["rows"][0]
-    lines = [f"{first['backbone']} on {first['device']}, {first['threads']} threads, {first['rounds']} rounds; medians; in {result['table']}"]
+    lines = [f"{first['backbone']} on {first['device']}, {first['threads']} threads, {first['rounds']} rounds; {result['table']}"]
     for row in result["rows"]:
         name = f"{row['method']}{', merged' * row['merged']}"
         lines.append(f"  batch {row['batch']:3}  {name:28}{row['latency_ms']:9.2f} ms an image, ×{row['ratio']:.3f} of {first['method']}")
