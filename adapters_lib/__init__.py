@@ -11,8 +11,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import recipes
     from .adapting import adapt
+    from .analysis.attention import capture_attention
+    from .analysis.attribution import exit_forward, integrated_gradients, occlusion, token_attributions
+    from .analysis.attribution_checks import perturbation_curves, sanity_check
+    from .analysis.cka import attention_cka, cka
+    from .analysis.confusion import confusion, explain_pairs
+    from .analysis.features import head_features, neighbour_accuracy, project
+    from .analysis.leaf_truth import one_parameter_task, score_against_truth, truth_of
+    from .analysis.reliability import reliability
+    from .analysis.rollout import rollout_groups
     from .backbones import create_backbone
     from .checkpoint import load_pretrained
+    from .comparing import compare
     from .costs import Cost, cost
     from .data_sets import Task, load_data, subset
     from .engine import AdaptedViT
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from .exits.costs import exit_costs
     from .exits.prediction import predict
     from .exits.simulation import simulate, store_exits
+    from .experiments import Experiment, grid, read_table, run_grid
     from .features import cache_features
     from .memory import memory_use
     from .merging import merge, unmerge
@@ -51,6 +62,7 @@ if TYPE_CHECKING:
         parse_method,
     )
     from .peft_format import export_peft, import_peft
+    from .statistics import mean_interval, pareto_front, summarise
     from .timing import compare_latency, latency
     from .training import Recipe, Run, TrainingDiverged, evaluate, fit
     from .tuning import offline_recipe
@@ -60,8 +72,18 @@ if TYPE_CHECKING:
 # Where the public names live. They are imported on first use, so that `python -m adapters_lib --help` does not wait for torch.
 _PUBLIC = {
     "adapting": "adapt",
+    "analysis.attention": "capture_attention",
+    "analysis.attribution": "exit_forward integrated_gradients occlusion token_attributions",
+    "analysis.attribution_checks": "perturbation_curves sanity_check",
+    "analysis.cka": "attention_cka cka",
+    "analysis.confusion": "confusion explain_pairs",
+    "analysis.features": "head_features neighbour_accuracy project",
+    "analysis.leaf_truth": "one_parameter_task score_against_truth truth_of",
+    "analysis.reliability": "reliability",
+    "analysis.rollout": "rollout_groups",
     "backbones": "create_backbone",
     "checkpoint": "load_pretrained",
+    "comparing": "compare",
     "costs": "Cost cost",
     "data_sets": "Task load_data subset",
     "engine": "AdaptedViT",
@@ -72,6 +94,7 @@ _PUBLIC = {
     "exits.costs": "exit_costs",
     "exits.prediction": "predict",
     "exits.simulation": "simulate store_exits",
+    "experiments": "Experiment grid read_table run_grid",
     "features": "cache_features",
     "memory": "memory_use",
     "merging": "merge unmerge",
@@ -80,6 +103,7 @@ _PUBLIC = {
         "LayerNormTuning LinearProbe LoRA PAdapter Pfeiffer RepAdapter SSF VPTDeep VPTShallow VQT parse_method"
     ),
     "peft_format": "export_peft import_peft",
+    "statistics": "mean_interval pareto_front summarise",
     "timing": "compare_latency latency",
     "training": "Recipe Run TrainingDiverged evaluate fit",
     "tuning": "offline_recipe",
