@@ -1,0 +1,55 @@
+"""The README's code on looking inside and on grids runs as it stands there, on small models and few images."""
+
+import re
+from pathlib import Path
+
+import joblib
+import pytest
+import torch
+
+import adapters_lib as al
+from adapters_lib import experiments
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def _code(section: str) -> str:
+    text = README.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+
+
+def test_what_the_readme_says_about_looking_inside_runs() -> None:
+    task = al.load_data("leaves-ultra", image_size=32, cultivars=3, n_train=1, n_val=1, n_test=2)
+    vit = al.create_backbone("vit_tiny_patch16_224", pretrained=False, image_size=32, patch_size=8, depth=12, embed_dim=32, num_heads=2)
+    model = al.adapt(vit, al.LoRA(), num_classes=3)
+    images = torch.stack([task.test[i][0] for i in range(4)])
+    known = {"al": al, "torch": torch, "model": model, "images": images, "task": task}
+    exec(_code("Looking inside"), known)
+    assert known["maps"].shape == (4, 2, 17, 17)
+    assert known["alike"].shape == (12, 12)
+    assert known["heat"].pixels.shape == (4, 32, 32)
+    assert known["areas"].deletion_area.shape == (4,)
+    assert known["features"].shape == (6, 32)
+
+
+def test_what_the_readme_says_about_grids_runs(tmp_path: Path, monkeypatch, capsys) -> None:
+    def pretend(run: al.Experiment, progress: bool = False) -> dict:
+        hits = torch.arange(8) < 3 + run.seed + len(run.name)
+        row = {"key": run.key, "method": run.name, "data": run.data, "seed": run.seed, "top1": 100 * float(hits.double().mean())}
+        return {**row, "n_test": 8, "hits": experiments.pack_hits(hits), "macs": len(run.name), "version": al.__version__}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiments, "run_experiment", pretend)
+    with joblib.parallel_config(backend="threading"):  # the pretence is not known to other processes
+        exec(_code("Results, grids and figures"), {"al": al})
+    said = capsys.readouterr().out
+    assert re.search(r"lora − linear: -?\d+\.\d ± .* over seeds; .* over images", said)
+    assert "front_share" in said
+    assert (tmp_path / "data" / "results" / "mine.csv").exists()
+
+
+@pytest.mark.parametrize("word", ["make results", "make figures"])
+def test_the_makefile_has_the_targets_that_the_readme_names(word: str) -> None:
+    assert f"    {word} " in README
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    assert f"\n{word.removeprefix('make ')}:" in makefile
