@@ -12,6 +12,7 @@ import adapters_lib as al
 from adapters_lib import figures_exits
 from adapters_lib.cli import main
 from adapters_lib.data_sets.base import Task, TensorImages, View
+from adapters_lib.exits import study
 from adapters_lib.exits.bench import bench_exits, drawn_thresholds, spread_shares
 from adapters_lib.exits.calibration import CalibrationWarning, calibrate, choose, measure, operating_points, quota_thresholds
 from adapters_lib.exits.controls import cost_curve, evaluate_point, fixed_depth_accuracy, random_exit_accuracy
@@ -201,7 +202,8 @@ def test_the_bench_counts_what_it_times() -> None:
         drawn_thresholds(model, images, (0.5, 0.5))
 
 
-def test_the_study_writes_rows_once_and_keeps_logits(tmp_path) -> None:
+def test_the_study_writes_rows_once_and_keeps_logits(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(study, "CURVE", 3)
     table = tmp_path / "exits.csv"
     options = {
         "settings": ["host", "naive", "all"],
@@ -220,6 +222,9 @@ def test_the_study_writes_rows_once_and_keeps_logits(tmp_path) -> None:
     stamp = table.stat().st_mtime_ns
     run_study(table, "lora:rank=2", seeds=[0], **options)
     assert table.stat().st_mtime_ns == stamp
+    there = run_study(table, "lora:rank=2", seeds=[0, 1], stored=True, **{**options, "settings": None})
+    assert there["key"].tolist() == rows["key"].tolist()
+    assert run_study(table, "lora:rank=4", stored=True).empty
     for folder in ("logits", "exits_logits"):
         stored = load_stored(tmp_path / folder / "all-0-test.safetensors")
         assert stored.part == "test"

@@ -81,6 +81,7 @@ def run_study(
     precision: str | None = None,
     jobs: int = 1,
     progress: bool = True,
+    stored: bool = False,
 ) -> pd.DataFrame:
     """Train what the table does not hold yet and return the rows of this study.
 
@@ -96,6 +97,7 @@ def run_study(
         data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs, precision: default the offline recipe's.
         jobs: runs side by side, through joblib, the cores shared out among them.
         settings: names from `SETTINGS`. dyn: options of `dyn` that all settings share, in text form.
+        stored: train nothing and return the rows that are there.
         logits: folder for the validation and test logits of every run as well, `<setting>-<seed>-<part>.safetensors`.
 
     Raises:
@@ -116,7 +118,7 @@ def run_study(
             methods = hosts if SETTINGS[name] is None else (*hosts, _dyn(dyn, SETTINGS[name] or {}))
             run = Experiment(methods, data, seed, backbone, data_options or {}, recipe)
             keys += [f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])]
-            if keys[-1] not in known:  # the last row of a run is written last
+            if keys[-1] not in known and not stored:  # the last row of a run is written last
                 folders = [Path(logits)] if logits else []
                 folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == seeds[0] else []
                 missing.append((name, run, table, folders))
@@ -124,7 +126,10 @@ def run_study(
     shown = tqdm(outcomes, "runs", total=len(missing), disable=not progress or not missing)
     if failures := [failure for failure in shown if failure]:
         raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
-    return read_table(table).set_index("key").loc[keys].reset_index()
+    rows = read_table(table)
+    if stored:
+        keys = [key for key in keys if key in known]
+    return rows.set_index("key").loc[keys].reset_index() if keys else rows.iloc[:0]
 
 
 def _attempt(setting: str, run: Experiment, table: Path, folders: list[Path]) -> str | None:

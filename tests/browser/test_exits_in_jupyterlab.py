@@ -1,0 +1,61 @@
+"""The sliders of the exits, operated by keyboard in JupyterLab: by budget, by single thresholds, with another confidence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from lab import Notebook
+
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+
+CELL = """\
+import torch
+
+import adapters_lib as al
+from adapters_lib.exits.costs import ExitCosts
+from adapters_lib.exits.simulation import StoredExits
+from adapters_lib.widgets_exits import exit_thresholds
+
+costs = ExitCosts((3, 6, 9, 12), (108, 212, 316, 420), (108, 212, 316, 420), 420, (5, 5, 3, 3))
+task = al.load_data("leaves-mixed", n_train=1, n_val=10, n_test=10)
+truth = torch.nn.functional.one_hot(task.test.labels, 20).float()
+random = torch.Generator().manual_seed(0)
+val, test = (
+    StoredExits(torch.stack([(k + 3) * truth + torch.randn(200, 20, generator=random) for k in range(4)]), task.test.labels, costs)
+    for _ in range(2)
+)
+exit_thresholds(test, task.test.images, val, title="made-up logits of synthetic leaves")"""
+
+
+@pytest.fixture(scope="module")
+def notebook(browser: Any, address: str, copy: Path) -> Iterator[Notebook]:
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel), copy / "notebooks" / "exits.ipynb")
+    opened = Notebook(browser.new_page(viewport={"width": 1280, "height": 1400}), "exits", SCREENSHOTS)
+    opened.open(address.format("exits"))
+    opened.run_all()
+    yield opened
+    opened.close()
+
+
+def test_the_sliders_of_the_exits_move_the_figure_and_its_numbers(notebook: Notebook) -> None:
+    assert notebook.state()["errors"] == []
+    assert notebook.state()["stderr"] == []
+    panel = notebook.panel("budget (MACs / full depth)")
+    panel.shoot("before")
+    with panel.redraws():
+        panel.slide("budget (MACs / full depth)", "ArrowRight", 5)
+    panel.shoot("budget")
+    with panel.redraws():
+        panel.choose("confidence")
+    panel.press("each threshold")
+    with panel.redraws():
+        panel.slide("threshold behind block 3 (0–1)", "Home")
+    panel.wait_for_text("100 % behind block 3")  # at threshold 0 all leave
+    with panel.redraws():
+        panel.slide("threshold behind block 3 (0–1)", "End")
+    panel.wait_for_text("leaving: 0 % behind block 3")
+    panel.shoot("thresholds")
+    assert notebook.complaints == []
