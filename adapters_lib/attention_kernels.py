@@ -20,7 +20,9 @@ def unfused_if_slower(model: nn.Module, device: torch.device, mixed_precision: s
     16 images takes twice as long with it (40 against 81 images/s on one thread; in float32 the fused kernel is the faster, 52 against 47).
     Same attention, another order of operations: equal to rounding.
     """
-    modules: list[Any] = [m for m in model.modules() if hasattr(m, "fused_attn")] if device.type == "cpu" and mixed_precision == "bf16" else []
+    modules: list[Any] = (
+        [m for m in model.modules() if hasattr(m, "fused_attn")] if device.type == "cpu" and mixed_precision == "bf16" else []
+    )
     before = [m.fused_attn for m in modules]
     for module in modules:
         module.fused_attn = False
