@@ -13,9 +13,7 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from .data_sets.leaves import granularity_sheet
-
-__all__ = ["FigurePanel", "granularity_dial"]
+__all__ = ["FigurePanel"]
 
 
 class FigurePanel(ipywidgets.VBox):
@@ -61,16 +59,3 @@ class FigurePanel(ipywidgets.VBox):
     def show_error(self, error: Exception) -> None:
         """Say in the widget what went wrong, until the next drawing that succeeds."""
         self.message.value = f"<b style='color:#b00020'>{escape(type(error).__name__)}: {escape(str(error))}</b>"
-
-
-def granularity_dial(cultivars: int = 10) -> FigurePanel:
-    """A slider over how far apart the cultivars of one species are, and one for the species; below, one leaf of each cultivar."""
-    slider = {"continuous_update": False, "style": {"description_width": "9em"}, "layout": {"width": "30em"}}
-    return FigurePanel(
-        lambda granularity, species: granularity_sheet([granularity], n_cultivars=cultivars, seed=species),
-        {
-            "granularity": ipywidgets.FloatSlider(value=0.12, min=0.02, max=1.0, step=0.02, description="granularity (0–1)", **slider),
-            "species": ipywidgets.IntSlider(value=0, min=0, max=20, description="species (number)", **slider),
-        },
-        alt=f"One leaf of each of {cultivars} cultivars of a synthetic species: near 0 one and the same plant, at 1 plainly different.",
-    )

@@ -1,20 +1,9 @@
 """Widgets are a thin layer: their callback is a plain function, and its errors appear in the widget."""
 
-import pytest
 from matplotlib.figure import Figure
 
 import adapters_lib as al
 from adapters_lib import widgets
-
-
-def test_the_dial_redraws_when_a_slider_moves() -> None:
-    dial = widgets.granularity_dial(cultivars=3)
-    first = bytes(dial.picture.value)
-    assert first.startswith(b"\x89PNG")
-    dial.controls["granularity"].value = 0.9
-    assert dial.picture.value != first
-    dial.controls["granularity"].value = 0.12
-    assert dial.picture.value == first
 
 
 def test_an_error_is_shown_in_the_widget_and_the_last_figure_stays() -> None:
@@ -30,10 +19,3 @@ def test_an_error_is_shown_in_the_widget_and_the_last_figure_stays() -> None:
     assert panel.picture.value == shown
     panel.controls["size"].value = 2
     assert panel.message.value == ""
-
-
-@pytest.mark.parametrize("control", ["granularity", "species"])
-def test_every_control_is_labelled_and_reachable_by_keyboard(control: str) -> None:
-    widget = widgets.granularity_dial(cultivars=2).controls[control]
-    assert widget.description
-    assert widget.tabbable is not False
