@@ -27,7 +27,7 @@ from .methods import parse_method
 from .training import Run, fit
 from .tuning import offline_recipe
 
-__all__ = ["KINDS", "Choice", "Kind", "Point", "Price", "default_calibration", "price", "small_run", "tuner_figure"]
+__all__ = ["KINDS", "Choice", "Kind", "Point", "Price", "cost_curves", "default_calibration", "price", "small_run", "tuner_figure"]
 
 CLASSES = 20
 _DATA = "leaves-ultra"
@@ -202,7 +202,8 @@ def tuner_figure(
         left.set(xlabel=COST_AXES[axis], ylabel="validation top-1 (%), one seed", ylim=(0, 100))
         left.xaxis.set_major_locator(MaxNLocator(4))
         left.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value:g}")
-        left.margins(x=0.25)
+        costs = [point.costs[axis] for point in points] + ([now[1]] if now else [])
+        left.set_xlim(0, 1.25 * max(costs, default=1))
         _legend_once(left)
         _live(right, rows)
         figure.suptitle(title, fontsize=8)
@@ -231,3 +232,27 @@ def _live(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     other.spines["right"].set_visible(True)
     other.grid(False)
     ax.legend(handles=[*loss, *accuracy], loc="upper center")
+
+
+def cost_curves(latency: LatencyModel, sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), image_size: int = 96, *, title: str = "") -> Figure:
+    """Adapter parameters, MACs and predicted latency against bottleneck or rank, a line a method, each at its first place."""
+    look = look_of(list(KINDS))
+    panels: tuple[tuple[str, Callable[[Choice, Price], float]], ...] = (
+        ("adapter parameters (thousands)", lambda choice, found: found.adapter / 1e3),
+        ("MMACs per image", lambda choice, found: found.macs / 1e6),
+        ("latency per image (ms)", lambda choice, found: latency.predict(parse_method(choice.text).name, found.macs, found.modules)),
+    )
+    with style():
+        figure, axes = plt.subplots(1, 3, figsize=(2 * COLUMN, 2.4))
+        for kind in KINDS:
+            colour, marker = look[kind]
+            choices = [Choice(kind, size, None, image_size) for size in sizes]
+            for ax, (_, value) in zip(axes, panels, strict=True):
+                ax.plot(sizes, [value(choice, price(choice)) for choice in choices], color=colour, marker=marker, ms=3.5, label=kind)
+        for ax, (label, _) in zip(axes, panels, strict=True):
+            ax.set_xscale("log", base=2)
+            ax.set(xlabel="bottleneck or rank", ylabel=label, ylim=0)
+        figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(KINDS), loc="outside lower center")
+        figure.suptitle(title, fontsize=8)
+    plt.close(figure)
+    return figure

@@ -59,7 +59,11 @@ class BottleneckTuner(FigurePanel):
         self.bar = ipywidgets.IntProgress(value=0, max=epochs, description="epochs", **_WIDE)
         self.status = ipywidgets.Label(value="ready")
         buttons = ipywidgets.HBox([self.train, self.halt, self.clear])
-        alt = "Left: validation accuracy of small runs against a cost; hollow: stopped early. Right: the last run, epoch by epoch."
+        # JupyterLab keeps ↑ and ↓ for itself while no cell is being edited; ← and → reach lists and sliders alike.
+        alt = (
+            "Left: validation accuracy of small runs against a cost; hollow: stopped early. Right: the last run, epoch by epoch. "
+            "By keyboard: Tab moves on, ← and → change a list or a slider, Enter presses a button."
+        )
         super().__init__(self._draw, self._make_controls(), alt, extras=(self.numbers, buttons, self.bar, self.status))
         self.controls["kind"].observe(self._kind_changed, names="value")
         for button, act in ((self.train, self.start), (self.halt, self.stop), (self.clear, self.forget)):
@@ -108,7 +112,8 @@ class BottleneckTuner(FigurePanel):
 
     def _table(self, choice: Choice, costs: dict[str, float]) -> str:
         found = price(choice)
-        error = f"± {100 * self.latency.error:.0f} %, batch {self.latency.batch}, {self.latency.threads} thread(s)"
+        threads = self.latency.threads
+        error = f"± {100 * self.latency.error:.0f} %, batch {self.latency.batch}, {threads} thread{'s' * (threads != 1)}"
         rows = (
             ("adapter", f"{found.adapter:,} parameters ({found.share:.2f} % of the frozen backbone), {found.modules} modules"),
             ("head", f"{found.head:,} parameters" + (f"; {found.backbone:,} of the backbone unfrozen" if found.backbone else "")),
@@ -195,8 +200,8 @@ class BottleneckTuner(FigurePanel):
 
     def _done(self, point: Point) -> None:
         self.points.append(point)
-        self._idle(f"done: {point.val_top1:.1f} % of the validation images after {point.epochs} of {point.planned} epochs")
         self.redraw()
+        self._idle(f"done: {point.val_top1:.1f} % of the validation images after {point.epochs} of {point.planned} epochs")
 
     def _fail(self, error: Exception) -> None:
         self._idle("failed")
