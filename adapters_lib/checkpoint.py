@@ -24,6 +24,7 @@ from .adapting import adapt, unchanged_on_error
 from .backbones import create_backbone
 from .engine import AdaptedViT
 from .errors import AdapterError
+from .hub import download, is_hub_id
 from .methods import method_from_dict, method_to_dict
 
 __all__ = [
@@ -172,10 +173,14 @@ def save_pretrained(model: AdaptedViT, folder: str | Path, classes: list[str] | 
     save_json(folder / CONFIG, config)
 
 
-def load_pretrained(folder: str | Path, *, backbone: nn.Module | None = None) -> AdaptedViT:
+def load_pretrained(
+    folder: str | Path, *, backbone: nn.Module | None = None, revision: str | None = None, token: str | None = None
+) -> AdaptedViT:
     """Rebuild the model that `save_pretrained` wrote, in eval mode; class names are in `model.classes`.
 
     Args:
+        folder: where it was written; or, if there is no such folder, `user/name` on the Hugging Face hub.
+        revision, token: of the hub's repository: branch, tag or commit; and the right to read it.
         backbone: the frozen timm model to use; None creates it by the name in the configuration, with pretrained weights.
             Changed in place, as by `adapt`; left as it was if anything fails.
 
@@ -183,10 +188,13 @@ def load_pretrained(folder: str | Path, *, backbone: nn.Module | None = None) ->
         AdapterError: a file is missing or truncated, or the backbone has another width, depth or other weights than the one
             that the adapter was trained on.
     """
-    tensors, metadata = load_tensors(Path(folder) / WEIGHTS)
+    place = Path(folder)
+    if not place.is_dir() and is_hub_id(str(folder)):
+        place = download(str(folder), revision=revision, token=token)
+    tensors, metadata = load_tensors(place / WEIGHTS)
     config = metadata.get("config", {})
     if config.get("library") != "adapters_lib":
-        raise AdapterError(f"{Path(folder) / WEIGHTS} was not written by save_pretrained; give the folder that it wrote to")
+        raise AdapterError(f"{place / WEIGHTS} was not written by save_pretrained; give the folder that it wrote to")
     source = config["backbone"]
     if backbone is None:
         backbone = create_backbone(source["name"], **source["kwargs"])

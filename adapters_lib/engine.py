@@ -9,7 +9,6 @@ without adapters computes exactly what timm computes. `adapters_lib.adapt` build
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from .errors import AdapterError
 from .exits.walk import run_exits
+from .finished import FinishedModel
 from .probe_input import input_shape
 from .sites import Adapter, BlockSites, LinearAdapter
 from .tokens import Layout
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AdaptedViT"]
 
 
-class AdaptedViT(nn.Module):
+class AdaptedViT(FinishedModel, nn.Module):
     """A frozen timm ViT with the adapters of `methods` at the sites of its blocks.
 
     Attributes:
@@ -313,35 +313,6 @@ class AdaptedViT(nn.Module):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
-
-    # ---- merging ---------------------------------------------------------------------------------------------
-
-    def merge(self) -> AdaptedViT:
-        """Fold the adapters into the backbone's own layers, in place; see `merging.merge`."""
-        from .merging import merge
-
-        return merge(self)
-
-    def unmerge(self) -> AdaptedViT:
-        """Put the adapters and the untouched weights back, bit for bit; see `merging.unmerge`."""
-        from .merging import unmerge
-
-        return unmerge(self)
-
-    # ---- sharing ---------------------------------------------------------------------------------------------
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write what was trained (head included) as safetensors and JSON into `folder`; see `checkpoint.save_pretrained`."""
-        from .checkpoint import save_pretrained
-
-        save_pretrained(self, folder)
-
-    @staticmethod
-    def from_pretrained(folder: str | Path, **kwargs: Any) -> AdaptedViT:
-        """Rebuild a model saved by `save_pretrained`; see `checkpoint.load_pretrained`."""
-        from .checkpoint import load_pretrained
-
-        return load_pretrained(folder, **kwargs)
 
 
 def _trains(stage: tuple[nn.Module | nn.Parameter | None, ...]) -> bool:
