@@ -38,7 +38,7 @@ from .memory import memory_use
 from .recipes import Recipe
 from .training import fit
 
-__all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "store_row", "unpack_hits"]
+__all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "side_by_side", "store_row", "unpack_hits"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def run_grid(
 
     Args:
         table: CSV file; created with its folder, appended to otherwise.
-        jobs: processes side by side, through joblib (its `parallel_config` chooses Dask or Ray instead).
+        jobs: processes side by side, through joblib; under `joblib.parallel_config(backend="dask")`, or "ray" once Ray is registered with
+            joblib, the runs go there, and the table must lie where all workers can write it.
         rerun: run again what is there already; the old rows are replaced.
 
     Raises:
@@ -155,8 +156,7 @@ def run_grid(
     missing = [e for e in experiments if e.key not in known]
     bar = tqdm(total=len(missing), desc="runs", disable=not progress or not missing)
     failures = []
-    outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(_attempt)(e, str(table)) for e in missing)
-    for failure in outcomes:
+    for failure in side_by_side((joblib.delayed(_attempt)(e, str(table), rerun) for e in missing), jobs):
         bar.update()
         if failure:
             failures.append(failure)
@@ -167,9 +167,20 @@ def run_grid(
     return rows.loc[[e.key for e in experiments]].reset_index()
 
 
-def _attempt(experiment: Experiment, table: str) -> str | None:
-    """Run one experiment and store its row; return what went wrong, if anything did."""
+def side_by_side(calls: Iterable[Any], jobs: int) -> Iterable[Any]:
+    """Results of `joblib.delayed` calls in the order in which they finish; all at the end where the backend cannot do that."""
     try:
+        workers = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    except ValueError:  # backends made like joblib's "multiprocessing", Ray's among them
+        workers = joblib.Parallel(n_jobs=jobs)
+    return workers(calls)  # type: ignore[no-any-return]
+
+
+def _attempt(experiment: Experiment, table: str, rerun: bool) -> str | None:
+    """Run one experiment and store its row, unless another grid has done so meanwhile; return what went wrong, if anything did."""
+    try:
+        if not rerun and experiment.key in set(read_table(table).get("key", ())):
+            return None
         store_row(run_experiment(experiment), Path(table))
     except Exception as error:  # one bad run must not cost the others
         return f"{experiment.name} on {experiment.data}, seed {experiment.seed}: {type(error).__name__}: {error}"

@@ -171,7 +171,7 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
     found.sort(key=lambda each: -each.seeds.mean)
     look = looks([each.first for each in found])
     with style():
-        figure, ax = plt.subplots(figsize=(COLUMN, 0.9 + 0.17 * len(found)))
+        figure, ax = plt.subplots(figsize=(COLUMN, 1.3 + 0.17 * len(found)))
         for place, each in enumerate(found):
             colour, _ = look[each.first]
             ax.hlines(place + 0.22, each.images.low, each.images.high, color="0.45", lw=0.8)

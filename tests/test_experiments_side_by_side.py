@@ -74,6 +74,29 @@ def test_a_failed_run_is_tried_again_and_the_others_are_not(tmp_path: Path, monk
     assert ran == [0, 1, 2, 1]
 
 
+def test_a_run_that_another_grid_has_stored_meanwhile_is_not_run_again(tmp_path: Path, monkeypatch) -> None:
+    wanted = grid(["linear"], "digits", range(3))
+    ran: list[int] = []
+
+    def meanwhile(run: Experiment, progress: bool = False) -> dict:
+        ran.append(run.seed)
+        if run.seed == 0:  # the other grid is quicker with the next one
+            experiments.store_row(pretend(wanted[1]), tmp_path / "t.csv")
+        return pretend(run)
+
+    monkeypatch.setattr(experiments, "run_experiment", meanwhile)
+    assert run_grid(wanted, tmp_path / "t.csv", progress=False)["seed"].to_list() == [0, 1, 2]
+    assert ran == [0, 2]
+
+
+def test_backends_that_give_all_results_at_the_end_run_a_grid_too(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(experiments, "run_experiment", pretend)
+    wanted = grid(["linear", "lora"], "digits", range(2))
+    with joblib.parallel_config(backend="multiprocessing"):  # Ray's backend is made like this one
+        rows = run_grid(wanted, tmp_path / "t.csv", jobs=2, progress=False)
+    assert rows["key"].to_list() == [run.key for run in wanted]
+
+
 def test_the_workers_of_a_dask_cluster_fill_the_same_table(tmp_path: Path) -> None:
     small = {"cultivars": 2, "n_train": 2, "n_val": 1, "n_test": 4}
     runs = grid(["linear", "bitfit"], "leaves-ultra", (0,), data_options=small, recipe=al.Recipe(epochs=1, batch_size=4))

@@ -85,6 +85,15 @@ def test_an_old_row_does_not_enter_a_mean_that_has_new_ones() -> None:
     assert not found["outdated"].any()
 
 
+def test_a_front_with_points_of_another_version_says_so() -> None:
+    table = made_up("video")
+    assert "version" not in FIGURES["pareto_macs"].draw({"methods": table}).axes[0].get_title()
+    old = table.assign(version=np.where(table["method"] == "lora", "0.0.1", al.__version__))
+    with pytest.warns(OutdatedRows):
+        figure = FIGURES["pareto_macs"].draw({"methods": old})
+    assert figure.axes[0].get_title() == "synthetic leaves (motion-leaves)\nsome points made by version 0.0.1 of the code"
+
+
 def test_the_sweep_of_sizes_goes_from_4_to_64_for_four_methods() -> None:
     figure = results.bottleneck_sweep(made_up("bottleneck"))
     left, right = figure.axes

@@ -25,7 +25,7 @@ from ..costs import cost
 from ..data_sets import Task, load_data
 from ..errors import AdapterError, unknown
 from ..evaluation import collect_logits, evaluate
-from ..experiments import Experiment, pack_hits, read_table, store_row
+from ..experiments import Experiment, pack_hits, read_table, side_by_side, store_row
 from ..methods import parse_method
 from ..training import fit
 from ..tuning import offline_recipe
@@ -122,7 +122,7 @@ def run_study(
                 folders = [Path(logits)] if logits else []
                 folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == seeds[0] else []
                 missing.append((name, run, table, folders))
-    outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(joblib.delayed(_attempt)(*each) for each in missing)
+    outcomes = side_by_side((joblib.delayed(_attempt)(*each) for each in missing), jobs)
     shown = tqdm(outcomes, "runs", total=len(missing), disable=not progress or not missing)
     if failures := [failure for failure in shown if failure]:
         raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
