@@ -6,6 +6,9 @@ what is reported are medians and quartiles of the ratios within each round.
 
 from __future__ import annotations
 
+import copy
+import math
+import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +18,7 @@ from torch import nn
 
 from .adapting import adapt
 from .backbones import create_backbone
+from .bench_targets import BARE, PEFT, targets
 from .costs import cost
 from .memory import memory_use
 from .merging import merge
@@ -23,8 +27,6 @@ from .objective import Objective
 from .timing import Comparison, compare_latency
 
 __all__ = ["bench_inference", "bench_methods", "bench_training"]
-
-BARE, PEFT = "bare timm", "peft lora"
 
 
 def bench_methods(
@@ -35,49 +37,73 @@ def bench_methods(
     batches: Sequence[int] = (1, 16),
     classes: int = 100,
     repeats: int = 15,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
     """Training steps relative to full fine-tuning, and forward passes relative to the bare timm model at each batch size.
 
-    Returns: {"backbone", "threads", "training": rows, "inference": {batch: rows}}; a row is a method's name with its median ratio, the
-    quartiles of the ratio, milliseconds, and, for training, peak bytes and their ratio; for inference the ratio of MACs.
+    minutes: about how long all of it may take; then fewer rounds than `repeats` are made, at least 3.
+
+    Returns: {"backbone", "threads", "training": rows, "inference": {batch: rows}, "targets"}; a row is a method's name with its median
+    ratio, the quartiles of the ratio, milliseconds, rounds, and, for training, peak bytes and their ratio; for inference the ratio of
+    MACs. targets: see `bench_targets`.
     """
+    start = time.monotonic()
+
+    def left(share: float) -> float | None:
+        """Seconds that a part of the bench may take: a share of what is left."""
+        return None if minutes is None else max(share * (60 * minutes - (time.monotonic() - start)), 0.0)
+
     names = [name for name in (methods or METHODS) if parse_method(name).name != "full"]
+    training = bench_training(backbone, names, train_batch, classes, repeats, seconds=left(0.5))
+    inference = {}
+    for index, batch in enumerate(batches):
+        share = math.sqrt(batch) / sum(math.sqrt(later) for later in batches[index:])
+        inference[str(batch)] = bench_inference(backbone, names, batch, classes, repeats, seconds=left(share * 0.9))
     return {
         "backbone": backbone,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
-        "training": bench_training(backbone, names, train_batch, classes, repeats),
-        "inference": {str(batch): bench_inference(backbone, names, batch, classes, repeats) for batch in batches},
+        "minutes": round((time.monotonic() - start) / 60, 2),
+        "training": training,
+        "inference": inference,
+        "targets": targets(training, inference),
     }
 
 
-def bench_training(backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int) -> dict[str, Any]:
+def bench_training(
+    backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
+) -> dict[str, Any]:
     """Forward, backward and AdamW update on random images; the first row, `full`, is what the others are divided by."""
-    models = {name: _adapted(backbone, name, classes) for name in ("full", *methods)}
+    bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
+    models: dict[str, Any] = {name: _adapted(bare, name) for name in ("full", *methods)}
     peaks = {name: memory_use(model, batch).training for name, model in models.items()}
     if _has_peft():
-        models[PEFT] = _peft_lora(backbone, classes)
-    size = _side(models["full"].backbone)
+        models[PEFT] = _peft_lora(bare)
+    size = _side(bare)
     images, labels = torch.randn(batch, 3, size, size, device=_device()), torch.arange(batch, device=_device()) % classes
-    measured = compare_latency({n: _step(m, images, labels) for n, m in models.items()}, warmup=2, repeats=repeats, gradients=True)
+    steps = {name: _step(model, images, labels) for name, model in models.items()}
+    measured = compare_latency(steps, warmup=1, repeats=repeats, gradients=True, seconds=seconds)
     rows = _rows(measured)
     for name, peak in peaks.items():
         rows[name] |= {"peak_bytes": peak, "peak_ratio": round(peak / peaks["full"], 4)}
     return rows
 
 
-def bench_inference(backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int) -> dict[str, Any]:
+def bench_inference(
+    backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
+) -> dict[str, Any]:
     """Forward passes in evaluation mode; mergeable methods also merged. The first row, the bare timm model, divides the others."""
     bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
     models: dict[str, nn.Module] = {BARE: bare}
     for name in methods:
-        models[name] = _adapted(backbone, name, classes)
+        models[name] = _adapted(bare, name)
         if parse_method(name).mergeable:
-            models[f"{name}, merged"] = merge(_adapted(backbone, name, classes))
+            models[f"{name}, merged"] = merge(_adapted(bare, name))
     if _has_peft():
-        models[PEFT] = _peft_lora(backbone, classes)
+        models[PEFT] = _peft_lora(bare)
     images = torch.randn(batch, 3, _side(bare), _side(bare), device=_device())
-    measured = compare_latency({n: _call(m.eval(), images) for n, m in models.items()}, warmup=2, repeats=repeats)
+    calls = {name: _call(model.eval(), images) for name, model in models.items()}
+    measured = compare_latency(calls, warmup=1, repeats=repeats, seconds=seconds)
     rows = _rows(measured)
     base = cost(bare).macs
     for name, model in models.items():
@@ -86,16 +112,17 @@ def bench_inference(backbone: str, methods: Sequence[str], batch: int, classes: 
     return rows
 
 
-def _adapted(backbone: str, method: str, classes: int) -> Any:
-    return adapt(create_backbone(backbone, pretrained=False), method, num_classes=classes, seed=0).to(_device())
+def _adapted(bare: nn.Module, method: str) -> Any:
+    """The method on a copy of the same weights: drawing new ones for every candidate would take longer than measuring it."""
+    return adapt(copy.deepcopy(bare), method, num_classes=int(bare.num_classes), seed=0).to(_device())  # type: ignore[arg-type]
 
 
-def _peft_lora(backbone: str, classes: int) -> nn.Module:
+def _peft_lora(bare: nn.Module) -> nn.Module:
     """What a user of peft would write: LoRA of the same rank on the fused qkv layer, and the head trained."""
     from peft import LoraConfig, get_peft_model
 
-    vit = create_backbone(backbone, pretrained=False, num_classes=classes)
-    return get_peft_model(vit, LoraConfig(r=8, lora_alpha=8, target_modules=["qkv"], modules_to_save=["head"])).to(_device())  # type: ignore[arg-type, no-any-return]
+    config = LoraConfig(r=8, lora_alpha=8, target_modules=["qkv"], modules_to_save=["head"])
+    return get_peft_model(copy.deepcopy(bare), config).to(_device())  # type: ignore[arg-type, no-any-return]
 
 
 def _has_peft() -> bool:
@@ -138,5 +165,6 @@ def _rows(measured: Comparison) -> dict[str, dict[str, Any]]:
             "ratio_q25": round(low, 4),
             "ratio_q75": round(high, 4),
             "ms": round(measured.latencies[name].median, 3),
+            "rounds": measured.latencies[name].repeats,
         }
     return rows

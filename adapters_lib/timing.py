@@ -5,6 +5,7 @@ candidates in turn, round after round, and compares them within each round.
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -91,12 +92,13 @@ def compare_latency(
     repeats: int = 20,
     device: str | torch.device | None = None,
     gradients: bool = False,
+    seconds: float | None = None,
 ) -> Comparison:
     """Time functions without arguments against each other, in turn; the first is what the others are compared with.
 
     Each round calls every candidate once and begins with another one, so that a slow second of the machine, or the cache left by a
     neighbour, falls on all of them. ``gradients``: leave them on, to time training steps. ``device``: the one to wait for; default the
-    GPU once one is in use.
+    GPU once one is in use. ``seconds``: begin no further round after so long, once there are 3 (the rounds made are in each `Latency`).
     Raises AdapterError without candidates, or for an impossible warm-up or number of repeats.
     """
     if not candidates:
@@ -104,21 +106,29 @@ def compare_latency(
     if device is None:
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
     where = torch.device(device)
-    times = dict(zip(candidates, _interleave(list(candidates.values()), warmup, repeats, where, gradients), strict=True))
+    times = dict(zip(candidates, _interleave(list(candidates.values()), warmup, repeats, where, gradients, seconds), strict=True))
     base = next(iter(times.values()))
     ratios = {name: _quartiles([t / b for t, b in zip(series, base, strict=True)]) for name, series in times.items()}
     return Comparison({name: _summary(series, where) for name, series in times.items()}, ratios)
 
 
 def _interleave(
-    functions: Sequence[Callable[[], object]], warmup: int, repeats: int, device: torch.device, gradients: bool = False
+    functions: Sequence[Callable[[], object]],
+    warmup: int,
+    repeats: int,
+    device: torch.device,
+    gradients: bool = False,
+    seconds: float | None = None,
 ) -> list[list[float]]:
     """Milliseconds, one list per function, one entry per round."""
     if warmup < 0 or repeats < 2:
         raise AdapterError(f"warmup {warmup}, repeats {repeats}: at least 0 and 2 are needed")
     times: list[list[float]] = [[] for _ in functions]
+    end = math.inf if seconds is None else time.perf_counter() + seconds
     with torch.inference_mode(not gradients):
         for turn in range(-warmup, repeats):
+            if turn >= 3 and time.perf_counter() > end:
+                break
             for step in range(len(functions)):
                 which = (turn + step) % len(functions)
                 _wait(device)

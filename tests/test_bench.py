@@ -24,6 +24,8 @@ def test_training_is_divided_by_full_fine_tuning_and_inference_by_bare_timm(caps
 def test_the_text_form_names_every_candidate() -> None:
     row = {"ratio": 1.0, "ratio_q25": 0.9, "ratio_q75": 1.1, "ms": 5.0}
     measured = {"training": {"full": {**row, "peak_ratio": 1.0}}, "inference": {"1": {bench.BARE: row}}}
-    result = {"backbone": "b", "device": "cpu", "threads": 1, **measured}
+    missed = {"target": "t", "measured": 0.8, "limit": 0.75, "met": False}
+    result = {"backbone": "b", "device": "cpu", "threads": 1, **measured, "targets": [missed]}
     assert "full" in show(result)
     assert "batch 1 ÷ bare timm" in show(result)
+    assert "MISSED t: 0.800, limit 0.750" in show(result)

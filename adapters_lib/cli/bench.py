@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(methods)
     methods.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="images at once in inference (default 1 16)")
     methods.add_argument("--train-batch", type=int, default=8, help="images of a training step (default 8)")
-    methods.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
+    methods.add_argument("--rounds", type=int, default=15, help="timed rounds at most (default 15)")
+    methods.add_argument("--minutes", type=float, default=9, help="about how long it may take; at least 3 rounds are made (default 9)")
     methods.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     methods.add_argument("--classes", type=int, default=100, help="outputs of the heads (default 100)")
     latency = actions.add_parser("latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False)
@@ -65,6 +66,7 @@ def _methods(args: argparse.Namespace) -> dict[str, Any]:
         raise AdapterError(f"threads={args.threads}, train-batch={args.train_batch}, batch={args.batch}: at least 1, 2 and 1 are needed")
     torch.set_num_threads(args.threads)
     chosen = {"train_batch": args.train_batch, "batches": args.batch, "classes": args.classes, "repeats": args.rounds}
+    chosen["minutes"] = args.minutes
     return bench_methods(args.backbone, args.method or None, **chosen)
 
 
@@ -162,6 +164,9 @@ def _show_methods(result: dict[str, Any]) -> str:
         for name, row in rows.items():
             more = "".join(f", {what} ×{row[key]:.2f}" for key, what in (("peak_ratio", "memory"), ("macs_ratio", "MACs")) if key in row)
             lines.append(f"  {name:24}×{row['ratio']:.3f} [{row['ratio_q25']:.3f}, {row['ratio_q75']:.3f}] {row['ms']:9.2f} ms{more}")
+    lines.append("targets")
+    for row in result["targets"]:
+        lines.append(f"  {'met   ' if row['met'] else 'MISSED'} {row['target']}: {row['measured']:.3f}, limit {row['limit']:.3f}")
     return "\n".join(lines)
 
 
