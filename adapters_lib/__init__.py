@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from .tuning import offline_recipe
     from .video import create_clip_backbone
     from .videomae import load_videomae
+    from .view_evaluation import evaluate_views
 
 # Where the public names live. They are imported on first use, so that `python -m adapters_lib --help` does not wait for torch.
 _PUBLIC = {
@@ -109,6 +110,7 @@ _PUBLIC = {
     "tuning": "offline_recipe",
     "video": "create_clip_backbone",
     "videomae": "load_videomae",
+    "view_evaluation": "evaluate_views",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 

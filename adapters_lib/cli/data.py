@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_size(sub)
     sheet.add_argument("--out", required=True, metavar="FILE", help="a .png or .pdf file")
     sheet.add_argument("--classes", type=int, default=20, help="the first so many classes (default 20)")
-    sheet.add_argument("--per-class", type=int, default=8, help="test images of each class (default 8)")
+    sheet.add_argument("--per-class", type=int, help="test images of each class (default 8), or clips, whose frames are drawn (default 1)")
     for sub in (listing, describe, sheet):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         sub.add_argument(
@@ -40,11 +40,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     task = load_data(args.name, image_size=args.image_size, **data_options(args))
     if args.action == "describe":
         return task.describe()
-    if args.classes < 1 or args.per_class < 1:
+    if args.classes < 1 or (args.per_class is not None and args.per_class < 1):
         raise AdapterError(f"contact sheet of {args.classes} classes × {args.per_class} images: at least 1 × 1 is needed")
-    from ..data_sets.leaf_figures import contact_sheet
+    if DATA_SETS[args.name].clips:
+        from ..data_sets.clip_figures import clip_sheet
 
-    figure = contact_sheet(task, args.per_class, args.classes)
+        figure = clip_sheet(task, args.per_class or 1, args.classes)
+    else:
+        from ..data_sets.leaf_figures import contact_sheet
+
+        figure = contact_sheet(task, args.per_class or 8, args.classes)
     try:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.out, dpi=150, bbox_inches="tight")

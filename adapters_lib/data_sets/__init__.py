@@ -20,12 +20,17 @@ __all__ = ["DATA_SETS", "DataWarning", "ImageFiles", "Task", "TensorImages", "Vi
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what `load_data` may pass on."""
+    """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what `load_data` may pass on.
+
+    clips: it yields clips (C, T, H, W). image_size: side in pixels where neither a model nor the caller says.
+    """
 
     module: str
     augment: str | None
     files: bool = True
     download: bool = False
+    clips: bool = False
+    image_size: int | None = None
 
 
 DATA_SETS: dict[str, Entry] = {
@@ -41,6 +46,10 @@ DATA_SETS: dict[str, Entry] = {
     **{name: Entry("ultra_fgvc", "ultra") for name in ("cotton80", "soylocal", "soygene", "soyglobal", "soyageing")},
     **{f"soyageing-r{stage}": Entry("ultra_fgvc", "ultra") for stage in (1, 3, 4, 5, 6)},
     **{f"vtab:{task}": Entry("vtab", None) for task in VTAB_CLASSES},
+    "motion-leaves": Entry("motion_leaves", "crop", files=False, clips=True, image_size=64),
+    "ssv2": Entry("video_tasks", "crop", clips=True, image_size=224),  # not mirrored: left and right are in the labels
+    **{name: Entry("video_tasks", "crop-flip", clips=True, image_size=224) for name in ("hmdb51", "ucf101", "diving48")},
+    "video-folder": Entry("video_folder", "crop", clips=True, image_size=224),
 }
 
 
@@ -60,7 +69,8 @@ def load_data(
 
     Args:
         name: a key of DATA_SETS; "leaves-..." and "digits" need no files.
-        backbone: an adapted model or a timm model; None means 96 px and mean = std = 0.5.
+        backbone: an adapted model or a timm model; None means 96 px (clips: 64 drawn, 224 real) and mean = std = 0.5.
+            A clip model also sets the number of frames of a set of clips.
         image_size: side in pixels, if other than the model's.
         seed: of the synthetic images or of a split that is not official.
         n_per_class: keep so many training images of each class (validation and test stay whole; see `subset`).
@@ -74,7 +84,8 @@ def load_data(
     if name not in DATA_SETS:
         raise unknown("data set", name, DATA_SETS)
     entry = DATA_SETS[name]
-    config = resolve_config(backbone, image_size)
+    config = resolve_config(backbone, image_size if image_size is not None or backbone is not None else entry.image_size)
+    options = _with_frames(name, entry, backbone, options)
     load = importlib.import_module(f"adapters_lib.data_sets.{entry.module}").load
     common: dict[str, Any] = {"seed": seed, "augment": entry.augment if augment == "default" else augment}
     if not entry.files and (root is not None or download):
@@ -93,6 +104,18 @@ def load_data(
     if n_per_class is None:
         return task
     return replace(task, train=subset(task.train, n_per_class, seed), info={**task.info, "n_per_class": n_per_class})
+
+
+def _with_frames(name: str, entry: Entry, backbone: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with the frames that a clip model takes. Raises AdapterError where model and data set do not fit."""
+    frames = getattr(getattr(getattr(backbone, "backbone", backbone), "patch_embed", None), "frames", None)
+    if frames is None:
+        return options
+    if not entry.clips:
+        raise AdapterError(f"{name} is a set of images, but the model takes clips of {frames} frames; use motion-leaves or a set of videos")
+    if options.get("frames", frames) != frames:
+        raise AdapterError(f"{name}: frames={options['frames']}, but the model takes clips of {frames}; leave frames out")
+    return {**options, "frames": frames}
 
 
 def _check_options(name: str, load: Any, common: dict[str, Any], options: dict[str, Any]) -> None:

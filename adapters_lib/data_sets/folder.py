@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from adapters_lib.data_sets.images import EXTENSIONS, check_files
 from adapters_lib.data_sets.splits import Sample, Skipped, files_task, split_samples, warn_skipped
 from adapters_lib.errors import AdapterError
 
-__all__ = ["class_folders", "image_files", "load", "part_folders"]
+__all__ = ["Check", "class_folders", "image_files", "load", "part_folders", "samples_of_folders"]
+
+Check = Callable[[Sequence[Path]], Skipped]
 
 PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 
@@ -21,9 +24,9 @@ def class_folders(root: Path) -> list[Path]:
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Files with an image's extension below `folder`, at any depth, sorted, without hidden ones."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith("."))
+def image_files(folder: Path, extensions: frozenset[str] = EXTENSIONS) -> list[Path]:
+    """Files with an image's extension (or another of `extensions`) below `folder`, at any depth, sorted, without hidden ones."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file() and not p.name.startswith("."))
 
 
 def part_folders(root: Path) -> dict[str, Path]:
@@ -52,38 +55,52 @@ def load(
 
     Raises AdapterError when `root` is missing or fewer than two classes remain.
     """
+    fractions = (val_fraction, test_fraction)
+    classes, samples, info = samples_of_folders(name, root, seed, fractions, EXTENSIONS, lambda paths: check_files(paths, verify))
+    return files_task(name, classes, samples, config=config, augment=augment, cache=cache, info=info)
+
+
+def samples_of_folders(
+    name: str, root: Path | None, seed: int, fractions: Sequence[float], extensions: frozenset[str], check: Check, what: str = "image"
+) -> tuple[list[str], dict[str, list[Sample]], dict[str, Any]]:
+    """(classes, {"train", "val", "test": samples}, info) of a folder, as `load` describes, for files of any kind.
+
+    Args:
+        fractions: of validation and of test.
+        check: files -> (file, reason) for those that cannot be used.
+        what: the files are, in the singular, for messages.
+    """
     if root is None or not root.is_dir():
         given = "root=None" if root is None else f"{root} is not a folder"
-        raise AdapterError(f"{name}: {given}; pass root=<a folder with one folder of images a class>")
-    skipped: Skipped = [(p, "not in a class folder") for p in sorted(root.iterdir()) if p.is_file() and p.suffix.lower() in EXTENSIONS]
+        raise AdapterError(f"{name}: {given}; pass root=<a folder with one folder of {what}s a class>")
+    skipped: Skipped = [(p, "not in a class folder") for p in sorted(root.iterdir()) if p.is_file() and p.suffix.lower() in extensions]
     folders = part_folders(root)
     skipped += [(p, "class folder beside train, val and test") for p in class_folders(root) if folders and p not in folders.values()]
-    found = {part: _scan(folder, verify, skipped) for part, folder in folders.items()} or {"all": _scan(root, verify, skipped)}
+    scanned = {part: _scan(folder, extensions, check, skipped, what) for part, folder in folders.items()}
+    found = scanned or {"all": _scan(root, extensions, check, skipped, what)}
     how = _name_parts(found)
-    classes = _usable_classes(found, root, skipped)
+    classes = _usable_classes(found, root, skipped, what)
     if len(classes) < 2:
         reasons = "; ".join(f"{path.relative_to(root)} ({why})" for path, why in skipped[:10])
         raise AdapterError(f"{name}: {len(classes)} usable class(es) in {root}, at least 2 are needed. Left out: {reasons or 'nothing'}")
     ids = {label: i for i, label in enumerate(classes)}
     parts = {part: [(path, ids[label]) for path, label in files if label in ids] for part, files in found.items()}
-    fractions = [val_fraction, test_fraction] if "all" in parts else [val_fraction]
     if "val" not in parts:
-        whole = parts.pop("all") if "all" in parts else parts["train"]
-        parts.update(zip(["train", "val", "test"], split_samples(whole, fractions, seed), strict=False))
+        whole, chosen = (parts.pop("all"), fractions) if "all" in parts else (parts["train"], fractions[:1])
+        parts.update(zip(["train", "val", "test"], split_samples(whole, chosen, seed), strict=False))
     warn_skipped(name, skipped, root)
     samples: dict[str, list[Sample]] = {part: parts[part] for part in ("train", "val", "test")}
-    info = {"root": str(root), "split": how, "skipped": skipped}
-    return files_task(name, classes, samples, config=config, augment=augment, cache=cache, info=info)
+    return classes, samples, {"root": str(root), "split": how, "skipped": skipped}
 
 
-def _scan(folder: Path, verify: str, skipped: Skipped) -> list[tuple[Path, str]]:
+def _scan(folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, what: str) -> list[tuple[Path, str]]:
     """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`."""
-    files = [(path, group.name) for group in class_folders(folder) for path in image_files(group)]
-    bad = dict(check_files([path for path, _ in files], verify))
+    files = [(path, group.name) for group in class_folders(folder) for path in image_files(group, extensions)]
+    bad = dict(check([path for path, _ in files]))
     skipped.extend(bad.items())
     sound = [(path, label) for path, label in files if path not in bad]
     filled = {label for _, label in sound}
-    skipped.extend((group, "class without a usable image") for group in class_folders(folder) if group.name not in filled)
+    skipped.extend((group, f"class without a usable {what}") for group in class_folders(folder) if group.name not in filled)
     return sound
 
 
@@ -97,13 +114,13 @@ def _name_parts(found: dict[str, list[tuple[Path, str]]]) -> str:
     return "folders" if "val" in found else "folders; val drawn from train, stratified by seed"
 
 
-def _usable_classes(found: dict[str, list[tuple[Path, str]]], root: Path, skipped: Skipped) -> list[str]:
+def _usable_classes(found: dict[str, list[tuple[Path, str]]], root: Path, skipped: Skipped, what: str) -> list[str]:
     """Sorted names of the classes with enough images to train on and to split; the others go to `skipped`."""
     source, parts = ("all", 3) if "all" in found else ("train", 1 if "val" in found else 2)
     counts = Counter(label for _, label in found[source])
     for label, count in sorted(counts.items()):
         if count < parts:
-            skipped.append((root / label, f"class with {count} image(s); splitting it {parts} ways needs {parts}"))
+            skipped.append((root / label, f"class with {count} {what}(s); splitting it {parts} ways needs {parts}"))
     classes = sorted(label for label, count in counts.items() if count >= parts)
     for part, files in found.items():
         for label in sorted({label for _, label in files} - counts.keys()):
