@@ -10,6 +10,7 @@ after its last epoch on the same test images for every seed.
 | bottleneck | ADPT, PAdapter, LoRA, ILA++ with bottleneck or rank 4, 16, 64 on the ultra-fine leaves | 12 × 3 |
 | granularity | four methods at five granularities of the ultra-fine leaves | 20 × 3 |
 | padapter | PAdapter's forms, modes and positions on the ultra-fine leaves, beside its baselines of the same size | 14 × 3 |
+| ila | ILA's positions, number of down-samplings and residual starts, five of them in `methods` too | 12 × 3 |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .experiments import Experiment, read_table, run_grid, store_row
 from .methods import METHODS
 from .tuning import offline_recipe
 
-__all__ = ["FOLDER", "GRIDS", "MAIN_METHODS", "main", "results"]
+__all__ = ["FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "main", "results"]
 
 FOLDER = Path("data/results")
 SEEDS = (0, 1, 2)
@@ -60,6 +61,23 @@ PADAPTER_VARIANTS = {
 """Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters."""
 
 
+ILA_VARIANTS = {
+    "linear probe": "linear",
+    "ADPT": "adpt",
+    "ILA (paper): 4 and 8, near one": "ila",
+    "ILA+": "ila+",
+    "ILA++": "ila++",
+    "start at 1/9": "ila:near_one=0.1111",
+    "average pool": "ila:residual=avgpool",
+    "once, after 6": "ila:samplings=1",
+    "three times: 3, 6, 9": "ila:samplings=3",
+    "earlier: 2 and 6": "ila:after=2/6",
+    "later: 6 and 10": "ila:after=6/10",
+    "ILA++, start at 1/9": "ila++:near_one=0.1111",
+}
+"""Text forms of ILA's ablation by name: where the modules stand, how often they shrink the grid, and how their residual starts."""
+
+
 def _runs(
     methods: Iterable[str | Sequence[str]], data: str = "leaves-ultra", data_options: Mapping[str, object] | None = None
 ) -> list[Experiment]:
@@ -84,6 +102,7 @@ GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "bottleneck": lambda: _runs(f"{name}:{option}={size}" for name, option in _SWEPT.items() for size in (4, 16, 64)),
     "granularity": lambda: [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))],
     "padapter": lambda: _runs(PADAPTER_VARIANTS.values()),
+    "ila": lambda: _runs(ILA_VARIANTS.values()),
 }
 
 
