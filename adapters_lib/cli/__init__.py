@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("adapters_lib.pretrain", "pre-train the embedded micro ViT on drawn leaves"),
     "exits": ("adapters_lib.cli.exits", "early exits: calibrate, evaluate, curve, study"),
     "bench": ("adapters_lib.cli.bench", "measured time beside counted MACs"),
+    "results": ("adapters_lib.cli.results", "tables of stored runs: Markdown, LaTeX, CSV"),
     "data": ("adapters_lib.cli.data", "list and describe data sets, draw contact sheets"),
 }
 

@@ -1,0 +1,35 @@
+"""`results table GRID`: the stored runs of a grid as a table, and the README's block made from it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = ["add_arguments", "run", "show"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    table = actions.add_parser("table", help="mean and 95 % interval over seeds, parameters, MACs, step time", allow_abbrev=False)
+    table.add_argument("grid", help="a table in the folder, e.g. methods")
+    table.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
+    table.add_argument("--format", default="markdown", help="markdown (default), latex or csv")
+    table.add_argument("--readme", metavar="FILE", help="write it between this file's two marker lines as well")
+    # SUPPRESS: without it a missing --json here would undo one that stands before the action
+    table.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """{"grid", "rows": one dict a method, "text": the table, "readme": whether that file changed, or None}."""
+    from ..result_tables import render, stored_table, update_block
+
+    table = stored_table(args.grid, args.folder)
+    text = render(table, args.format)
+    changed = update_block(args.readme, args.grid, render(table)) if args.readme else None
+    return {"grid": args.grid, "rows": table.to_dict("records"), "text": text, "readme": changed}
+
+
+def show(result: dict[str, Any]) -> str:
+    return str(result["text"])
