@@ -59,10 +59,10 @@ class BottleneckTuner(FigurePanel):
         self.bar = ipywidgets.IntProgress(value=0, max=epochs, description="epochs", **_WIDE)
         self.status = ipywidgets.Label(value="ready")
         buttons = ipywidgets.HBox([self.train, self.halt, self.clear])
-        # JupyterLab keeps ↑ and ↓ for itself while no cell is being edited; ← and → reach lists and sliders alike.
+        # JupyterLab keeps the arrow keys from a closed list while no cell is being edited; an open one gets them.
         alt = (
             "Left: validation accuracy of small runs against a cost; hollow: stopped early. Right: the last run, epoch by epoch. "
-            "By keyboard: Tab moves on, ← and → change a list or a slider, Enter presses a button."
+            "By keyboard: Tab moves on; Space opens a list, arrows and Enter choose; ← and → move the slider; Enter presses a button."
         )
         super().__init__(self._draw, self._make_controls(), alt, extras=(self.numbers, buttons, self.bar, self.status))
         self.controls["kind"].observe(self._kind_changed, names="value")
