@@ -189,6 +189,19 @@ def test_the_bench_says_what_recomputing_saves(capsys) -> None:
     assert cli.main([*command, "--batch", "0"]) == 2
 
 
+@pytest.mark.parametrize("method", ["lora", "ssf", "repadapter"])
+def test_a_merged_clip_model_computes_the_same_with_plain_layers(method: str, clips: Tensor) -> None:
+    model = clip_model(method, patch_size=8).eval()
+    with torch.no_grad():
+        for _, p in model.parameter_groups()["adapter"]:
+            p.add_(0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(5)))
+    expected = model(clips)
+    model.merge()
+    torch.testing.assert_close(model(clips), expected, atol=1e-5, rtol=1e-5)
+    assert type(model.backbone.patch_embed.proj) is torch.nn.Conv3d
+    assert torch.equal(model.unmerge()(clips), expected)
+
+
 # ---- early exits -----------------------------------------------------------------------------------------------------
 
 
@@ -234,8 +247,10 @@ def test_attention_of_clips_is_captured_over_time_and_space(clips: Tensor) -> No
     assert [tuple(g.patches.shape) for g in groups] == [(3, 4, 8, 8), (3, 4, 6, 6)]
 
 
-def test_the_cost_command_takes_clips(capsys) -> None:
+def test_commands_take_clips(capsys) -> None:
     assert cli.main(["cost", "--backbone", "vit_small_patch16_224", "--frames", "8", "--method", "padapter:position=a_m_p", "--json"]) == 0
     assert '"tokens": [784]' in capsys.readouterr().out
+    assert cli.main(["train", "--frames", "4", "--data", "leaves-coarse"]) == 2
+    assert "takes clips of 4 frames" in capsys.readouterr().err
     assert cli.main(["cost", "--frames", "9"]) == 2
     assert "take frames=8" in capsys.readouterr().err

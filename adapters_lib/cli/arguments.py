@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import AdapterError
 
-__all__ = ["add_data", "add_model", "add_size", "data_options", "key_value", "load_checkpoint"]
+__all__ = ["add_clips", "add_data", "add_model", "add_size", "clip_options", "data_options", "key_value", "load_checkpoint"]
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the images (default: the backbone's own)")
+
+
+def add_clips(parser: argparse.ArgumentParser) -> None:
+    """--frames and --tubelet, which make a clip model of the backbone."""
+    parser.add_argument("--frames", type=int, metavar="T", help="clips of T frames instead of images, see create_clip_backbone")
+    parser.add_argument("--tubelet", type=int, default=2, metavar="T", help="frames that one token sees, with --frames (default 2)")
+
+
+def clip_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments for `create_backbone` from what `add_clips` read; none without --frames."""
+    return {} if args.frames is None else {"frames": args.frames, "tubelet": args.tubelet}
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -6,15 +6,14 @@ import argparse
 from typing import Any
 
 from ..errors import AdapterError
-from .arguments import add_model
+from .arguments import add_clips, add_model, clip_options
 
 __all__ = ["add_arguments", "run", "show"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--frames", type=int, metavar="T", help="clips of T frames instead of images, see create_clip_backbone")
-    parser.add_argument("--tubelet", type=int, default=2, metavar="T", help="frames that one token sees, with --frames (default 2)")
+    add_clips(parser)
     parser.add_argument("--classes", type=int, default=1000, help="outputs of the head (default 1000)")
     parser.add_argument("--latency", action="store_true", help="also measure the milliseconds of a forward pass")
     parser.add_argument("--memory", action="store_true", help="also work out the peak memory of inference and of a training step")
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..timing import latency
 
     methods = [parse_method(text) for text in args.method]
-    clips = {} if args.frames is None else {"frames": args.frames, "tubelet": args.tubelet}
+    clips = clip_options(args)
     with_data = args.pretrained or args.latency or args.memory  # otherwise shapes are enough
     if with_data:
         backbone = create_backbone(args.backbone, pretrained=args.pretrained, image_size=args.image_size, **clips)

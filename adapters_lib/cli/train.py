@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plain
-from .arguments import add_data, add_model, data_options, key_value
+from .arguments import add_clips, add_data, add_model, clip_options, data_options, key_value
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -24,6 +24,7 @@ _RECIPE = {  # fields of Recipe that have an option of their own; their defaults
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_clips(parser)
     parser.add_argument("--data", default="leaves-ultra", help="a name that `data list` shows (default leaves-ultra)")
     add_data(parser)
     parser.add_argument("--out", metavar="FOLDER", help="keep checkpoints, adapter and result here; the same command resumes a killed run")
@@ -63,7 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise unknown("recipe field", name, known)
     recipe = named_recipe(args.preset, **settings) if args.preset else Recipe(**settings)
     torch.manual_seed(args.seed)  # random weights come out the same again, so that such a run can be resumed, too
-    backbone = create_backbone(args.backbone, pretrained=not args.random_weights, image_size=args.image_size)
+    pretrained = not args.random_weights
+    backbone = create_backbone(args.backbone, pretrained, args.image_size, **clip_options(args))
     task = load_data(args.data, backbone=backbone, **data_options(args))
     model = adapt(backbone, methods, num_classes=task.num_classes, seed=args.seed)
     trained = fit(model, task.train, task.val, recipe, out=args.out, resume=not args.restart)
@@ -85,9 +87,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     test, trainable = result["test"], sum(result["cost"]["trainable"].values())
+    subject = "clip" if "frames" in result["cost"] else "image"
     lines = [
         f"{result['backbone']} + {' + '.join(result['methods']) or 'a head'} on {result['data']['name']}, {len(result['history'])} epochs",
         f"test: top-1 {test['top1']:.2f} %, top-5 {test['top5']:.2f} %, loss {test['loss']:.4f} nats on {test['n']} images",
-        f"cost: {trainable:,} trainable parameters, {result['cost']['macs'] / 1e9:.3f} GMACs per image",
+        f"cost: {trainable:,} trainable parameters, {result['cost']['macs'] / 1e9:.3f} GMACs per {subject}",
     ]
     return "\n".join(lines + ([f"kept in {result['out']}"] if result["out"] else []))
