@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -73,9 +74,10 @@ def method_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
     """The titles and then one list a row, as text; MACs in millions."""
-    columns = [column for column in table if column != "half"]
+    columns = [str(column) for column in table if column != "half"]
+    records: list[dict[Any, Any]] = table.to_dict("records")
     lines = [[TITLES[column] for column in columns]]
-    for _, row in table.iterrows():
+    for row in records:
         interval = Interval(row["top1"], row["half"], int(row["n"]))
         written = {
             "top1": str(interval).partition(" (n")[0],
