@@ -27,7 +27,7 @@ from .figures_exit_results import exit_curves, exit_settings, exit_shares
 from .figures_results import accuracy_dots, accuracy_scatter, bottleneck_sweep, differences, granularity_sweep
 from .figures_scores import pareto_plot
 from .paper_models import attention_distance, attention_rollout, attention_similarity
-from .results import FOLDER, GRIDS, PADAPTER_VARIANTS
+from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS
 from .versions import OutdatedRows, one_version, versions_of
 
 __all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main"]
@@ -99,6 +99,7 @@ FIGURES: dict[str, PaperFigure] = {
     "tasks": _of("tasks", accuracy_dots),
     "bottleneck_sweep": _of("bottleneck", bottleneck_sweep),
     "granularity_sweep": PaperFigure(("granularity",), _dialled, "Accuracy along the granularity dial, and gains over the linear probe."),
+    "ila_variants": _of("ila", accuracy_dots, names={text: name for name, text in ILA_VARIANTS.items()}),
     "padapter_variants": _of("padapter", accuracy_dots, names={text: name for name, text in PADAPTER_VARIANTS.items()}),
     "exit_settings": _of("exits", exit_settings),
     "exit_shares": _of("exits", exit_shares),
