@@ -155,7 +155,7 @@ class ExitBoard:
             values = np.concatenate([table[:, 1:].ravel() for table in self.curves.values()])
             curve.set(xlabel="expected MACs / MACs of the full depth", ylabel="top-1 (%)")
             curve.set(xlim=(0, max(self.test.costs.reachable[1], 1) * 1.03), ylim=(values.min() - 2, values.max() + 2))
-            curve.legend(loc="lower right")
+            curve.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, fontsize=6.5, columnspacing=1, borderpad=0.1)
             size = _SIDE + 2 * _RIM
             blank = np.full((len(blocks) * size, self.per_exit * size, 3), 255, np.uint8)
             self._gallery = gallery.imshow(blank, interpolation="nearest", aspect="auto")
@@ -165,7 +165,9 @@ class ExitBoard:
             gallery.spines[:].set_visible(False)
             gallery.tick_params(length=0)
             gallery.set_title(f"the surest {self.per_exit} that leave at each exit; orange frame: wrong", loc="left", fontsize=7, pad=2)
-            self._headline = self.figure.text(0.5, 1 - 0.17 / height, "", ha="center", va="center", fontsize=8)
+            # It belongs to an axes because a figure leaves out its own animated artists even when it is saved.
+            place: dict[str, Any] = {"transform": self.figure.transFigure, "ha": "center", "va": "center"}
+            self._headline = bars.text(0.5, 1 - 0.15 / height, "", fontsize=8, **place)
             self.figure.text(0.99, 0.005, title, ha="right", va="bottom", fontsize=6, color="0.35")
             moved = [part for row in self._bars for part in row]
             self._moving: list[Artist] = [*moved, *self._lines, self._here, self._gallery, self._headline]
