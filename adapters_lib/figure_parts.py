@@ -43,7 +43,7 @@ def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     names = ", ".join(sorted(set(data)))
     lines = [title] if title else []
     lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
-    lines.append(f"mean and 95 % t-interval over seeds, {_seeds(found['n'])}")
+    lines.append(_interval(found["n"]))
     if found["outdated"].any():
         lines.append(f"hollow: made by version {', '.join(sorted(set(found.loc[found['outdated'], 'version'])))} of the code")
     return "\n".join(lines)
@@ -87,6 +87,10 @@ def _synthetic(data: str) -> str | None:
     return next((kind for start, kind in (("leaves", "synthetic leaves"), ("motion", "synthetic clips")) if data.startswith(start)), None)
 
 
-def _seeds(n: pd.Series) -> str:
+def _interval(n: pd.Series) -> str:
+    """What stands behind the points; a single seed has no interval, and the figure must not seem to say that it is narrow."""
     least, most = int(n.min()), int(n.max())
-    return f"n = {least}" if least == most else f"n = {least} to {most}"
+    if most == 1:
+        return "n = 1: one seed, so no interval"
+    lone = " (none where n = 1)" if least == 1 else ""
+    return f"mean and 95 % t-interval over seeds, n = {least if least == most else f'{least} to {most}'}{lone}"

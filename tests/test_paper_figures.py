@@ -43,7 +43,9 @@ def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on(
     assert _title(results.accuracy_dots(table)) == (
         "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 3"
     )
-    assert "n = 2 to 3" in _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")]))
+    assert _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")])).endswith("over seeds, n = 2 to 3")
+    assert _title(results.accuracy_dots(table[(table["seed"] < 1) | (table["method"] == "lora")])).endswith("n = 1 to 3 (none where n = 1)")
+    assert _title(results.accuracy_dots(table[table["seed"] == 0])).endswith("\nn = 1: one seed, so no interval")
 
 
 def test_texts_of_a_figure_with_twenty_methods_do_not_overlap() -> None:
