@@ -22,6 +22,7 @@ from .figures import ACCURACIES, COST_AXES, style
 from .figures_scores import pareto_plot
 from .places import output_folder
 from .statistics import pareto_front
+from .versions import versions_of
 
 __all__ = ["EXPORTS", "costs_of", "explore", "export", "read_labelled", "select", "summary", "tables", "versions_note"]
 
@@ -69,14 +70,15 @@ def read_labelled(path: str | Path) -> pd.DataFrame:
     label = table[names].astype(str).agg(", ".join, axis=1)
     task = table["data"].astype(str) if "data" in table else pd.Series("all", index=table.index)
     task = task + _varying(settings.filter(regex=r"^data_options\."), task)
-    version = settings["version"].where(settings["version"] != "", __version__)
+    told = "version" in table or "configuration" in table
+    version = versions_of(table) if told else pd.Series(__version__, index=table.index)
     label = label + _varying(settings.filter(regex=r"^(recipe\.|backbone$)"), label + "\0" + task + "\0" + version)
     other = version != __version__
     return table.assign(task=task, label=label.where(~other, label + " (version " + version + ")"), other_version=other)
 
 
 def _settings(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
-    """The configurations, flattened, all as text; a missing value is empty. Has the column "version" in any case."""
+    """The configurations, flattened, all as text; a missing value is empty."""
     texts = table["configuration"] if "configuration" in table else ["{}"] * len(table)
     try:
         flat = pd.json_normalize([json.loads(text) for text in texts])
@@ -85,10 +87,7 @@ def _settings(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             f"{path}: a row's configuration is not JSON ({error}); the row is damaged, remove it and run it again"
         ) from error
     flat.index = table.index
-    flat = flat.drop(columns=["seed", "recipe.seed"], errors="ignore").map(lambda value: "" if _missing(value) else str(value))
-    if "version" not in flat:
-        flat["version"] = table["version"].fillna("").astype(str) if "version" in table else ""
-    return flat
+    return flat.drop(columns=["seed", "recipe.seed"], errors="ignore").map(lambda value: "" if _missing(value) else str(value))
 
 
 def _missing(value: Any) -> bool:
@@ -119,7 +118,7 @@ def select(table: pd.DataFrame, labels: Sequence[str], task: str, cost: str, val
         AdapterError: nothing selected, an unknown task, label, cost or accuracy, two rows of one seed, or no row that has the numbers.
     """
     if not labels:
-        raise AdapterError("no method is selected; choose at least one (in the list: arrow keys, with Shift or Ctrl for several)")
+        raise AdapterError("no method is selected; choose at least one")
     checks: list[tuple[str, str, Sequence[str]]] = [
         ("task", task, table["task"].tolist()),
         ("cost axis", cost, costs_of(table)),

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from .explorer import EXPORTS, costs_of, explore, export, read_labelled, select, summary, tables, versions_note
 from .figures import ACCURACIES, COST_AXES
 from .widgets import FigurePanel
+from .widgets_choice import Checkboxes
 
 __all__ = ["ResultsExplorer"]
 
 _WIDE: dict[str, Any] = {"style": {"description_width": "9em"}, "layout": {"width": "36em"}}
-_LISTED = 12  # methods that the list shows without scrolling
 
 
 class ResultsExplorer(FigurePanel):
@@ -52,7 +52,7 @@ class ResultsExplorer(FigurePanel):
         return {
             "table": ipywidgets.Dropdown(options=list(self.paths), description="table", **_WIDE),
             "task": ipywidgets.Dropdown(description="task", **_WIDE),
-            "labels": ipywidgets.SelectMultiple(description="methods", rows=_LISTED, **_WIDE),
+            "labels": Checkboxes("methods"),
             "cost": ipywidgets.Dropdown(description="cost", **_WIDE),
             "value": ipywidgets.Dropdown(description="accuracy", **_WIDE),
         }
@@ -86,7 +86,7 @@ class ResultsExplorer(FigurePanel):
                 self._offer("task", {task: task for task in self.rows["task"].unique()})
                 self._offer("cost", {cost: COST_AXES[cost] for cost in costs_of(self.rows)})
                 self._offer("value", {a: text for a, text in ACCURACIES.items() if a in self.rows and self.rows[a].notna().any()})
-            labels = sorted(self.rows["label"][self.rows["task"] == self.controls["task"].value].unique())
+            labels = tuple(sorted(self.rows["label"][self.rows["task"] == self.controls["task"].value].unique()))
             self.controls["labels"].options = labels
             self.controls["labels"].value = labels
         finally:
@@ -137,4 +137,4 @@ def _html(table: pd.DataFrame, cost: str, value: str) -> str:
             "… if seeds are drawn anew": [f"in {100 * share:.0f} %" if share == share else "unknown" for share in table["front_share"]],
         }
     )
-    return str(shown.to_html(index=False, border=0))
+    return str(shown.to_html(index=False, border=0, justify="left"))

@@ -8,6 +8,7 @@ import pytest
 
 import adapters_lib as al
 from adapters_lib import explorer
+from adapters_lib.widgets_choice import Checkboxes
 from adapters_lib.widgets_results import ResultsExplorer
 
 
@@ -189,3 +190,32 @@ def test_the_latex_table_holds_the_interval_and_escapes_names(folder: Path) -> N
 def test_every_control_is_labelled_and_reachable_by_keyboard(panel: ResultsExplorer, name: str) -> None:
     assert panel.controls[name].description
     assert panel.controls[name].tabbable is not False
+
+
+# ---- check boxes -------------------------------------------------------------------------------------------------
+
+
+def test_check_boxes_say_what_is_ticked_in_the_order_of_the_options() -> None:
+    several = Checkboxes("methods", ("a", "b", "c"))
+    assert several.value == ("a", "b", "c")
+    several.boxes["b"].value = False
+    assert several.value == ("a", "c")
+    several.value = ("c", "b", "unknown")
+    assert several.value == ("b", "c")
+    assert [box.value for box in several.boxes.values()] == [False, True, True]
+
+
+def test_other_options_keep_what_is_still_there() -> None:
+    several = Checkboxes("methods", ("a", "b"), ("b",))
+    several.options = ("b", "c")
+    assert several.value == ("b",)
+    assert [box.value for box in several.boxes.values()] == [True, False]
+
+
+def test_one_press_of_all_or_none_is_one_change() -> None:
+    several, seen = Checkboxes("methods", ("a", "b", "c")), []
+    several.observe(lambda change: seen.append(change["new"]), names="value")
+    every, none = several.children[0].children[1:]
+    none.click()
+    every.click()
+    assert seen == [(), ("a", "b", "c")]

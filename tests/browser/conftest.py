@@ -79,7 +79,7 @@ def address(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         server.wait(30)
 
 
-def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:

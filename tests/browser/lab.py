@@ -36,11 +36,11 @@ class Notebook:
 
     def open(self, url: str) -> None:
         self.page.goto(url)
-        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=180_000)
-        self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=180_000)
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=600_000)
+        self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=600_000)
         self.shoot("opened")
 
-    def run_all(self, seconds: float = 600) -> None:
+    def run_all(self, seconds: float = 1800) -> None:
         """Run → Run All Cells, and wait until every cell has its number or one has failed."""
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.get_by_text("Run All Cells", exact=True).click()
@@ -83,7 +83,7 @@ class Panel:
 
     def __init__(self, notebook: Notebook, box: Any) -> None:
         self.notebook, self.page, self.box = notebook, notebook.page, box
-        box.wait_for(timeout=30_000)
+        box.wait_for(timeout=300_000)
         box.scroll_into_view_if_needed()
 
     def control(self, label: str) -> Any:
@@ -97,11 +97,17 @@ class Panel:
             self.page.keyboard.press(key)
 
     def choose(self, label: str, key: str = "ArrowDown") -> str:
-        """Move a dropdown by keyboard and return what it says then. The list of a closed `select` opens in no headless browser."""
+        """Move in a dropdown by keyboard and return what it says then. Space opens it: JupyterLab keeps arrow keys from a closed one."""
         select = self.control(label).locator("select").first
         select.focus()
-        self.page.keyboard.press(key)
+        for press in ("Space", key, "Enter"):
+            self.page.keyboard.press(press)
         return select.evaluate("s => s.selectedOptions[0].textContent")
+
+    def tick(self, label: str) -> None:
+        """Set or clear a check box by keyboard."""
+        self.box.get_by_label(label, exact=True).focus()
+        self.page.keyboard.press("Space")
 
     def press(self, text: str) -> None:
         button = self.box.get_by_role("button", name=text, exact=True)
@@ -121,11 +127,11 @@ class Panel:
             }))"""
         )
 
-    def wait_for_text(self, text: str, seconds: float = 60) -> None:
+    def wait_for_text(self, text: str, seconds: float = 300) -> None:
         self.box.get_by_text(text).first.wait_for(timeout=1000 * seconds)
 
     @contextmanager
-    def redraws(self, seconds: float = 60) -> Iterator[None]:
+    def redraws(self, seconds: float = 300) -> Iterator[None]:
         """What is done inside changes a picture; fails if none has changed in time."""
         before = self.pictures()
         yield
