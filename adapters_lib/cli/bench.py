@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import AdapterError
-from . import bench_video
+from . import bench_decode, bench_video
 from .arguments import add_data, add_model, data_options
 
 __all__ = ["add_arguments", "run", "show"]
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     latency.add_argument("--out", default="data/results/latency.csv", metavar="FILE", help="default data/results/latency.csv")
     video = actions.add_parser("video", help="memory and time of a training step on clips, blocks kept or recomputed", allow_abbrev=False)
     bench_video.add_arguments(video)
-    for action in (exits, methods, latency, video):
+    decode = actions.add_parser("decode", help="clips read per second, and the share of a step spent waiting for them", allow_abbrev=False)
+    bench_decode.add_arguments(decode)
+    for action in (exits, methods, latency, video, decode):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
@@ -54,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    return {"methods": _methods, "exits": _exits, "latency": _latency, "video": bench_video.run}[args.action](args)
+    runs = {"methods": _methods, "exits": _exits, "latency": _latency, "video": bench_video.run, "decode": bench_decode.run}
+    return runs[args.action](args)
 
 
 def _methods(args: argparse.Namespace) -> dict[str, Any]:
@@ -137,6 +140,8 @@ def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
+    if "decode_ms" in result:
+        return bench_decode.show(result)
     if "clip" in result:
         return bench_video.show(result)
     if "training" in result:

@@ -1,0 +1,66 @@
+"""`bench decode`: clips decoded per second, and the share of a training step spent waiting for them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..errors import AdapterError
+from .arguments import add_data, data_options
+
+__all__ = ["add_arguments", "run", "show"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="motion-leaves", help="a set of videos (default motion-leaves)")
+    parser.add_argument("--backbone", default="micro_vit", help="a timm model name; it becomes a clip model (default micro_vit)")
+    parser.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default padapter)")
+    parser.add_argument("--step-ms", type=float, metavar="MS", help="sleep so long in the place of a training step of a model")
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of a clip (default 64 for drawn clips, 224 for others)")
+    parser.add_argument("--batch", type=int, default=8, help="clips a step (default 8)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
+    parser.add_argument("--steps", type=int, default=20, help="timed steps (default 20)")
+    parser.add_argument("--clips", type=int, default=64, help="clips decoded for the rate (default 64)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the training step (default 1)")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    add_data(parser)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from ..bench_decode import bench_decode
+    from ..data_sets import DATA_SETS, load_data
+
+    if args.threads < 1:
+        raise AdapterError(f"threads={args.threads}: at least 1 is needed")
+    torch.set_num_threads(args.threads)
+    size = args.image_size or (DATA_SETS[args.data].image_size if args.data in DATA_SETS else None)
+    backbone = None
+    if args.step_ms is None:
+        from ..video import create_clip_backbone
+
+        backbone = create_clip_backbone(args.backbone, image_size=size, pretrained=False)
+    task = load_data(args.data, backbone=backbone, image_size=size, **data_options(args))
+    model = None
+    if backbone is not None:
+        from ..adapting import adapt
+
+        model = adapt(backbone, args.method or ["padapter"], num_classes=task.num_classes).to(args.device)
+    counts = {"batch": args.batch, "workers": args.workers, "steps": args.steps, "clips": args.clips}
+    return {
+        "backbone": args.backbone if model else None,
+        "device": args.device,
+        **bench_decode(task, model, step_ms=args.step_ms, **counts),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    step = f"{result['backbone']} on {result['device']}" if result["backbone"] else "a pause in the place of training"
+    return (
+        f"{result['data']} at {result['size']} px: {result['clips_per_second']:.0f} clips/s in one process, {result['decode_ms']:.1f} ms; "
+        f"{result['frames_decoded']:.0f} frames decoded for {result['frames_used']}\n"
+        f"training ({step}, {result['batch']} clips a step, {result['workers']} workers, {result['cores']} cores): "
+        f"step {result['step_ms']:.0f} ms, waiting {result['wait_ms']:.1f} ms = {100 * result['wait_share']:.1f} % of the time; "
+        f"{result['clips_per_second_training']:.1f} clips/s; first step after {result['start_s']:.1f} s"
+    )
