@@ -238,7 +238,7 @@ def cost_curves(latency: LatencyModel, sizes: Sequence[int] = (1, 2, 4, 8, 16, 3
     """Adapter parameters, MACs and predicted latency against bottleneck or rank, a line a method, each at its first place."""
     look = look_of(list(KINDS))
     panels: tuple[tuple[str, Callable[[Choice, Price], float]], ...] = (
-        ("adapter parameters (thousands)", lambda choice, found: found.adapter / 1e3),
+        ("adapter parameters (k)", lambda choice, found: found.adapter / 1e3),
         ("MMACs per image", lambda choice, found: found.macs / 1e6),
         ("latency per image (ms)", lambda choice, found: latency.predict(parse_method(choice.text).name, found.macs, found.modules)),
     )
@@ -251,6 +251,7 @@ def cost_curves(latency: LatencyModel, sizes: Sequence[int] = (1, 2, 4, 8, 16, 3
                 ax.plot(sizes, [value(choice, price(choice)) for choice in choices], color=colour, marker=marker, ms=3.5, label=kind)
         for ax, (label, _) in zip(axes, panels, strict=True):
             ax.set_xscale("log", base=2)
+            ax.set_xticks(sizes, [str(size) for size in sizes])
             ax.set(xlabel="bottleneck or rank", ylabel=label, ylim=0)
         figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(KINDS), loc="outside lower center")
         figure.suptitle(title, fontsize=8)
