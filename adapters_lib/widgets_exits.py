@@ -14,7 +14,7 @@ from .widgets import FigurePanel
 
 __all__ = ["ExitThresholds", "exit_thresholds"]
 
-_WIDE: dict[str, Any] = {"style": {"description_width": "13em"}, "layout": {"width": "36em"}}
+_WIDE: dict[str, Any] = {"style": {"description_width": "17em"}, "layout": {"width": "42em"}}
 _BUDGET, _THRESHOLDS = "the budget", "each threshold"
 
 

@@ -18,7 +18,8 @@ from adapters_lib.exits.costs import ExitCosts
 from adapters_lib.exits.simulation import StoredExits
 from adapters_lib.widgets_exits import exit_thresholds
 
-costs = ExitCosts((3, 6, 9, 12), (108, 212, 316, 420), (108, 212, 316, 420), 420, (5, 5, 3, 3))
+macs = (108_000_000, 212_000_000, 316_000_000, 420_000_000)
+costs = ExitCosts((3, 6, 9, 12), macs, macs, macs[-1], (5, 5, 3, 3))
 task = al.load_data("leaves-mixed", n_train=1, n_val=10, n_test=10)
 truth = torch.nn.functional.one_hot(task.test.labels, 20).float()
 random = torch.Generator().manual_seed(0)
