@@ -206,7 +206,7 @@ def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "
     seeds = sorted(set(front["n"]))
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     with style():
-        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 2.8))
+        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, max(2.8, 0.5 + 0.165 * len(front))))  # room for the legend
         best = front[front["on_front"]]
         ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
         for row in front.to_dict("records"):
