@@ -92,8 +92,13 @@ def _replace_classifiers(model: AdaptedViT, kind: str) -> None:
 
 
 def _as_methods(methods: Method | str | Sequence[Method | str]) -> tuple[Method, ...]:
-    listed = [methods] if isinstance(methods, Method | str) else list(methods)
-    return tuple(parse_method(m) if isinstance(m, str) else m for m in listed)
+    listed = list(methods) if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
+    chosen = tuple(parse_method(m) if isinstance(m, str) else m for m in listed)
+    for method in chosen:
+        if not isinstance(method, Method):
+            remedy = f"write {method.__name__}()" if isinstance(method, type) else 'give al.LoRA(rank=8), "lora:rank=8", or a list of these'
+            raise AdapterError(f"methods={methods!r}: {method!r} is no method; {remedy}")
+    return chosen
 
 
 def check_backbone(backbone: nn.Module) -> None:
@@ -126,9 +131,7 @@ def _check_blocks(backbone: VisionTransformer, method: str) -> None:
 @contextmanager
 def unchanged_on_error(model: nn.Module) -> Iterator[None]:
     """Undo every replaced sub-module, frozen or unfrozen parameter and class count of `model` if the body raises."""
-    children: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = [
-        (m, dict(m._modules), dict(m._parameters)) for m in model.modules()
-    ]
+    children: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = [(m, dict(m._modules), dict(m._parameters)) for m in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters()]
     num_classes = getattr(model, "num_classes", None)
     try:

@@ -53,7 +53,7 @@ class AdapterPlus(Method):
     bottleneck: int = 8
     drop_path: float = 0.1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.fraction("drop_path")
 

@@ -52,7 +52,7 @@ class AdaptFormer(Method):
     scale: float = 0.1
     dropout: float = 0.1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 

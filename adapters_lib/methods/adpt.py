@@ -48,7 +48,7 @@ class ADPT(Method):
     dropout: float = 0.0
     class_token: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 

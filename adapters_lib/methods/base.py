@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import types
 import typing
 from dataclasses import dataclass
@@ -35,6 +37,26 @@ class Method:
     looks_inside: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                value = tuple(value)  # a list is as good, but a frozen value must not change behind our back
+                object.__setattr__(self, field.name, value)
+            if not _fits(value, hints[field.name]):
+                raise AdapterError(f"{self.name}: {field.name}={value!r}, but it must be {_described(hints[field.name])}")
+            if isinstance(value, numbers.Integral) and not isinstance(value, int):
+                object.__setattr__(self, field.name, int(value))  # NumPy's whole numbers, which JSON does not know
+        self.check()
+
+    def check(self) -> None:
+        """Check the options, whose types are right already; subclasses override it.
+
+        Raises:
+            AdapterError: an option is out of range, or two of them contradict each other.
+        """
+
     def plug(self, model: AdaptedViT) -> None:
         """Add this method's modules to `model`, and unfreeze what it trains of the backbone."""
         raise AdapterError(f"{type(self).__name__} does not say how it is plugged in; override plug(model)")
@@ -45,22 +67,48 @@ class Method:
         return 0 if self.adds_prompts else 1 if self.changes_tokens else 2
 
     def at_least(self, option: str, least: float) -> None:
-        """Check an option's lower bound, for use in `__post_init__`."""
+        """Check an option's lower bound, for use in `check`."""
         value = getattr(self, option)
         if not value >= least:
             raise AdapterError(f"{self.name}: {option}={value}, but it must be at least {least}")
 
     def one_of(self, option: str, allowed: tuple[Any, ...]) -> None:
-        """Check that an option has one of the allowed values, for use in `__post_init__`."""
+        """Check that an option has one of the allowed values, for use in `check`."""
         value = getattr(self, option)
         if value not in allowed:
             raise unknown(f"{self.name} {option}", value, allowed)
 
     def fraction(self, option: str) -> None:
-        """Check that an option lies in [0, 1), for use in `__post_init__`."""
+        """Check that an option lies in [0, 1), for use in `check`."""
         value = getattr(self, option)
         if not 0 <= value < 1:
             raise AdapterError(f"{self.name}: {option}={value}, but a probability of dropping must lie in [0, 1)")
+
+
+_NAMES = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", type(None): "None"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether an option's value is of the type that its field declares; a whole number will do for a float, a bool for neither."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if hint is int:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint)
+
+
+def _described(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_described, arguments))
+    if origin is tuple:
+        return f"a tuple, each entry {_described(arguments[0])}"
+    return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 M = typing.TypeVar("M", bound=type[Method])

@@ -29,7 +29,7 @@ class Bottleneck(Adapter):
         return self.dropout(self.up(self.act(self.down(h))))  # type: ignore[no-any-return]
 
 
-def check_bottleneck(name: str, bottleneck: int, width: int) -> None:
+def check_bottleneck(name: str, bottleneck: int, width: int, option: str = "bottleneck") -> None:
     """Warn if a bottleneck is wider than the tokens it should squeeze."""
     if bottleneck > width:
-        warnings.warn(f"{name}: bottleneck {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more", stacklevel=4)
+        warnings.warn(f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more", stacklevel=4)

@@ -78,7 +78,7 @@ class ConvPass(Method):
     xavier: bool = False
     class_token: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 

@@ -102,7 +102,7 @@ class DynExits(Method, Objective):
     distil: float = 0.0
     temperature: float = 2.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("every", 1)
         self.at_least("hidden", 1)
         self.one_of("heads", HEADS)

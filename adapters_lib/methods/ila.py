@@ -156,7 +156,7 @@ class ILA(Method):
     dropout: float = 0.1
     class_token: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.at_least("samplings", 0)
         self.one_of("residual", ("near_one", "xavier", "avgpool"))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ..errors import AdapterError, unknown
 from ..sites import LinearAdapter
 from .base import Method, register
+from .bottleneck import check_bottleneck
 
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
@@ -117,7 +118,7 @@ class LoRA(Method):
     targets: tuple[str, ...] = ("q", "v")
     dropout: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("rank", 1)
         self.fraction("dropout")
         if not self.targets:
@@ -129,6 +130,7 @@ class LoRA(Method):
             raise AdapterError(f"lora: targets={self.targets} names a layer twice; give either qkv or some of q, k, v, each once")
 
     def plug(self, model: AdaptedViT) -> None:
+        check_bottleneck(self.name, self.rank, model.width, "rank")
         inner = tuple(_QKV.index(t) for t in _QKV if t in self.targets)
         for block in model.backbone.blocks:
             if inner:

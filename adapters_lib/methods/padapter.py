@@ -127,7 +127,7 @@ class PAdapter(Method):
     scale: float = 1.0
     learn_scale: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.one_of("form", tuple(_PROMPTS))
         self.one_of("mode", ("add", "cat"))

@@ -82,7 +82,7 @@ class RepAdapter(Method):
     scale: float = 1.0
     dropout: float = 0.1
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.at_least("groups", 1)
         self.fraction("dropout")

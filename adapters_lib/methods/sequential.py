@@ -52,7 +52,7 @@ class Houlsby(Method):
     bottleneck: int = 64
     dropout: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 
@@ -78,7 +78,7 @@ class Pfeiffer(Method):
     bottleneck: int | None = None
     dropout: float = 0.0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         if self.bottleneck is not None:
             self.at_least("bottleneck", 1)
         self.fraction("dropout")

@@ -67,7 +67,7 @@ class SSF(Method):
 
     std: float = 0.02
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("std", 0)
 
     def plug(self, model: AdaptedViT) -> None:

@@ -64,7 +64,7 @@ class VPTShallow(Method):
     dropout: float = 0.0
     class_token: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("prompts", 1)
         self.fraction("dropout")
 

@@ -108,7 +108,7 @@ class VQT(Method):
     dropout: float = 0.1
     normalise: bool = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         self.at_least("prompts", 1)
         self.fraction("dropout")
 
