@@ -3,7 +3,7 @@
 | task | classes | what it asks |
 |---|---|---|
 | leaves-coarse | 20 species the backbone never saw | does pre-training transfer? |
-| leaves-ultra | 20 cultivars of one new species | ultra-fine-grained, 30 training images a class |
+| leaves-ultra | 20 cultivars of one new species | ultra-fine-grained, classes alike to the eye |
 | leaves-mixed | 5 new species × 4 cultivars, from far apart to very close | easy and hard samples in one task, for early exits |
 
 `granularity` is the dial: towards 0 the classes become one plant, at 1 they are as far apart as the drawing allows (see `cultivars`).
