@@ -18,7 +18,7 @@ from .widgets import FigurePanel
 
 __all__ = ["AttentionExplorer"]
 
-_WIDE: dict[str, Any] = {"style": {"description_width": "9em"}, "layout": {"width": "34em"}}
+_WIDE: dict[str, Any] = {"style": {"description_width": "12em"}, "layout": {"width": "37em"}}
 _ALL_HEADS = 0  # a dropdown cannot hold None as a value
 
 
