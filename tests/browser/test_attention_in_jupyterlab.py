@@ -41,7 +41,7 @@ def choose(panel: Panel, label: str) -> str:
     select.focus()
     for press in ("Space", "ArrowDown", "Enter"):
         panel.page.keyboard.press(press)
-    return select.evaluate("s => s.selectedOptions[0].textContent")
+    return str(select.evaluate("s => s.selectedOptions[0].textContent")).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_every_control_of_the_explorer_redraws(notebook: Notebook) -> None:
