@@ -106,10 +106,10 @@ def explorer_figure(picture: Tensor, views: Mapping[str, Views], block: int, hea
     panels = {}
     for name, found in views.items():
         patches = found.map(block, head, view)
-        since = f"blocks {found.first[block - 1]} to {block}, " if view == "rollout" else ""
+        since = f"blocks {found.first[block - 1]} to {block}\n" if view == "rollout" else ""
         note = f"{since}{patches.shape[0]} × {patches.shape[1]} patches, {100 * float(patches.sum()):.0f} %"
         panels[f"{name}\n{note}"] = on_image(patches[None], found.grid, size, rim=float("nan"))
     which = "mean of all heads" if head is None or view == "rollout" else f"head {head}"
     figure = attention_panels(picture[None], panels, title=f"{VIEWS[view]} (block {block}, {which}); %: share that goes to patches")
-    figure.set_size_inches(_SIDE * (len(panels) + 1), _SIDE + 0.6)
+    figure.set_size_inches(_SIDE * (len(panels) + 1), _SIDE + (0.75 if view == "rollout" else 0.6))
     return figure
