@@ -6,28 +6,26 @@ alike. Adapters that merge are timed merged, as they would serve, and as they tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from . import __version__
-from .adapting import adapt
 from .backbones import EMBEDDED, create_backbone
+from .bench_methods import adapted_copy
+from .bench_targets import BARE
 from .costs import cost
-from .engine import AdaptedViT
 from .errors import AdapterError
 from .merging import merge
 from .methods import parse_method
 from .timing import compare_latency
 
 __all__ = ["BARE", "latency_table"]
-
-BARE = "bare timm"
-"""Name of the rows of the backbone with a head and nothing else, which `ratio` divides by."""
 
 
 def latency_table(
@@ -40,8 +38,8 @@ def latency_table(
         batches: images at once. classes: outputs of the head. repeats: timed rounds, after 3 that are not counted.
 
     Returns:
-        Columns method, merged, backbone, batch, latency_ms (median per image) with its quartiles q25_ms and q75_ms, ratio to the bare model
-        within the same round (median) with ratio_q25 and ratio_q75, macs (per image), device, threads, rounds, version, torch, timm.
+        Columns method, merged, backbone, batch, latency_ms (median per image) with its quartiles q25_ms and q75_ms, ratio to the rows of
+        `BARE` within the same round (median) with ratio_q25 and ratio_q75, macs (per image), device, threads, rounds, version, torch, timm.
 
     Raises:
         AdapterError: no method, an unknown one, or a batch below 1.
@@ -49,18 +47,18 @@ def latency_table(
     if not methods or min(batches, default=0) < 1:
         raise AdapterError(f"methods={list(methods)}, batches={list(batches)}: give at least one method, and batches of at least 1 image")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    models: dict[tuple[str, bool], nn.Module] = {(BARE, False): create_backbone(backbone, pretrained=False, num_classes=classes)}
+    bare: Any = create_backbone(backbone, pretrained=False, num_classes=classes).to(device)
+    models: dict[tuple[str, bool], nn.Module] = {(BARE, False): bare}
     for method in methods:
-        models[method, False] = _adapted(backbone, method, classes)
+        models[method, False] = adapted_copy(bare, method)
         if parse_method(method).mergeable and cost(models[method, False]).trainable["adapter"]:
-            models[method, True] = merge(_adapted(backbone, method, classes))
+            models[method, True] = merge(adapted_copy(bare, method))
     macs = {key: cost(model).macs for key, model in models.items()}
-    bare: Any = models[BARE, False]
     size = bare.patch_embed.img_size
     rows: list[dict[str, Any]] = []
     for batch in batches:
         images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0)).to(device)
-        calls = {f"{name}{' merged' * merged}": _call(model.to(device).eval(), images) for (name, merged), model in models.items()}
+        calls = {f"{name}{' merged' * merged}": partial(model.eval(), images) for (name, merged), model in models.items()}
         measured = compare_latency(calls, warmup=3, repeats=repeats, device=device)
         for (name, merged), call in zip(models, calls, strict=True):
             found, ratio = measured.latencies[call], measured.ratios[call]
@@ -83,11 +81,3 @@ def latency_table(
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _adapted(backbone: str, method: str, classes: int) -> AdaptedViT:
-    return adapt(create_backbone(backbone, pretrained=False), method, num_classes=classes, seed=0)
-
-
-def _call(model: nn.Module, images: Tensor) -> Callable[[], object]:
-    return lambda: model(images)

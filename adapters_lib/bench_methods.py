@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,7 +27,7 @@ from .methods import METHODS, parse_method
 from .objective import Objective
 from .timing import Comparison, compare_latency
 
-__all__ = ["bench_inference", "bench_methods", "bench_training"]
+__all__ = ["adapted_copy", "bench_inference", "bench_methods", "bench_training"]
 
 
 def bench_methods(
@@ -75,7 +76,7 @@ def bench_training(
 ) -> dict[str, Any]:
     """Forward, backward and AdamW update on random images; the first row, `full`, is what the others are divided by."""
     bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
-    models: dict[str, Any] = {name: _adapted(bare, name) for name in ("full", *methods)}
+    models: dict[str, Any] = {name: adapted_copy(bare, name) for name in ("full", *methods)}
     peaks = {name: memory_use(model, batch).training for name, model in models.items()}
     if _has_peft():
         models[PEFT] = _peft_lora(bare)
@@ -96,13 +97,13 @@ def bench_inference(
     bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
     models: dict[str, nn.Module] = {BARE: bare}
     for name in methods:
-        models[name] = _adapted(bare, name)
+        models[name] = adapted_copy(bare, name)
         if parse_method(name).mergeable:
-            models[f"{name}, merged"] = merge(_adapted(bare, name))
+            models[f"{name}, merged"] = merge(adapted_copy(bare, name))
     if _has_peft():
         models[PEFT] = _peft_lora(bare)
     images = torch.randn(batch, 3, _side(bare), _side(bare), device=_device())
-    calls = {name: _call(model.eval(), images) for name, model in models.items()}
+    calls = {name: partial(model.eval(), images) for name, model in models.items()}
     measured = compare_latency(calls, warmup=1, repeats=repeats, seconds=seconds)
     rows = _rows(measured)
     base = cost(bare).macs
@@ -112,7 +113,7 @@ def bench_inference(
     return rows
 
 
-def _adapted(bare: nn.Module, method: str) -> Any:
+def adapted_copy(bare: nn.Module, method: str) -> Any:
     """The method on a copy of the same weights: drawing new ones for every candidate would take longer than measuring it."""
     return adapt(copy.deepcopy(bare), method, num_classes=int(bare.num_classes), seed=0).to(_device())  # type: ignore[arg-type]
 
@@ -135,10 +136,6 @@ def _device() -> torch.device:
 
 def _side(vit: Any) -> int:
     return int(vit.patch_embed.img_size[0])
-
-
-def _call(model: nn.Module, images: torch.Tensor) -> Callable[[], object]:
-    return lambda: model(images)
 
 
 def _step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], object]:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from io import StringIO
 from itertools import product
@@ -38,7 +38,7 @@ from .memory import memory_use
 from .recipes import Recipe
 from .training import fit
 
-__all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "side_by_side", "store_row", "unpack_hits"]
+__all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "run_missing", "store_row", "unpack_hits"]
 
 
 @dataclass(frozen=True)
@@ -153,38 +153,48 @@ def run_grid(
     if not experiments:
         raise AdapterError("run_grid got no experiments; choose at least one method and one seed")
     known = set() if rerun else set(read_table(table).get("key", ()))
-    missing = [e for e in experiments if e.key not in known]
-    bar = tqdm(total=len(missing), desc="runs", disable=not progress or not missing)
-    failures = []
-    for failure in side_by_side((joblib.delayed(_attempt)(e, str(table), rerun) for e in missing), jobs):
-        bar.update()
-        if failure:
-            failures.append(failure)
-    bar.close()
-    if failures:
-        raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
+    missing = [(_title(e), (e, Path(table), rerun)) for e in experiments if e.key not in known]
+    run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress)
     rows = read_table(table).set_index("key")
     return rows.loc[[e.key for e in experiments]].reset_index()
 
 
-def side_by_side(calls: Iterable[Any], jobs: int) -> Iterable[Any]:
-    """Results of `joblib.delayed` calls in the order in which they finish; all at the end where the backend cannot do that."""
+def run_missing(
+    work: Callable[..., object], missing: Sequence[tuple[str, tuple[Any, ...]]], table: str | Path, *, jobs: int = 1, progress: bool = True
+) -> None:
+    """Call `work(*arguments)` for every (name, arguments), some side by side; a failing one does not stop the rest.
+
+    work: a function of a module, so that other processes can call it; it stores its own rows in `table`. jobs: as in `run_grid`.
+
+    Raises AdapterError: after all others have run, for those that failed, each by name with its error.
+    """
+    calls = (joblib.delayed(_attempt)(name, work, arguments) for name, arguments in missing)
     try:
         workers = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    except ValueError:  # backends made like joblib's "multiprocessing", Ray's among them
+    except ValueError:  # backends made like joblib's "multiprocessing", Ray's among them, give all results at the end
         workers = joblib.Parallel(n_jobs=jobs)
-    return workers(calls)  # type: ignore[no-any-return]
+    outcomes = tqdm(workers(calls), "runs", total=len(missing), disable=not progress or not missing)
+    if failures := [failure for failure in outcomes if failure]:
+        raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
 
 
-def _attempt(experiment: Experiment, table: str, rerun: bool) -> str | None:
-    """Run one experiment and store its row, unless another grid has done so meanwhile; return what went wrong, if anything did."""
+def _attempt(name: str, work: Callable[..., object], arguments: tuple[Any, ...]) -> str | None:
+    """What went wrong, if anything did."""
     try:
-        if not rerun and experiment.key in set(read_table(table).get("key", ())):
-            return None
-        store_row(run_experiment(experiment), Path(table))
+        work(*arguments)
     except Exception as error:  # one bad run must not cost the others
-        return f"{experiment.name} on {experiment.data}, seed {experiment.seed}: {type(error).__name__}: {error}"
+        return f"{name}: {type(error).__name__}: {error}"
     return None
+
+
+def _title(experiment: Experiment) -> str:
+    return f"{experiment.name} on {experiment.data}, seed {experiment.seed}"
+
+
+def _run_and_store(experiment: Experiment, table: Path, rerun: bool) -> None:
+    """Run one experiment and store its row, unless another grid has done so meanwhile."""
+    if rerun or experiment.key not in set(read_table(table).get("key", ())):
+        store_row(run_experiment(experiment), table)
 
 
 def read_table(table: str | Path) -> pd.DataFrame:

@@ -111,6 +111,9 @@ _ILA_SOURCE = "Rios et al. 2024, arXiv:2409.11051, and its code"
 _VTAB = Recipe(epochs=100, lr=1e-3, batch_size=64, weight_decay=1e-4, optimizer="adamw", warmup_epochs=10)
 """AdamW on 1,000 images, with which most papers on parameter-efficient tuning train on VTAB-1k."""
 
+_PADAPTER_SOURCE = "Li et al. 2025, Image and Vision Computing 154, 105395, and its code"
+_PADAPTER_NOTE = "epochs, warm-up and base rate are not published: these are AdaptFormer's, the likely ones"
+
 _FINE_RATES = (50.0, 25.0, 10.0, 5.0, 2.5, 1.0, 0.5, 0.25, 0.1, 0.05)
 
 PRESETS: dict[str, Preset] = {
@@ -131,16 +134,16 @@ PRESETS: dict[str, Preset] = {
     "padapter_image_paper": Preset(
         _moco_like(100, 20),
         ("padapter",),
-        "Li et al. 2025, Image and Vision Computing 154, 105395, and its code",
+        _PADAPTER_SOURCE,
         head="bn_linear",
-        note="epochs, warm-up and base rate are not published: these are AdaptFormer's, the likely ones",
+        note=_PADAPTER_NOTE,
     ),
     "padapter_video_paper": Preset(
         _moco_like(90, 10),
         ("padapter:position=a_m_p",),
-        "Li et al. 2025, Image and Vision Computing 154, 105395, and its code",
+        _PADAPTER_SOURCE,
         head="bn_linear",
-        note="epochs, warm-up and base rate are not published: these are AdaptFormer's, the likely ones",
+        note=_PADAPTER_NOTE,
     ),
     "adaptformer_paper": Preset(
         _moco_like(100, 20), ("adaptformer",), "Chen et al. 2022, arXiv:2205.13535", head="bn_linear", note="1,024 images per update there"
@@ -173,16 +176,16 @@ PRESETS: dict[str, Preset] = {
         note="LoRA's own paper trains language models; this is how vision papers train it on VTAB-1k",
     ),
     "adapter_plus_paper": Preset(
-        Recipe(**{**vars(_VTAB), "min_lr": 1e-6}), ("adapter+", "houlsby", "pfeiffer"), "Steitz & Roth 2024, arXiv:2406.06820, and its code"
+        replace(_VTAB, min_lr=1e-6), ("adapter+", "houlsby", "pfeiffer"), "Steitz & Roth 2024, arXiv:2406.06820, and its code"
     ),
     "repadapter_paper": Preset(
-        Recipe(**{**vars(_VTAB), "min_lr": 1e-5}),
+        replace(_VTAB, min_lr=1e-5),
         ("repadapter",),
         "Luo et al. 2023, arXiv:2302.08106, and its code",
         note="scale picked by task; drop path 0.1 in the backbone; the code's extra penalty on the up-projections is not here",
     ),
     "convpass_paper": Preset(
-        Recipe(**{**vars(_VTAB), "min_lr": 1e-5}),
+        replace(_VTAB, min_lr=1e-5),
         ("convpass",),
         "Jie & Deng 2022, arXiv:2207.07039, and its code",
         note="scale picked by task from 0.01 to 100; drop path 0.1 in the backbone",

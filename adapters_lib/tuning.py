@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def offline_recipe(method: str, **changes: Any) -> Recipe:
     text = resources.files("adapters_lib").joinpath(_FILE).read_text()
     rates: dict[str, float] = json.loads(text)["lr"]
     name = parse_method(method).name
-    return BASE.__class__(**{**vars(BASE), "lr": rates.get(name, BASE.lr), **changes})
+    return replace(BASE, **{"lr": rates.get(name, BASE.lr), **changes})
 
 
 def tune(
@@ -66,7 +67,7 @@ def tune(
     options = dict({"plants": 1, "augment": None, "n_val": 40} if data_options is None else data_options)
     for method in methods:
         for rate in rates or OTHER_RATES.get(parse_method(method).name, RATES):
-            recipe = Recipe(**{**vars(BASE), "lr": rate, "epochs": EPOCHS})
+            recipe = replace(BASE, lr=rate, epochs=EPOCHS)
             runs += grid([method], data, seeds, recipe=recipe, data_options=options, test=False)
     return run_grid(runs, table, jobs=jobs)
 

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests, and the kernels that they start, share the cores
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before timm reads it: no test may wait for a network
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -28,3 +30,14 @@ def tiny_vit() -> Callable[..., nn.Module]:
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One short video, 40 × 32; lists and folders may name it again and again."""
+    from adapters_lib.data_sets.video_writing import write_video
+
+    frames = np.random.default_rng(0).integers(0, 256, (12, 32, 40, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    write_video(path, frames)
+    return path

@@ -12,20 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from .. import __version__
 from ..adapting import adapt
 from ..backbones import EMBEDDED, create_backbone
 from ..costs import cost
 from ..data_sets import Task, load_data
-from ..errors import AdapterError, unknown
+from ..errors import unknown
 from ..evaluation import collect_logits, evaluate
-from ..experiments import Experiment, pack_hits, read_table, side_by_side, store_row
+from ..experiments import Experiment, pack_hits, read_table, run_missing, store_row
 from ..methods import parse_method
 from ..training import fit
 from ..tuning import offline_recipe
@@ -121,28 +119,21 @@ def run_study(
             if keys[-1] not in known and not stored:  # the last row of a run is written last
                 folders = [Path(logits)] if logits else []
                 folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == seeds[0] else []
-                missing.append((name, run, table, folders))
-    outcomes = side_by_side((joblib.delayed(_attempt)(*each) for each in missing), jobs)
-    shown = tqdm(outcomes, "runs", total=len(missing), disable=not progress or not missing)
-    if failures := [failure for failure in shown if failure]:
-        raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
+                missing.append((f"{name}, seed {seed}", (name, run, table, folders)))
+    run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress)
     rows = read_table(table)
     if stored:
         keys = [key for key in keys if key in known]
     return rows.set_index("key").loc[keys].reset_index() if keys else rows.iloc[:0]
 
 
-def _attempt(setting: str, run: Experiment, table: Path, folders: list[Path]) -> str | None:
-    """Run one setting and store its rows; return what went wrong, if anything did."""
-    try:
-        rows, curve = _run(setting, run, folders)
-        for row in curve:
-            store_row(row, table.with_name(f"{table.stem}_curves.csv"))
-        for row in rows:
-            store_row(row, table)
-    except Exception as error:  # one bad run must not cost the others
-        return f"{setting}, seed {run.seed}: {type(error).__name__}: {error}"
-    return None
+def _run_and_store(setting: str, run: Experiment, table: Path, folders: list[Path]) -> None:
+    """Run one setting and store its rows."""
+    rows, curve = _run(setting, run, folders)
+    for row in curve:
+        store_row(row, table.with_name(f"{table.stem}_curves.csv"))
+    for row in rows:
+        store_row(row, table)
 
 
 def _dyn(shared: str, options: dict[str, Any]) -> str:
@@ -184,7 +175,8 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     # Heads at full depth: the early ones trained along, but nobody asks them.
     right = test.logits[-1].argmax(1) == test.labels
     rows = [{**full, "top1": _percent(right), "val_top1": float(val.accuracies[-1]), "hits": pack_hits(right)}]
-    points = {name: choose(operating_points(val), budget) for name, budget in POINTS.items()}
+    reachable = operating_points(val)
+    points = {name: choose(reachable, budget) for name, budget in POINTS.items()}
     for name, point in points.items():
         found, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
         rows.append(

@@ -110,9 +110,21 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def opened(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Notebook]:
     """The notebook that the test names, opened and run to its end, once for all tests of it."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
-    notebook = Notebook(page, request.param, SCREENSHOTS)
-    notebook.open(address.format(request.param))
+    yield from _run(browser, address, request.param, height=1000)
+
+
+@pytest.fixture(scope="module")
+def notebook(browser: Any, address: str, copy: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """A new notebook NAME with the cells CELLS of the test's module, opened and run to its end, once for all tests of it."""
+    name, cells = request.module.NAME, [nbformat.v4.new_code_cell(text) for text in request.module.CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), copy / "notebooks" / f"{name}.ipynb")
+    yield from _run(browser, address, name, height=1400)
+
+
+def _run(browser: Any, address: str, name: str, height: int) -> Iterator[Notebook]:
+    notebook = Notebook(browser.new_page(viewport={"width": 1280, "height": height}), name, SCREENSHOTS)
+    notebook.open(address.format(name))
     notebook.run_all()
     yield notebook
     notebook.close()

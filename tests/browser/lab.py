@@ -102,7 +102,7 @@ class Panel:
         select.focus()
         for press in ("Space", key, "Enter"):
             self.page.keyboard.press(press)
-        return select.evaluate("s => s.selectedOptions[0].textContent")
+        return str(select.evaluate("s => s.selectedOptions[0].textContent")).replace("\N{NO-BREAK SPACE}", " ")
 
     def tick(self, label: str) -> None:
         """Set or clear a check box by keyboard."""

@@ -1,14 +1,7 @@
 """The attention explorer and the granularity dial, operated by keyboard in JupyterLab: every control redraws, errors are read there."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import nbformat
-import pytest
-from lab import Notebook, Panel
-
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+from lab import Notebook
 
 EXPLORER = """\
 import adapters_lib as al
@@ -22,26 +15,8 @@ from adapters_lib.widgets_granularity import GranularityDial
 
 GranularityDial(cultivars=4)"""
 
-
-@pytest.fixture(scope="module")
-def notebook(browser: Any, address: str, copy: Path) -> Iterator[Notebook]:
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    cells = [nbformat.v4.new_code_cell(text) for text in (EXPLORER, DIAL)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), copy / "notebooks" / "attention.ipynb")
-    opened = Notebook(browser.new_page(viewport={"width": 1280, "height": 1400}), "attention", SCREENSHOTS)
-    opened.open(address.format("attention"))
-    opened.run_all()
-    yield opened
-    opened.close()
-
-
-def choose(panel: Panel, label: str) -> str:
-    """Open a list with Space, go one down, take it with Enter: JupyterLab keeps the arrow keys from a list that is closed."""
-    select = panel.control(label).locator("select").first
-    select.focus()
-    for press in ("Space", "ArrowDown", "Enter"):
-        panel.page.keyboard.press(press)
-    return str(select.evaluate("s => s.selectedOptions[0].textContent")).replace("\N{NO-BREAK SPACE}", " ")
+NAME = "attention"
+CELLS = [EXPLORER, DIAL]
 
 
 def test_every_control_of_the_explorer_redraws(notebook: Notebook) -> None:
@@ -52,7 +27,7 @@ def test_every_control_of_the_explorer_redraws(notebook: Notebook) -> None:
         panel.slide("block", "ArrowLeft")
     for label, says in (("head", "head 1"), ("image (number: class)", "cultivar 2"), ("what is shown", "rollout")):
         with panel.redraws():
-            assert says in choose(panel, label)
+            assert says in panel.choose(label)
     panel.shoot("explorer-after")
 
 

@@ -1,14 +1,7 @@
 """The sliders of the exits, operated by keyboard in JupyterLab: by budget, by single thresholds, with another confidence."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import nbformat
-import pytest
 from lab import Notebook
-
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 CELL = """\
 import torch
@@ -29,16 +22,8 @@ val, test = (
 )
 exit_thresholds(test, task.test.images, val, title="made-up logits of synthetic leaves")"""
 
-
-@pytest.fixture(scope="module")
-def notebook(browser: Any, address: str, copy: Path) -> Iterator[Notebook]:
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel), copy / "notebooks" / "exits.ipynb")
-    opened = Notebook(browser.new_page(viewport={"width": 1280, "height": 1400}), "exits", SCREENSHOTS)
-    opened.open(address.format("exits"))
-    opened.run_all()
-    yield opened
-    opened.close()
+NAME = "exits"
+CELLS = [CELL]
 
 
 def test_the_sliders_of_the_exits_move_the_figure_and_its_numbers(notebook: Notebook) -> None:

@@ -1,26 +1,14 @@
 """The results explorer, operated by keyboard in JupyterLab: another axis, fewer methods, none at all, and an export."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import nbformat
 import pytest
 from lab import Notebook, Panel
 
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 CELL = "from adapters_lib.widgets_results import ResultsExplorer\n\nResultsExplorer()"
 
-
-@pytest.fixture(scope="module")
-def notebook(browser: Any, address: str, copy: Path) -> Iterator[Notebook]:
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel), copy / "notebooks" / "results.ipynb")
-    opened = Notebook(browser.new_page(viewport={"width": 1280, "height": 1400}), "results", SCREENSHOTS)
-    opened.open(address.format("results"))
-    opened.run_all()
-    yield opened
-    opened.close()
+NAME = "results"
+CELLS = [CELL]
 
 
 @pytest.fixture(scope="module")
