@@ -80,7 +80,7 @@ def grid(methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int]
 
 
 def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, Any]:
-    """Train, evaluate the last epoch on the test images, and return the row of the table.
+    """Train, evaluate the last epoch on the test images in the precision of the training, and return the row of the table.
 
     Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
     backbone (parameters), macs, lr, epochs, precision, step_ms (training time a step, median over epochs), memory_mib (peak of a training
@@ -93,8 +93,10 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     recipe = replace(experiment.recipe, seed=seed)
     run = fit(model, task.train, None, recipe, progress=progress)
-    validated = evaluate(model, task.val)
-    result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
+    device = next(model.parameters()).device.type
+    with torch.autocast(device, torch.bfloat16, enabled=run.precision == "bf16"):
+        validated = evaluate(model, task.val)
+        result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     price = cost(model)
     speed = run.history["images_per_second"].median()
     return {

@@ -23,8 +23,13 @@ from .recipes import Recipe
 
 __all__ = ["BASE", "choose", "main", "offline_recipe", "tune"]
 
-BASE = Recipe(epochs=8, lr=3e-3, batch_size=8, warmup_epochs=1, weight_decay=1e-2, mixed_precision="auto")
-"""The small budget of the offline default; only the learning rate is chosen for each method."""
+BASE = Recipe(epochs=3, lr=3e-3, batch_size=4, warmup_epochs=0.3, weight_decay=1e-2, mixed_precision="auto")
+"""The small budget of the offline default; only the learning rate is chosen for each method.
+
+Three passes over many images rather than many over few: on validation images of other plants (one seed), 30 images a class and 8 epochs at
+batch 8 gave a linear probe 49.9 % and Houlsby's adapter 61.5 %; 24 epochs overfit (59.6 %). At 60 images and 3 epochs the number of updates
+decides: LoRA 53.5 % at batch 8, 59.3 % at batch 4, for a sixth more time.
+"""
 
 RATES = (1e-3, 3e-3)
 _HIGH = (1e-3, 3e-3, 1e-2)
@@ -32,8 +37,6 @@ OTHER_RATES = {"linear": (3e-3, 1e-2), "full": (1e-4, 3e-4, 1e-3), "vpt-shallow"
     ("bitfit", "layernorm", "ssf", "vqt"), _HIGH
 )
 """Candidates for methods whose usual rates lie elsewhere."""
-EPOCHS = 6
-"""Fewer than in `BASE`: enough to tell two rates apart."""
 SEEDS = (100,)
 _FILE = "offline_recipes.json"
 
@@ -58,7 +61,7 @@ def tune(
     data_options: Mapping[str, Any] | None = None,
     jobs: int = 1,
 ) -> pd.DataFrame:
-    """Train every method with every rate and seed for `EPOCHS`, without the test images; return the rows.
+    """Train every method with every rate and seed with `BASE`, without the test images; return the rows.
 
     rates: None: `RATES`, or a method's own of `OTHER_RATES`. data_options: for `load_data`; None, for leaves, means plants that no reported
     result stands on and 40 validation images a class. jobs: runs side by side.
@@ -67,7 +70,7 @@ def tune(
     options = dict({"plants": 1, "augment": None, "n_val": 40} if data_options is None else data_options)
     for method in methods:
         for rate in rates or OTHER_RATES.get(parse_method(method).name, RATES):
-            recipe = replace(BASE, lr=rate, epochs=EPOCHS)
+            recipe = replace(BASE, lr=rate)
             runs += grid([method], data, seeds, recipe=recipe, data_options=options, test=False)
     return run_grid(runs, table, jobs=jobs)
 
