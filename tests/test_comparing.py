@@ -20,7 +20,7 @@ def _rows(method: str, right: list[list[int]], data: str = "leaves-ultra", **opt
             "top1": 100 * sum(hits) / len(hits),
             "n_test": len(hits),
             "hits": pack_hits(torch.tensor(hits, dtype=torch.bool)),
-            "configuration": json.dumps({"data": data, "data_options": options, "version": "0.1.0"}),
+            "configuration": json.dumps({"data": data, "data_options": options, "version": al.__version__}),
         }
         for seed, hits in enumerate(right)
     ]
