@@ -19,7 +19,7 @@ from torch import nn
 
 from .adapting import adapt
 from .backbones import create_backbone
-from .bench_targets import BARE, PEFT, targets
+from .bench_targets import BARE, FLOOR, PEFT, targets
 from .costs import cost
 from .memory import memory_use
 from .merging import merge
@@ -74,12 +74,13 @@ def bench_methods(
 def bench_training(
     backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Forward, backward and AdamW update on random images; the first row, `full`, is what the others are divided by."""
+    """Forward, backward and AdamW update on random images; the first row, `full`, divides the others; the last is `bench_targets.FLOOR`."""
     bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
     models: dict[str, Any] = {name: adapted_copy(bare, name) for name in ("full", *methods)}
     peaks = {name: memory_use(model, batch).training for name, model in models.items()}
     if _has_peft():
         models[PEFT] = _peft_lora(bare)
+    models[FLOOR] = _floor(bare)
     size = _side(bare)
     images, labels = torch.randn(batch, 3, size, size, device=_device()), torch.arange(batch, device=_device()) % classes
     steps = {name: _step(model, images, labels) for name, model in models.items()}
@@ -124,6 +125,12 @@ def _peft_lora(bare: nn.Module) -> nn.Module:
 
     config = LoraConfig(r=8, lora_alpha=8, target_modules=["qkv"], modules_to_save=["head"])
     return get_peft_model(copy.deepcopy(bare), config).to(_device())  # type: ignore[arg-type, no-any-return]
+
+
+def _floor(bare: nn.Module) -> nn.Module:
+    model: Any = copy.deepcopy(bare).requires_grad_(False)
+    model.pos_embed.requires_grad_(True)
+    return model  # type: ignore[no-any-return]
 
 
 def _has_peft() -> bool:

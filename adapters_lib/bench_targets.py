@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["BARE", "PEFT", "targets"]
+__all__ = ["BARE", "FLOOR", "PEFT", "targets"]
 
 BARE, PEFT = "bare timm", "peft lora"
+FLOOR = "positions alone (floor)"
+"""A training step in which nothing but the position embedding learns: no adapter, and no gradient of any matrix, yet the error goes back
+through all blocks. A method whose modules stand in the first block cannot train faster."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 __all__ = ["AdapterError", "unknown"]
 
+MOST = 40
+"""Names that a message lists; of more than that, only the nearest."""
+
 
 class AdapterError(ValueError):
     """A value we cannot work with. The message names the value, the rule it breaks and the remedy."""
@@ -20,6 +23,8 @@ def unknown(kind: str, value: object, known: Iterable[object]) -> AdapterError:
     """
     names = sorted({str(name) for name in known})
     lowered = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(str(value).lower(), list(lowered), n=1, cutoff=0.5)
-    hint = f"did you mean {lowered[near[0]]!r}? " if near else ""
+    near = [lowered[name] for name in difflib.get_close_matches(str(value).lower(), list(lowered), n=6, cutoff=0.5)]
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    if len(names) > MOST:
+        return AdapterError(f"unknown {kind} {str(value)!r}; {hint}{len(names)} are known, for example {', '.join(near[1:] or names[:5])}")
     return AdapterError(f"unknown {kind} {str(value)!r}; {hint}Known: {', '.join(names) or '(none)'}")

@@ -77,7 +77,8 @@ def _exits() -> pd.DataFrame:
     for setting in SETTINGS:
         for seed in range(3):
             top1 = 55 + 4 * _number(setting) + _number(setting, seed)
-            same = {"setting": setting, "host": "lora", "data": "leaves-mixed", "seed": seed, "configuration": json.dumps({"version": al.__version__})}
+            same = {"setting": setting, "host": "lora", "data": "leaves-mixed", "seed": seed}
+            same["configuration"] = json.dumps({"version": al.__version__})
             rows.append({**same, "key": f"{setting}{seed}-full", "point": "full", "top1": top1 + 2, "mean_block": 12})
             for point, shares in (("half", [0.4, 0.3, 0.2, 0.1]), ("best", [0.1, 0.2, 0.3, 0.4])) if setting != "host" else ():
                 moved = 0.1 * _number(setting, point, seed)

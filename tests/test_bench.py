@@ -11,7 +11,7 @@ def test_training_is_divided_by_full_fine_tuning_and_inference_by_bare_timm(caps
     arguments = ["bench", "methods", "--rounds", "2", "--batch", "1", "--train-batch", "2", "--classes", "3", "--json"]
     assert cli.main([*arguments, "--method", "lora:rank=2", "--method", "ila", "--method", "dyn"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert list(result["training"]) == ["full", "lora:rank=2", "ila", "dyn", "peft lora"]
+    assert list(result["training"]) == ["full", "lora:rank=2", "ila", "dyn", "peft lora", bench.FLOOR]
     assert result["training"]["full"]["ratio"] == 1
     assert result["training"]["ila"]["peak_ratio"] < result["training"]["lora:rank=2"]["peak_ratio"] < 1
     rows = result["inference"]["1"]

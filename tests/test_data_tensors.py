@@ -182,3 +182,9 @@ def test_unknown_lists_the_known_names_and_suggests_only_near_ones():
     far = str(unknown("method", "zzz", ["lora", "ila"]))
     assert "did you mean" not in far
     assert "ila, lora" in far
+
+
+def test_of_many_names_a_message_lists_the_nearest() -> None:
+    many = str(unknown("backbone", "vit_bse", [*(f"model_{n}" for n in range(100)), "vit_base", "vit_bare"]))
+    assert "did you mean 'vit_base'? 102 are known, for example vit_bare" in many
+    assert len(many) < 200
