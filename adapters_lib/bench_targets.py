@@ -14,7 +14,7 @@ __all__ = ["BARE", "FLOOR", "PEFT", "targets"]
 BARE, PEFT = "bare timm", "peft lora"
 FLOOR = "positions alone (floor)"
 """A training step in which nothing but the position embedding learns: no adapter, and no gradient of any matrix, yet the error goes back
-through all blocks. A method whose modules stand in the first block cannot train faster."""
+through all blocks. A method with a module in the first block that keeps all tokens cannot train faster."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import __version__
-from .bench_latency import BARE
+from .bench_targets import BARE
 from .data_sets.leaves import KINDS
 from .errors import AdapterError, unknown
 from .experiments import read_table

@@ -1,6 +1,5 @@
 """The attention explorer and the granularity dial, operated by keyboard in JupyterLab: every control redraws, errors are read there."""
 
-
 from lab import Notebook
 
 EXPLORER = """\

@@ -1,6 +1,5 @@
 """The sliders of the exits, operated by keyboard in JupyterLab: by budget, by single thresholds, with another confidence."""
 
-
 from lab import Notebook
 
 CELL = """\

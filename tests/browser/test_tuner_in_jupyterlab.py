@@ -1,6 +1,5 @@
 """The tuner, operated by keyboard in JupyterLab: dropdowns, slider, a run that ends, a run that is stopped, an error that is seen."""
 
-
 from lab import Notebook, Panel
 
 CELL = """\
