@@ -9,22 +9,28 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load as load_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import AdapterError, unknown
 
-__all__ = ["EMBEDDED", "create_backbone", "embedded_info"]
+__all__ = ["CLIP_KWARGS", "EMBEDDED", "EMBEDDED_CLIPS", "create_backbone", "embedded_info"]
 
 EMBEDDED = "micro_vit"
 """Name of the backbone that ships with the package: 12 blocks, width 128, patch 8 at 96 px, trained on synthetic leaves."""
+
+EMBEDDED_CLIPS = "micro_vit_clips"
+"""Name of the clip model that ships with the package: `micro_vit` turned into one, and trained on further on leaves in motion."""
+
+CLIP_KWARGS: dict[str, Any] = {"image_size": 48, "frames": 8, "tubelet": 2}
+"""What its clips are: 8 frames of 48² pixels, two frames a token, so 4 × 36 tokens. Its positions are fixed: it takes no other size."""
 
 
 def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: int | None = None, **kwargs: Any) -> nn.Module:
     """Create a timm ViT by name; `"micro_vit"` is the embedded offline default.
 
     Args:
-        name: a timm model name, with or without its weights tag, or "micro_vit".
-        pretrained: load weights: the embedded file for micro_vit, timm's hub (network or its local cache) for the others.
+        name: a timm model name, with or without its weights tag, "micro_vit", or "micro_vit_clips", a clip model.
+        pretrained: load weights: the embedded file for the two micro models, timm's hub (network or its local cache) for the others.
         image_size: pixels; None keeps the model's own. Learned positions are resampled by timm.
         **kwargs: passed on to `timm.create_model` (e.g. `dynamic_img_size=True`, `drop_path_rate=0.1`). With `frames=…` the result is a
             clip model, and the options of `create_clip_backbone` may be given.
@@ -35,6 +41,8 @@ def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: i
     Raises:
         AdapterError: unknown name, image size not divisible into patches, or weights that cannot be fetched (no network).
     """
+    if name == EMBEDDED_CLIPS:
+        return _embedded_clips(pretrained, image_size, kwargs)
     if "frames" in kwargs:
         from .video import create_clip_backbone  # which creates an image model here first
 
@@ -61,9 +69,9 @@ def _check_divisible(name: str, model: nn.Module, image_size: int | None) -> Non
         raise AdapterError(f"image_size={image_size} {rule}; take {near}, for example")
 
 
-def embedded_info() -> dict[str, Any]:
-    """What is recorded with the embedded weights: architecture, command, curve and upstream accuracy."""
-    text = resources.files("adapters_lib").joinpath("weights/micro_vit.json").read_text()
+def embedded_info(name: str = EMBEDDED) -> dict[str, Any]:
+    """What is recorded with the weights of "micro_vit" or "micro_vit_clips": architecture, command, curve and upstream accuracy."""
+    text = resources.files("adapters_lib").joinpath(f"weights/{name}.json").read_text()
     info: dict[str, Any] = json.loads(text)
     return info
 
@@ -76,8 +84,7 @@ def _embedded(pretrained: bool, options: dict[str, Any]) -> nn.Module:
     config = {"mean": info["mean"], "std": info["std"], "input_size": (3, native, native), "interpolation": "bicubic", "crop_pct": 1.0}
     model = timm.create_model(info["architecture"], pretrained_cfg_overlay=config, **{**kwargs, **options})
     if pretrained:
-        data = resources.files("adapters_lib").joinpath("weights/micro_vit.safetensors").read_bytes()
-        weights = {key: tensor.float() for key, tensor in load_safetensors(data).items()}
+        weights = _weights(EMBEDDED)
         if model.num_classes != info["classes"]:
             weights = {key: tensor for key, tensor in weights.items() if not key.startswith("head.")}
         target = model.state_dict()
@@ -87,6 +94,32 @@ def _embedded(pretrained: bool, options: dict[str, Any]) -> nn.Module:
         if unexpected or [key for key in missing if not key.startswith("head.")]:
             raise AdapterError(f"the embedded weights do not fit {options}; create micro_vit with pretrained=False for another shape")
     return _resized(model, size, native)
+
+
+def _weights(name: str) -> dict[str, Tensor]:
+    data = resources.files("adapters_lib").joinpath(f"weights/{name}.safetensors").read_bytes()
+    return {key: tensor.float() for key, tensor in load_safetensors(data).items()}
+
+
+def _embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, Any]) -> nn.Module:
+    """The image model turned into one of clips, with the weights that `pretrain_clips` made of it."""
+    from .video import create_clip_backbone
+
+    asked = {**kwargs, **({"image_size": image_size} if image_size is not None else {})}
+    for option, value in CLIP_KWARGS.items():
+        if asked.get(option, value) != value:
+            raise AdapterError(
+                f"{EMBEDDED_CLIPS}: {option}={asked[option]}, but its weights are for {option}={value}; leave it out, or turn the image "
+                f'model into another clip model: create_clip_backbone("{EMBEDDED}", frames=…, image_size=…)'
+            )
+    others = {name: value for name, value in kwargs.items() if name not in CLIP_KWARGS}
+    model = create_clip_backbone(EMBEDDED, pretrained=False, **CLIP_KWARGS, **{"num_classes": 0, **others})
+    if pretrained and not any(tensor.is_meta for tensor in model.state_dict().values()):
+        missing, unexpected = model.load_state_dict(_weights(EMBEDDED_CLIPS), strict=False)
+        if unexpected or [key for key in missing if not key.startswith("head.")]:
+            raise AdapterError(f"the weights of {EMBEDDED_CLIPS} do not fit {others}; create it with pretrained=False for another shape")
+    model.adapters_lib_source = {"name": EMBEDDED_CLIPS, "kwargs": asked}  # type: ignore[assignment]
+    return model
 
 
 def _resized(model: nn.Module, size: int | None, native: int) -> nn.Module:

@@ -27,10 +27,10 @@ from .figures_exit_results import exit_curves, exit_settings, exit_shares
 from .figures_results import accuracy_dots, accuracy_scatter, bottleneck_sweep, differences, granularity_sweep
 from .figures_scores import pareto_plot
 from .paper_models import attention_distance, attention_rollout, attention_similarity
-from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS
+from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS
 from .versions import OutdatedRows, one_version, versions_of
 
-__all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main"]
+__all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -76,6 +76,11 @@ def _dialled(tables: Tables) -> Figure:
     return granularity_sweep(tables["granularity"].assign(granularity=options.map(lambda each: each.get("granularity", default))))
 
 
+def video_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the grid `video` with the variants' names in the place of their text forms."""
+    return rows.assign(method=rows["method"].map({text: name for name, text in VIDEO_VARIANTS.items()}))
+
+
 def _curves(tables: Tables, cost: str) -> Figure:
     """The curves' rows know their run by the first part of the key only."""
     runs = {key.rpartition("-")[0] for key in tables["exits"]["key"]}
@@ -105,8 +110,12 @@ FIGURES: dict[str, PaperFigure] = {
     "exit_shares": _of("exits", exit_shares),
     "exit_curves": PaperFigure(("exits_curves", "exits"), lambda t: _curves(t, "relative"), "Exits: accuracy against expected MACs."),
     "exit_curves_time": PaperFigure(("exits_curves", "exits"), lambda t: _curves(t, "time"), "Exits: accuracy against measured time."),
-    "video_vs_parameters": _of("video", accuracy_scatter, "trained"),
-    "video_vs_macs": _of("video", accuracy_scatter, "macs", sized_by="trained"),
+    "video_vs_parameters": PaperFigure(
+        ("video",), lambda t: accuracy_scatter(video_names(t["video"]), "trained"), "Clips: accuracy against parameters."
+    ),
+    "video_vs_macs": PaperFigure(
+        ("video",), lambda t: accuracy_scatter(video_names(t["video"]), "macs", sized_by="trained"), "Clips: accuracy against MACs."
+    ),
     "cka_pairs": PaperFigure((), lambda _: attention_similarity(), "CKA between the attention of all blocks: frozen ViT and ILA."),
     "attention_rollout": PaperFigure((), lambda _: attention_rollout(), "Attention rollout over leaves: frozen ViT and ILA."),
     "attention_distance": PaperFigure((), lambda _: attention_distance(), "Attention distance of every head: frozen ViT and ILA."),

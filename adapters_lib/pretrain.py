@@ -18,16 +18,14 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save
 from timm.layers import PatchDropout
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
@@ -37,12 +35,15 @@ from adapters_lib.data_sets.augment import augment_batch
 from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, draw
 from adapters_lib.data_sets.leaf_parameters import HELD_BACK, N_SPECIES, sample_leaves, sample_wild, species
 from adapters_lib.errors import AdapterError
+from adapters_lib.pretrain_checkpoint import resume, store
 
-__all__ = ["ARCHITECTURE", "KWARGS", "PretrainConfig", "add_arguments", "pretrain", "run"]
+__all__ = ["ARCHITECTURE", "KWARGS", "PretrainConfig", "add_arguments", "add_fields", "command_of", "config_of", "pretrain", "run"]
 
 ARCHITECTURE = "vit_tiny_patch16_224"
 KWARGS: dict[str, Any] = {"img_size": 96, "patch_size": 8, "embed_dim": 128, "depth": 12, "num_heads": 4}
 MEAN = STD = (0.5, 0.5, 0.5)
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +180,7 @@ def pretrain(config: PretrainConfig, out: str | Path, command: str | None = None
     optimizer = create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
     train = _Pool(config.images_per_species, config.wild, "upstream", config.seed, device)
     val = _Pool(config.val_per_species, config.val_wild, "upstream-val", config.seed, device)
-    start, minutes, curve = _resume(folder, config, model, optimizer)
+    start, minutes, curve = resume(folder, config, model, optimizer)
     steps, clock, losses = config.steps(), time.perf_counter() - 60 * minutes, []
     for step in range(start, len(steps)):
         side, drop = steps[step]
@@ -211,54 +212,8 @@ def pretrain(config: PretrainConfig, out: str | Path, command: str | None = None
                 log.write(json.dumps(point) + "\n")
             print(json.dumps(point), file=sys.stderr, flush=True)
         if (step + 1) % config.checkpoint_steps == 0 and not last:
-            _checkpoint(folder, config, model, optimizer, step + 1, (time.perf_counter() - clock) / 60, curve)
+            store(folder, config, model, optimizer, step + 1, (time.perf_counter() - clock) / 60, curve)
     return _export(folder, config, model, val, device, curve, command)
-
-
-def _key(config: PretrainConfig) -> str:
-    """What two runs must share for one to continue the other."""
-    free = ("device", "checkpoint_steps", "eval_steps")
-    return json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in free}, sort_keys=True)
-
-
-def _checkpoint(
-    folder: Path,
-    config: PretrainConfig,
-    model: _Learner,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    minutes: float,
-    curve: list[dict[str, Any]],
-) -> None:
-    """One file, replaced in one go: weights, optimiser state, step, minutes and curve."""
-    tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in state.items()}
-    note = {"config": _key(config), "step": str(step), "minutes": str(minutes), "curve": json.dumps(curve)}
-    save_file(tensors, folder / "checkpoint.part", metadata=note)
-    os.replace(folder / "checkpoint.part", folder / "checkpoint.safetensors")
-
-
-def _resume(
-    folder: Path, config: PretrainConfig, model: _Learner, optimizer: torch.optim.Optimizer
-) -> tuple[int, float, list[dict[str, Any]]]:
-    """Load the checkpoint into model and optimiser; (step, minutes so far, curve so far)."""
-    path = folder / "checkpoint.safetensors"
-    if not path.exists():
-        return 0, 0.0, []
-    with safe_open(path, "pt") as file:
-        note = file.metadata()
-    if note["config"] != _key(config):
-        raise AdapterError(f"{path} belongs to another recipe: {note['config']}; choose another folder or remove the file")
-    tensors = load_file(path)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".", 2)
-            state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(note["step"]), float(note["minutes"]), json.loads(note["curve"])
 
 
 def _export(
@@ -306,30 +261,49 @@ def _schedule(text: str) -> tuple[tuple[int, float, int], ...]:
         raise argparse.ArgumentTypeError(f"schedule {text!r}: write side:dropped:images,… such as 48:0:128000,96:0.5:128000") from error
 
 
+def add_fields(parser: argparse.ArgumentParser, config: type[Any], out: str) -> None:
+    """One option a field of the dataclass `config`, and `--out` (default `out`), `--threads`."""
+    parser.add_argument("--out", default=out, help="folder for the weights, the curve and the checkpoint")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    for field in dataclasses.fields(config):
+        if field.name == "schedule":
+            shown = f"side:dropped:images,… (default {_written(field.default)})"
+            parser.add_argument("--schedule", type=_schedule, default=field.default, help=shown)
+        else:
+            option = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(option, type=type(field.default), default=field.default, help=f"default {field.default}")
+
+
+def config_of(kind: type[T], args: argparse.Namespace) -> T:
+    """The recipe `kind` that the parsed arguments of `add_fields` describe; sets the number of threads as well."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return kind(**{f.name: getattr(args, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
+
+
+def command_of(name: str, config: Any) -> str:
+    """The command line that means this recipe: what differs from the defaults."""
+    words = [f"python -m adapters_lib {name}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != field.default:
+            words.append(f"--{field.name.replace('_', '-')} {_written(value)}")
+    return " ".join(words)
+
+
+def _written(value: object) -> str:
+    return ",".join(f"{side}:{drop:g}:{images}" for side, drop, images in value) if isinstance(value, tuple) else str(value)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option a field of `PretrainConfig`, and `--out`, `--threads`."""
-    parser.add_argument("--out", default="runs/pretrain", help="folder for the weights, the curve and the checkpoint")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
-    for field in dataclasses.fields(PretrainConfig):
-        default: Any = field.default
-        if field.name == "schedule":
-            shown = ",".join(f"{side}:{drop:g}:{images}" for side, drop, images in default)
-            parser.add_argument("--schedule", type=_schedule, default=default, help=f"side:dropped:images,… (default {shown})")
-        else:
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(default), default=default, help=f"default {default}")
+    add_fields(parser, PretrainConfig, "runs/pretrain")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Pre-train as the parsed arguments of `add_arguments` say; returns what `pretrain` returns."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    config = PretrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(PretrainConfig)})
-    changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if getattr(config, f.name) != f.default}
-    words = ["python -m adapters_lib pretrain"]
-    for name, value in changed.items():
-        text = ",".join(f"{side}:{drop:g}:{images}" for side, drop, images in value) if name == "schedule" else str(value)
-        words.append(f"--{name.replace('_', '-')} {text}")
-    return pretrain(config, args.out, " ".join(words))
+    config = config_of(PretrainConfig, args)
+    return pretrain(config, args.out, command_of("pretrain", config))
 
 
 if __name__ == "__main__":

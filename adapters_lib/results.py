@@ -10,6 +10,7 @@ after its last epoch on the same test images for every seed.
 | bottleneck | ADPT, PAdapter, LoRA, ILA++ with bottleneck or rank 4, 16, 64 on the ultra-fine leaves | 12 × 3 |
 | granularity | four methods at five granularities of the ultra-fine leaves | 20 × 3 |
 | padapter | PAdapter's forms, modes and positions on the ultra-fine leaves, beside its baselines of the same size | 14 × 3 |
+| video | PAdapter's forms and positions, and its baselines of about as many parameters, on motion leaves | 11 × 3 |
 | ila | ILA's positions, number of down-samplings and residual starts, five of them in `methods` too | 12 × 3 |
 """
 
@@ -22,13 +23,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from .backbones import EMBEDDED, EMBEDDED_CLIPS
 from .data_sets.leaves import KINDS
 from .errors import AdapterError, unknown
 from .experiments import Experiment, read_table, run_grid, store_row
 from .methods import METHODS
 from .tuning import offline_recipe
 
-__all__ = ["FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "main", "results"]
+__all__ = ["FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
 
 FOLDER = Path("data/results")
 SEEDS = (0, 1, 2)
@@ -60,6 +62,20 @@ PADAPTER_VARIANTS = {
 }
 """Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters."""
 
+VIDEO_VARIANTS = {
+    "linear probe": "linear",
+    "full": "full",
+    "VPT-deep": "vpt-deep:prompts=34",
+    "ADPT": "adpt",
+    "AdaptFormer": "adaptformer:bottleneck=16",
+    "LoRA": "lora",
+    "PAdapter x_p, a_m_p": "padapter:bottleneck=8,position=a_m_p",
+    "PAdapter p_x_p, a_m_p": "padapter:bottleneck=5,form=p_x_p,position=a_m_p",
+    "PAdapter p_2x_p, a_m_p": "padapter:bottleneck=4,form=p_2x_p,position=a_m_p",
+    "PAdapter x_p, p_a_m": "padapter:bottleneck=8,position=p_a_m",
+    "PAdapter x_p, a_p_m": "padapter:bottleneck=8,position=a_p_m",
+}
+"""Text forms of the comparison on clips by name; all adapters have about 50,000 parameters."""
 
 ILA_VARIANTS = {
     "linear probe": "linear",
@@ -79,13 +95,16 @@ ILA_VARIANTS = {
 
 
 def _runs(
-    methods: Iterable[str | Sequence[str]], data: str = "leaves-ultra", data_options: Mapping[str, object] | None = None
+    methods: Iterable[str | Sequence[str]],
+    data: str = "leaves-ultra",
+    data_options: Mapping[str, object] | None = None,
+    backbone: str = EMBEDDED,
 ) -> list[Experiment]:
     """Seed by seed, so that an interrupted grid has whole seeds rather than whole methods."""
     lists = [(m,) if isinstance(m, str) else tuple(m) for m in methods]
     options = {"augment": None, **(data_options or {})}
     return [
-        Experiment(methods=m, data=data, seed=seed, recipe=offline_recipe(m[0]), data_options=dict(options))
+        Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=offline_recipe(m[0], data=data), data_options=dict(options))
         for seed in SEEDS
         for m in lists
     ]
@@ -102,6 +121,7 @@ GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "bottleneck": lambda: _runs(f"{name}:{option}={size}" for name, option in _SWEPT.items() for size in (4, 16, 64)),
     "granularity": lambda: [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))],
     "padapter": lambda: _runs(PADAPTER_VARIANTS.values()),
+    "video": lambda: _runs(VIDEO_VARIANTS.values(), "motion-leaves", backbone=EMBEDDED_CLIPS),
     "ila": lambda: _runs(ILA_VARIANTS.values()),
 }
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from .backbones import EMBEDDED, EMBEDDED_CLIPS
 from .checkpoint import save_json
+from .data_sets import DATA_SETS
 from .experiments import Experiment, grid, run_grid
 from .methods import parse_method
 from .recipes import Recipe
@@ -34,6 +36,9 @@ The rates in `offline_recipes.json` were chosen before that change (`data/result
 high for some: on coarse leaves one seed of ILA++ and one of ADPT collapse.
 """
 
+CLIPS = replace(BASE, epochs=5)
+"""The same for clips, of which there are fewer."""
+
 RATES = (1e-3, 3e-3)
 _HIGH = (1e-3, 3e-3, 1e-2)
 OTHER_RATES = {"linear": (3e-3, 1e-2), "full": (1e-4, 3e-4, 1e-3), "vpt-shallow": (3e-3, 1e-2), "vpt-deep": (3e-3, 1e-2)} | dict.fromkeys(
@@ -44,15 +49,22 @@ SEEDS = (100,)
 _FILE = "offline_recipes.json"
 
 
-def offline_recipe(method: str, **changes: Any) -> Recipe:
-    """The recipe for one method on the offline default: `BASE` with the learning rate chosen on validation images.
+def _base(data: str) -> tuple[str, Recipe]:
+    """The name of the rates in the file, and the recipe that they go with."""
+    return ("lr_clips", CLIPS) if DATA_SETS[data].clips else ("lr", BASE)
 
-    method: text form; its options do not matter. A method that was never tuned gets the rate of `BASE`. changes: other fields, e.g. seed.
+
+def offline_recipe(method: str, *, data: str = "leaves-ultra", **changes: Any) -> Recipe:
+    """The recipe for one method on the offline default: `BASE`, or `CLIPS`, with the learning rate chosen on validation data.
+
+    method: text form; its options do not matter. A method that was never tuned gets the rate of `BASE`. data: a set of images or of clips.
+    changes: other fields, e.g. seed.
     """
     text = resources.files("adapters_lib").joinpath(_FILE).read_text()
-    rates: dict[str, float] = json.loads(text)["lr"]
+    kind, base = _base(data)
+    rates: dict[str, float] = json.loads(text)[kind]
     name = parse_method(method).name
-    return replace(BASE, **{"lr": rates.get(name, BASE.lr), **changes})
+    return replace(base, **{"lr": rates.get(name, base.lr), **changes})
 
 
 def tune(
@@ -64,17 +76,20 @@ def tune(
     data_options: Mapping[str, Any] | None = None,
     jobs: int = 1,
 ) -> pd.DataFrame:
-    """Train every method with every rate and seed with `BASE`, without the test images; return the rows.
+    """Train every method with every rate and seed with `BASE` (clips: `CLIPS`), without the test images; return the rows.
 
-    rates: None: `RATES`, or a method's own of `OTHER_RATES`. data_options: for `load_data`; None, for leaves, means plants that no reported
-    result stands on and 40 validation images a class. jobs: runs side by side.
+    rates: None: `RATES`, or a method's own of `OTHER_RATES`. data_options: for `load_data`; None means 40 validation images a class, and
+    plants that no reported result stands on; of motion leaves, 20 clips a class. jobs: runs side by side.
     """
     runs: list[Experiment] = []
-    options = dict({"plants": 1, "augment": None, "n_val": 40} if data_options is None else data_options)
+    _, base = _base(data)
+    clips = DATA_SETS[data].clips
+    usual = {"augment": None, "n_val": 20} if clips else {"plants": 1, "augment": None, "n_val": 40}
+    options = dict(usual if data_options is None else data_options)
     for method in methods:
         for rate in rates or OTHER_RATES.get(parse_method(method).name, RATES):
-            recipe = replace(BASE, lr=rate)
-            runs += grid([method], data, seeds, recipe=recipe, data_options=options, test=False)
+            recipe, backbone = replace(base, lr=rate), EMBEDDED_CLIPS if clips else EMBEDDED
+            runs += grid([method], data, seeds, recipe=recipe, backbone=backbone, data_options=options, test=False)
     return run_grid(runs, table, jobs=jobs)
 
 
@@ -98,9 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = tune(options.methods, options.data, options.table, options.rates, options.seeds, jobs=options.jobs)
     print(table.pivot_table(index="method", columns="lr", values="val_top1").round(1).to_string())
     path = Path(str(resources.files("adapters_lib"))) / _FILE
-    known: dict[str, Any] = json.loads(path.read_text())["lr"] if path.exists() else {}
-    chosen = dict(sorted({**known, **choose(table)}.items()))
-    save_json(path, {"chosen_by": "python -m adapters_lib.tuning: mean validation accuracy on plants 1", "lr": chosen})
+    known: dict[str, Any] = json.loads(path.read_text())
+    kind, _ = _base(options.data)
+    chosen = {parse_method(method).name: rate for method, rate in choose(table).items()}
+    chosen = dict(sorted({**known.get(kind, {}), **chosen}.items()))
+    save_json(path, {**known, kind: chosen})
     print("chosen:", chosen)
     return 0
 

@@ -19,7 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .adapting import check_backbone
-from .backbones import EMBEDDED, create_backbone
+from .backbones import EMBEDDED, EMBEDDED_CLIPS, create_backbone
 from .errors import AdapterError, unknown
 from .video_positions import separable, sinusoid
 from .videomae import load_videomae
@@ -101,6 +101,10 @@ def create_clip_backbone(
     Raises:
         AdapterError: frames, tubelet or positions break their rule, or the model cannot be turned into one of clips.
     """
+    if name == EMBEDDED_CLIPS:
+        if positions is not None or weights is not None or time_scale != 1.0:
+            raise AdapterError(f"{name} has weights and positions of its own; leave out positions, time_scale and weights")
+        return create_backbone(name, pretrained, image_size, frames=frames, tubelet=tubelet, **kwargs)
     options: dict[str, Any] = {"frames": frames, "tubelet": tubelet, "time_scale": time_scale}
     options["positions"] = positions or ("sinusoid" if weights else "separable")
     _check(**options)

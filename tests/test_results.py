@@ -37,6 +37,18 @@ def test_the_sweep_of_granularities_goes_through_the_default() -> None:
     assert len(shared) == 12
 
 
+def test_the_adapters_compared_on_clips_are_of_about_one_size() -> None:
+    runs = results.GRIDS["video"]()
+    assert len(runs) == 3 * len(results.VIDEO_VARIANTS)
+    sizes = {}
+    for name, text in results.VIDEO_VARIANTS.items():
+        backbone = al.create_backbone("micro_vit_clips", pretrained=False)
+        sizes[name] = al.cost(al.adapt(backbone, text, num_classes=16)).trainable["adapter"]
+    adapters = [size for name, size in sizes.items() if name not in ("linear probe", "full")]
+    assert len(adapters) == 9
+    assert max(adapters) < 1.08 * min(adapters)
+
+
 def test_a_run_of_another_table_is_taken_over_and_not_run_again(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(experiments, "run_experiment", _pretend)
     results.results("methods", tmp_path, seeds=(0,))

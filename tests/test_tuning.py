@@ -1,5 +1,6 @@
 """Learning rates are chosen on validation images, never on test images."""
 
+import json
 import math
 
 import pandas as pd
@@ -24,6 +25,22 @@ def test_tuning_never_evaluates_on_test_images(tmp_path, monkeypatch) -> None:
     assert seen == [359]  # the validation part of the digits, and no other
     assert math.isnan(table["top1"].iloc[0])
     assert table["val_top1"].iloc[0] > 0
+
+
+def test_clips_have_rates_and_a_recipe_of_their_own() -> None:
+    recipe = tuning.offline_recipe("padapter:position=a_m_p", data="motion-leaves")
+    assert recipe.epochs == tuning.CLIPS.epochs != tuning.offline_recipe("padapter").epochs
+    assert recipe.lr in tuning.RATES
+
+
+def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypatch) -> None:
+    (tmp_path / tuning._FILE).write_text('{"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25}}')
+    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    chosen = pd.DataFrame([("lora:rank=4", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
+    tuning.main(["lora:rank=4", "--data", "motion-leaves"])
+    stored = json.loads((tmp_path / tuning._FILE).read_text())
+    assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}}
 
 
 def test_a_method_with_options_gets_the_rate_of_its_name() -> None:

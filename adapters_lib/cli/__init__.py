@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("adapters_lib.cli.train", "adapt a backbone to a data set and test it"),
     "evaluate": ("adapters_lib.cli.evaluate", "test a saved adapter on a data set"),
     "pretrain": ("adapters_lib.pretrain", "pre-train the embedded micro ViT on drawn leaves"),
+    "pretrain-clips": ("adapters_lib.pretrain_clips", "teach the embedded micro ViT to see motion, on drawn leaves"),
     "exits": ("adapters_lib.cli.exits", "early exits: calibrate, evaluate, curve, study"),
     "bench": ("adapters_lib.cli.bench", "measured time beside counted MACs"),
     "results": ("adapters_lib.cli.results", "tables of stored runs: Markdown, LaTeX, CSV"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError
-from .arguments import add_data, load_checkpoint
+from .arguments import add_data, key_value, load_checkpoint
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -45,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--epochs", type=int, help="default: the offline recipe's")
     study.add_argument("--dyn", default="", metavar="KEY=VALUE,…", help="options of dyn that all settings share, e.g. every=2,pool=avg")
     study.add_argument("--backbone", default="micro_vit", help="default micro_vit")
+    study.add_argument(
+        "--data-option", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="an option of the data set; repeatable"
+    )
     study.add_argument("--jobs", type=int, default=1, help="runs side by side, -1 for one a core (default 1)")
     for sub in (calibrate, evaluate, curve, study):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
@@ -140,7 +143,7 @@ def _study(args: argparse.Namespace) -> dict[str, Any]:
     from ..exits.study import run_study
 
     options = {name: getattr(args, name) for name in ("settings", "epochs", "dyn", "backbone", "logits", "jobs")}
-    table = run_study(args.table, args.host, args.data, args.seeds, **options)
+    table = run_study(args.table, args.host, args.data, args.seeds, data_options=dict(args.data_option), **options)
     return {"action": "study", "table": args.table, "rows": table.to_dict("records")}
 
 

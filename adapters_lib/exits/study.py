@@ -107,7 +107,8 @@ def run_study(
             raise unknown("setting", name, SETTINGS)
     hosts = (host,) if isinstance(host, str) else tuple(host)
     changes = {"epochs": epochs, "mixed_precision": precision}
-    recipe = offline_recipe(hosts[0] if hosts else "linear", **{name: value for name, value in changes.items() if value is not None})
+    changed = {name: value for name, value in changes.items() if value is not None}
+    recipe = offline_recipe(hosts[0] if hosts else "linear", data=data, **changed)
     table, known = Path(table), set(read_table(table).get("key", ()))
     keys: list[str] = []
     missing = []
