@@ -18,8 +18,6 @@ import argparse
 import dataclasses
 import json
 import math
-import sys
-import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +33,7 @@ from adapters_lib.data_sets.augment import augment_batch
 from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, draw
 from adapters_lib.data_sets.leaf_parameters import HELD_BACK, N_SPECIES, sample_leaves, sample_wild, species
 from adapters_lib.errors import AdapterError
-from adapters_lib.pretrain_checkpoint import resume, store
+from adapters_lib.pretrain_steps import run_steps
 
 __all__ = ["ARCHITECTURE", "KWARGS", "PretrainConfig", "add_arguments", "add_fields", "command_of", "config_of", "pretrain", "run"]
 
@@ -180,39 +178,24 @@ def pretrain(config: PretrainConfig, out: str | Path, command: str | None = None
     optimizer = create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
     train = _Pool(config.images_per_species, config.wild, "upstream", config.seed, device)
     val = _Pool(config.val_per_species, config.val_wild, "upstream-val", config.seed, device)
-    start, minutes, curve = resume(folder, config, model, optimizer)
-    steps, clock, losses = config.steps(), time.perf_counter() - 60 * minutes, []
-    for step in range(start, len(steps)):
-        side, drop = steps[step]
-        torch.manual_seed(config.seed * 1_000_003 + step)
+    schedule = config.steps()
+
+    def loss_of(step: int) -> Tensor:
+        side, drop = schedule[step]
         model.drop_tokens(drop)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate(step)
         x, y, p = train.batch(torch.randint(len(train.labels), (config.batch_size,)), side, device, "flip-shift")
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits, guess = model(x)
             errors = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing, reduction="sum")  # 0 where y is -100
-            loss = errors / (y >= 0).sum().clamp_min(1) + config.parameter_weight * F.mse_loss(guess.float(), p)
-        if not torch.isfinite(loss):
-            raise AdapterError(f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower lr ({config.lr})")
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
-        last = step + 1 == len(steps)
-        if (step + 1) % config.eval_steps == 0 or last:
-            top1, explained = _accuracy(model, val, device, None if last else 1000)
-            point = {"step": step + 1, "images": (step + 1) * config.batch_size, "image_size": side, "dropped": drop}
-            point |= {"minutes": round((time.perf_counter() - clock) / 60, 2), "loss": round(sum(losses) / len(losses), 4)}
-            point |= {"val_top1": round(top1, 4), "val_wild_r2": round(explained, 4)}
-            curve.append(point)
-            losses.clear()
-            with (folder / "curve.jsonl").open("a") as log:
-                log.write(json.dumps(point) + "\n")
-            print(json.dumps(point), file=sys.stderr, flush=True)
-        if (step + 1) % config.checkpoint_steps == 0 and not last:
-            store(folder, config, model, optimizer, step + 1, (time.perf_counter() - clock) / 60, curve)
+            return errors / (y >= 0).sum().clamp_min(1) + config.parameter_weight * F.mse_loss(guess.float(), p)
+
+    def measure(step: int, last: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        side, drop = schedule[step]
+        top1, explained = _accuracy(model, val, device, None if last else 1000)
+        seen = {"images": (step + 1) * config.batch_size, "image_size": side, "dropped": drop}
+        return seen, {"val_top1": round(top1, 4), "val_wild_r2": round(explained, 4)}
+
+    curve = run_steps(config, folder, model, optimizer, len(schedule), loss_of, measure)
     return _export(folder, config, model, val, device, curve, command)
 
 

@@ -21,8 +21,6 @@ import argparse
 import dataclasses
 import json
 import math
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +35,7 @@ from .data_sets.motion_states import STATE
 from .data_sets.wild_motion import MOVES, TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
 from .errors import AdapterError
 from .pretrain import MEAN, STD, add_fields, command_of, config_of
-from .pretrain_checkpoint import resume, store
+from .pretrain_steps import run_steps
 
 __all__ = ["PretrainClipsConfig", "add_arguments", "pretrain_clips", "run"]
 
@@ -157,33 +155,18 @@ def pretrain_clips(config: PretrainClipsConfig, out: str | Path, command: str | 
         draw_wild_clips(count, split, config.seed, size, CLIP_KWARGS["frames"], progress=True)
         for count, split in ((config.clips, "upstream"), (config.val_clips, "upstream-val"))
     )
-    start, minutes, curve = resume(folder, config, model, optimizer)
-    clock, losses = time.perf_counter() - 60 * minutes, []
-    for step in range(start, config.steps):
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate(step)
+
+    def loss_of(step: int) -> Tensor:
         chosen = _pick(train, torch.randint(len(train), (config.batch_size,)))
         down, right = torch.randint(size, (2, config.batch_size))
         x, s, v = _tensors(roll(chosen, down, right, torch.rand(config.batch_size) < 0.5), device)
         guess_s, guess_v = model(x, config.keeps(step))
-        loss = F.mse_loss(guess_s, s) + F.mse_loss(guess_v, v)
-        if not torch.isfinite(loss):
-            raise AdapterError(f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower lr ({config.lr})")
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
-        spent, last = (time.perf_counter() - clock) / 60, step + 1 == config.steps
-        if (step + 1) % config.eval_steps == 0 or last:
-            point = {"step": step + 1, "clips": (step + 1) * config.batch_size, "minutes": round(spent, 2)}
-            point |= {"loss": round(sum(losses) / len(losses), 4), **_explained(model, val, device)}
-            curve.append(point)
-            losses.clear()
-            print(json.dumps(point), file=sys.stderr, flush=True)
-        if (step + 1) % config.checkpoint_steps == 0 and not last:
-            store(folder, config, model, optimizer, step + 1, spent, curve)
+        return F.mse_loss(guess_s, s) + F.mse_loss(guess_v, v)
+
+    def measure(step: int, _last: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"clips": (step + 1) * config.batch_size}, _explained(model, val, device)
+
+    curve = run_steps(config, folder, model, optimizer, config.steps, loss_of, measure)
     return _export(folder, config, model, val, device, curve, command)
 
 

@@ -1,0 +1,115 @@
+"""The steps of a pre-training, and the one safetensors file that holds it between two of them.
+
+The file keeps weights, optimiser state, minutes, curve and recipe. Every random number of a step follows from (seed, step), so a stopped
+run goes on from it as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .errors import AdapterError
+
+__all__ = ["run_steps"]
+
+FREE = ("device", "checkpoint_steps", "eval_steps")
+"""Fields of a recipe in which two runs may differ and one still continue the other."""
+
+
+def _key(config: Any) -> str:
+    return json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}, sort_keys=True)
+
+
+def _store(
+    folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, minutes: float, curve: list[dict[str, Any]]
+) -> None:
+    """Write `folder`/checkpoint.safetensors, replaced in one go. config: the recipe, a dataclass. step: how many are done."""
+    tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in state.items()}
+    note = {"config": _key(config), "step": str(step), "minutes": str(minutes), "curve": json.dumps(curve)}
+    save_file(tensors, folder / "checkpoint.part", metadata=note)
+    os.replace(folder / "checkpoint.part", folder / "checkpoint.safetensors")
+
+
+def _resume(folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float, list[dict[str, Any]]]:
+    """Load the checkpoint into model and optimiser, if there is one; (steps done, minutes so far, curve so far).
+
+    Raises AdapterError when it belongs to another recipe.
+    """
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        return 0, 0.0, []
+    with safe_open(path, "pt") as file:
+        note = file.metadata()
+    if note["config"] != _key(config):
+        raise AdapterError(f"{path} belongs to another recipe: {note['config']}; choose another folder or remove the file")
+    tensors = load_file(path)
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".", 2)
+            state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(note["step"]), float(note["minutes"]), json.loads(note["curve"])
+
+
+def run_steps(
+    config: Any,
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    loss_of: Callable[[int], Tensor],
+    measure: Callable[[int, bool], tuple[dict[str, Any], dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Train step by step, from `folder`'s checkpoint if there is one of the same recipe, and return the curve.
+
+    Each point of the curve also goes as a line to stderr and to `folder`/curve.jsonl.
+
+    Args:
+        config: the recipe, a dataclass: seed, clip (of the gradient's norm), lr and learning_rate(step), eval_steps, checkpoint_steps.
+        loss_of: step → the loss to go down on; torch's generator is seeded for the step before.
+        measure: (step, last) → what was seen so far, and how good the model is on validation data; called every `eval_steps` steps.
+
+    Raises AdapterError when the checkpoint belongs to another recipe, or on a non-finite loss (the last checkpoint stays).
+    """
+    start, minutes, curve = _resume(folder, config, model, optimizer)
+    clock, losses = time.perf_counter() - 60 * minutes, []
+    for step in range(start, steps):
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate(step)
+        loss = loss_of(step)
+        if not torch.isfinite(loss):
+            raise AdapterError(f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower lr ({config.lr})")
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+        last = step + 1 == steps
+        if (step + 1) % config.eval_steps == 0 or last:
+            seen, quality = measure(step, last)
+            spent = {"minutes": round((time.perf_counter() - clock) / 60, 2), "loss": round(sum(losses) / len(losses), 4)}
+            curve.append({"step": step + 1, **seen, **spent, **quality})
+            losses.clear()
+            with (folder / "curve.jsonl").open("a") as log:
+                log.write(json.dumps(curve[-1]) + "\n")
+            print(json.dumps(curve[-1]), file=sys.stderr, flush=True)
+        if (step + 1) % config.checkpoint_steps == 0 and not last:
+            _store(folder, config, model, optimizer, step + 1, (time.perf_counter() - clock) / 60, curve)
+    return curve
