@@ -8,8 +8,8 @@ learning, all weights, from what the generator knows:
     s   the leaf's state in every time slice (place and turn as cosine and sine, growth), read off the mean of that slice's tokens
     v   its four speeds, read off the mean of all tokens
 
-both scaled to unit variance; the two linear layers that read them are thrown away. The states are what makes it learn in minutes: an image
-model that was taught to ignore how a leaf is turned has nothing from which a speed of turning could be told, and slices teach it that.
+both scaled to unit variance; the two linear layers that read them are thrown away. The states are a denser target beside the speeds: the
+image model was taught to ignore how a leaf is turned, so a speed of turning has little to start from. Training without them was not tried.
 
 Training begins with half of every slice's tokens dropped at random (Liu et al. 2023, "PatchDropout"), which halves its cost. Every random
 number of a step follows from (seed, step), so a stopped run goes on from its checkpoint as if it had never stopped.
