@@ -9,7 +9,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
+from torch import nn
 
 from .errors import AdapterError, unknown
 
@@ -84,21 +84,21 @@ def _embedded(pretrained: bool, options: dict[str, Any]) -> nn.Module:
     config = {"mean": info["mean"], "std": info["std"], "input_size": (3, native, native), "interpolation": "bicubic", "crop_pct": 1.0}
     model = timm.create_model(info["architecture"], pretrained_cfg_overlay=config, **{**kwargs, **options})
     if pretrained:
-        weights = _weights(EMBEDDED)
-        if model.num_classes != info["classes"]:
-            weights = {key: tensor for key, tensor in weights.items() if not key.startswith("head.")}
-        target = model.state_dict()
-        if any(tensor.is_meta for tensor in target.values()):
-            return _resized(model, size, native)
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-        if unexpected or [key for key in missing if not key.startswith("head.")]:
-            raise AdapterError(f"the embedded weights do not fit {options}; create micro_vit with pretrained=False for another shape")
+        _load(model, EMBEDDED, options)
     return _resized(model, size, native)
 
 
-def _weights(name: str) -> dict[str, Tensor]:
+def _load(model: nn.Module, name: str, options: dict[str, Any]) -> None:
+    """Load an embedded file; a classifier of another size keeps its random start, and a model on the meta device needs no weights."""
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        return
     data = resources.files("adapters_lib").joinpath(f"weights/{name}.safetensors").read_bytes()
-    return {key: tensor.float() for key, tensor in load_safetensors(data).items()}
+    weights = {key: tensor.float() for key, tensor in load_safetensors(data).items()}
+    if "head.bias" in weights and model.num_classes != len(weights["head.bias"]):
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith("head.")}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if unexpected or [key for key in missing if not key.startswith("head.")]:
+        raise AdapterError(f"the embedded weights do not fit {options}; create {name} with pretrained=False for another shape")
 
 
 def _embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, Any]) -> nn.Module:
@@ -114,10 +114,8 @@ def _embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, 
             )
     others = {name: value for name, value in kwargs.items() if name not in CLIP_KWARGS}
     model = create_clip_backbone(EMBEDDED, pretrained=False, **CLIP_KWARGS, **{"num_classes": 0, **others})
-    if pretrained and not any(tensor.is_meta for tensor in model.state_dict().values()):
-        missing, unexpected = model.load_state_dict(_weights(EMBEDDED_CLIPS), strict=False)
-        if unexpected or [key for key in missing if not key.startswith("head.")]:
-            raise AdapterError(f"the weights of {EMBEDDED_CLIPS} do not fit {others}; create it with pretrained=False for another shape")
+    if pretrained:
+        _load(model, EMBEDDED_CLIPS, others)
     model.adapters_lib_source = {"name": EMBEDDED_CLIPS, "kwargs": asked}  # type: ignore[assignment]
     return model
 

@@ -16,16 +16,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any, TypeVar
 
 import timm
 import torch
-from safetensors.torch import save
 from timm.layers import PatchDropout
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +30,7 @@ from adapters_lib.data_sets.augment import augment_batch
 from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, draw
 from adapters_lib.data_sets.leaf_parameters import HELD_BACK, N_SPECIES, sample_leaves, sample_wild, species
 from adapters_lib.errors import AdapterError
-from adapters_lib.pretrain_steps import run_steps
+from adapters_lib.pretrain_steps import halved, run_steps, set_up, write
 
 __all__ = ["ARCHITECTURE", "KWARGS", "PretrainConfig", "add_arguments", "add_fields", "command_of", "config_of", "pretrain", "run"]
 
@@ -170,12 +167,7 @@ def pretrain(config: PretrainConfig, out: str | Path, command: str | None = None
     Returns: the content of the JSON file. Raises AdapterError when the checkpoint belongs to another recipe, or on a non-finite loss (the
     last checkpoint stays).
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
-    torch.manual_seed(config.seed)
-    model = _Learner().to(device).train()
-    optimizer = create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+    folder, device, model, optimizer = set_up(config, out, _Learner)
     train = _Pool(config.images_per_species, config.wild, "upstream", config.seed, device)
     val = _Pool(config.val_per_species, config.val_wild, "upstream-val", config.seed, device)
     schedule = config.steps()
@@ -209,8 +201,7 @@ def _export(
     command: str | None,
 ) -> dict[str, Any]:
     """Write weights and description; the accuracy is that of the float16 weights as written."""
-    weights = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in model.vit.state_dict().items()}
-    model.vit.load_state_dict({k: v.float() for k, v in weights.items()})
+    weights = halved(model.vit)
     top1, explained = _accuracy(model, val, device)
     about = {
         "architecture": ARCHITECTURE,
@@ -230,8 +221,7 @@ def _export(
         "config": dataclasses.asdict(config),
         "curve": curve,
     }
-    (folder / "micro_vit.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))  # readable by all, unlike save_file's
-    (folder / "micro_vit.json").write_text(json.dumps(about, indent=1) + "\n")
+    write(folder, "micro_vit", weights, about)
     return about
 
 

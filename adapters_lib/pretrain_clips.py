@@ -19,14 +19,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,7 +32,7 @@ from .data_sets.motion_states import STATE
 from .data_sets.wild_motion import MOVES, TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
 from .errors import AdapterError
 from .pretrain import MEAN, STD, add_fields, command_of, config_of
-from .pretrain_steps import run_steps
+from .pretrain_steps import halved, run_steps, set_up, write
 
 __all__ = ["PretrainClipsConfig", "add_arguments", "pretrain_clips", "run"]
 
@@ -144,12 +141,7 @@ def pretrain_clips(config: PretrainClipsConfig, out: str | Path, command: str | 
     Returns: the content of the JSON file. Raises AdapterError when the checkpoint belongs to another recipe, or on a non-finite loss (the
     last checkpoint stays).
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
-    torch.manual_seed(config.seed)
-    model = _Learner().to(device).train()
-    optimizer = create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+    folder, device, model, optimizer = set_up(config, out, _Learner)
     size = CLIP_KWARGS["image_size"]
     train, val = (
         draw_wild_clips(count, split, config.seed, size, CLIP_KWARGS["frames"], progress=True)
@@ -180,8 +172,7 @@ def _export(
     command: str | None,
 ) -> dict[str, Any]:
     """Write weights and description; R² is that of the float16 weights as written."""
-    weights = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in model.vit.state_dict().items()}
-    model.vit.load_state_dict({k: v.float() for k, v in weights.items()})
+    weights = halved(model.vit)
     about = {
         "from": EMBEDDED,
         "kwargs": CLIP_KWARGS,
@@ -195,8 +186,7 @@ def _export(
         "config": dataclasses.asdict(config),
         "curve": curve,
     }
-    (folder / f"{EMBEDDED_CLIPS}.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
-    (folder / f"{EMBEDDED_CLIPS}.json").write_text(json.dumps(about, indent=1) + "\n")
+    write(folder, EMBEDDED_CLIPS, weights, about)
     return about
 
 

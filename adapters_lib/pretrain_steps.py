@@ -1,4 +1,4 @@
-"""The steps of a pre-training, and the one safetensors file that holds it between two of them.
+"""What every pre-training does: set up, the steps, the safetensors file that holds it between two of them, and the files at the end.
 
 The file keeps weights, optimiser state, minutes, curve and recipe. Every random number of a step follows from (seed, step), so a stopped
 run goes on from it as if it had never stopped.
@@ -13,19 +13,45 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from .errors import AdapterError
 
-__all__ = ["run_steps"]
+__all__ = ["halved", "run_steps", "set_up", "write"]
+
+M = TypeVar("M", bound=nn.Module)
 
 FREE = ("device", "checkpoint_steps", "eval_steps")
 """Fields of a recipe in which two runs may differ and one still continue the other."""
+
+
+def set_up(config: Any, out: str | Path, make: Callable[[], M]) -> tuple[Path, torch.device, M, torch.optim.Optimizer]:
+    """The folder, made; the device; the model in training mode on it, its weights drawn from the recipe's seed; and its optimiser."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    torch.manual_seed(config.seed)
+    model = make().to(device).train()
+    return folder, device, model, create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def halved(vit: nn.Module) -> dict[str, Tensor]:
+    """The weights in float16, on the CPU; `vit` is rounded to them, so that what is measured next is what will be written."""
+    weights = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in vit.state_dict().items()}
+    vit.load_state_dict({k: v.float() for k, v in weights.items()})
+    return weights
+
+
+def write(folder: Path, name: str, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write `folder`/`name`.safetensors and the description beside it, `folder`/`name`.json."""
+    (folder / f"{name}.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))  # readable by all, unlike save_file's
+    (folder / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 def _key(config: Any) -> str:

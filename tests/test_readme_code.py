@@ -1,4 +1,4 @@
-"""The README's code on looking inside and on grids runs as it stands there, on small models and few images."""
+"""The README's code on looking inside, on video and on grids runs as it stands there, on small models and few images."""
 
 import re
 from pathlib import Path
@@ -30,6 +30,18 @@ def test_what_the_readme_says_about_looking_inside_runs() -> None:
     assert known["heat"].pixels.shape == (4, 32, 32)
     assert known["areas"].deletion_area.shape == (4,)
     assert known["features"].shape == (6, 32)
+
+
+def test_what_the_readme_says_about_video_runs(tmp_path: Path, monkeypatch, capsys) -> None:
+    load, recipe = al.load_data, al.offline_recipe
+    few = {"n_train": 1, "n_val": 1, "n_test": 1, "folder": tmp_path, "cache_gib": 0, "progress": False}
+    monkeypatch.setattr(al, "load_data", lambda name, **options: load(name, **options, **few))
+    monkeypatch.setattr(al, "offline_recipe", lambda method, **options: recipe(method, **options, epochs=1))
+    known = {"al": al}
+    exec(_code("Video"), known)
+    assert known["model"].token_counts() == [144]
+    assert len(known["run"].history) == 1
+    assert "'n': 16, 'views': 4" in capsys.readouterr().out
 
 
 def test_what_the_readme_says_about_grids_runs(tmp_path: Path, monkeypatch, capsys) -> None:
