@@ -6,7 +6,7 @@ of the code are hollow (`versions.one_version`, which also warns).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .data_sets import DATA_SETS
 from .errors import AdapterError
 from .figures import look_of
 from .methods import METHODS
 from .statistics import summarise
 from .versions import one_version
 
-__all__ = ["caption", "looks", "mark", "outside_legend", "points", "swatch"]
+__all__ = ["caption", "looks", "mark", "outside_legend", "points", "sample", "swatch"]
 
 
 def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
@@ -47,6 +48,11 @@ def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     if found["outdated"].any():
         lines.append(f"hollow: made by version {', '.join(sorted(set(found.loc[found['outdated'], 'version'])))} of the code")
     return "\n".join(lines)
+
+
+def sample(data: Iterable[str]) -> str:
+    """What a row of these data sets counts: "clip" if all of them are sets of clips, else "image"."""
+    return "clip" if all(name in DATA_SETS and DATA_SETS[name].clips for name in data) else "image"
 
 
 def looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:

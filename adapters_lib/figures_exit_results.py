@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from .errors import AdapterError
-from .figure_parts import caption, looks, mark, outside_legend, points
+from .figure_parts import caption, looks, mark, outside_legend, points, sample
 from .figures import COLUMN, style
 from .statistics import mean_interval
 
@@ -97,7 +97,7 @@ def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"),
             last = int(found["exit"].max())
             ax.set_xticks(range(1, last + 1), [*map(str, range(1, last)), f"{last} (full depth)"])
             ax.set(xlabel="exit", title=_NAMES[point])
-        axes[0].set_ylabel("images that leave there (%)")
+        axes[0].set_ylabel(f"{sample(rows['data'])}s that leave there (%)")
         axes[0].set_ylim(bottom=0)
         figure.suptitle(_said(found, table, title), fontsize=7)
         outside_legend(figure, *axes[0].get_legend_handles_labels())

@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .comparing import compare
-from .data_sets import DATA_SETS
 from .errors import AdapterError, unknown
-from .figure_parts import caption, looks, mark, outside_legend, points, swatch
+from .figure_parts import caption, looks, mark, outside_legend, points, sample, swatch
 from .figures import COLUMN, COST_AXES, cost_scale, short, style
 from .methods import parse_method
 from .statistics import paired_difference
@@ -60,7 +59,7 @@ def accuracy_scatter(
                 ax.hlines(row["top1"], row[spread[0]], row[spread[1]], color=look[row["method"]][0], lw=0.7)
             handles.append(swatch(row["method"], look[row["method"]], outdated=row["outdated"]))
         cost_scale(ax, found[cost].to_list())
-        ax.set(xlabel=_per_sample(COST_AXES[cost], table["data"]), ylabel="top-1 (%)")
+        ax.set(xlabel=COST_AXES[cost].replace("per image", f"per {sample(table['data'])}"), ylabel="top-1 (%)")
         if sized_by:
             _size_legend(ax, found[sized_by], size)
         figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
@@ -182,15 +181,9 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_xlabel(f"top-1 above {reference} (percentage points)")
         said = caption(points(table), table["data"].unique().tolist(), title).replace("mean and", "coloured: paired difference,")
-        figure.suptitle(f"{said}\ngrey: bootstrap over {found[0].images.images} test images", fontsize=7)
+        figure.suptitle(f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7)
     plt.close(figure)
     return figure
-
-
-def _per_sample(label: str, data: pd.Series) -> str:
-    """The axis label, of clips instead of images where the data are clips."""
-    clips = all(name in DATA_SETS and DATA_SETS[name].clips for name in data.unique())
-    return label.replace("per image", "per clip") if clips else label
 
 
 def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], label: str) -> None:

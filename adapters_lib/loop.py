@@ -227,7 +227,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         # The plugin, because a plain number is overridden by a variable of `accelerate launch`; the loop accumulates by itself.
         return Accelerator(mixed_precision=precision, gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
     except ValueError as error:
-        raise AdapterError(f"Recipe: mixed_precision={recipe.mixed_precision!r} does not work here: {error}; use \"no\"") from error
+        raise AdapterError(f'Recipe: mixed_precision={recipe.mixed_precision!r} does not work here: {error}; use "no"') from error
 
 
 def _fast_precision() -> str:

@@ -212,7 +212,7 @@ def _cached(
         if isinstance(data, Features):
             notes[name] = "given as features"
         elif why_not and must:
-            raise AdapterError(f"fit: cache_features=True, but {why_not}; use cache_features=\"auto\"")
+            raise AdapterError(f'fit: cache_features=True, but {why_not}; use cache_features="auto"')
         elif wanted is False or why_not:
             notes[name] = f"not cached: {why_not or 'cache_features=False'}"
         elif wanted == "auto" and (recipe.epochs == 1 or model.cut < 2):

@@ -126,6 +126,13 @@ def test_differences_come_with_intervals_over_seeds_and_over_images() -> None:
         results.differences(made_up("methods").query("method == 'linear'"))
 
 
+def test_clips_are_called_clips() -> None:
+    assert "bootstrap over 80 test clips" in _title(results.differences(made_up("video")))
+    assert results.accuracy_scatter(made_up("video"), "macs").axes[0].get_xlabel().startswith("MACs per clip")
+    assert exits.exit_shares(made_up("exits").assign(data="motion-leaves")).axes[0].get_ylabel() == "clips that leave there (%)"
+    assert exits.exit_shares(made_up("exits")).axes[0].get_ylabel() == "images that leave there (%)"
+
+
 def test_exits_are_drawn_beside_their_controls_at_equal_cost() -> None:
     table = made_up("exits")
     figure = exits.exit_settings(table)
