@@ -245,6 +245,7 @@ def test_evaluate_agrees_with_a_plain_loop_and_restores_every_modules_mode():
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
 
+
 class Empty(Dataset):
     labels = torch.empty(0, dtype=torch.long)
     deterministic = True
