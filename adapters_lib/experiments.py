@@ -11,9 +11,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from io import StringIO
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -213,8 +212,22 @@ def store_row(row: dict[str, Any], path: Path) -> None:
         if "key" in rows:
             rows = rows[rows["key"] != row["key"]]
         new = pd.DataFrame([row])
-        text = StringIO()
-        (new if rows.empty else pd.concat([rows, new], ignore_index=True)).to_csv(text, index=False, float_format="%.6g")
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(text.getvalue())
-        os.replace(partial, path)
+        _replace(path, new if rows.empty else pd.concat([rows, new], ignore_index=True))
+
+
+def keep_rows(keys: Collection[str], path: Path) -> int:
+    """Drop all rows but those with these keys, under the lock; return how many went. Nothing is written where none goes."""
+    if not path.exists():
+        return 0
+    with FileLock(f"{path}.lock"):
+        rows = read_table(path)
+        kept = rows[rows["key"].isin(keys)]
+        if gone := len(rows) - len(kept):
+            _replace(path, kept)
+    return gone
+
+
+def _replace(path: Path, rows: pd.DataFrame) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    rows.to_csv(partial, index=False, float_format="%.6g")
+    os.replace(partial, path)

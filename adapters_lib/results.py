@@ -26,7 +26,7 @@ import pandas as pd
 from .backbones import EMBEDDED, EMBEDDED_CLIPS
 from .data_sets.leaves import KINDS
 from .errors import AdapterError, unknown
-from .experiments import Experiment, read_table, run_grid, store_row
+from .experiments import Experiment, keep_rows, read_table, run_grid, store_row
 from .methods import METHODS
 from .tuning import offline_recipe
 
@@ -46,19 +46,20 @@ GRANULARITIES = (0.06, 0.09, 0.12, 0.18, 0.25)
 _SWEPT = {"adpt": "bottleneck", "padapter": "bottleneck", "lora": "rank", "ila++": "bottleneck"}
 
 PADAPTER_VARIANTS = {
-    "x_p, add, p_a_m": "padapter:bottleneck=8",
-    "adaptformer": "adaptformer:bottleneck=16",
-    "pfeiffer": "pfeiffer:bottleneck=16",
-    "shared prompt": "padapter:bottleneck=11,num_tokens=1",
+    "linear probe": "linear",
+    "x_p add, p_a_m": "padapter:bottleneck=8",
     "a_p_m": "padapter:bottleneck=8,position=a_p_m",
     "a_m_p": "padapter:bottleneck=8,position=a_m_p",
     "p+a_m": "padapter:bottleneck=8,position=p+a_m",
     "a_p+m": "padapter:bottleneck=8,position=a_p+m",
     "p+b": "padapter:bottleneck=8,position=p+b",
-    "cat": "padapter:bottleneck=8,mode=cat",
-    "p_x_p": "padapter:bottleneck=8,form=p_x_p",
-    "p_x_p, cat": "padapter:bottleneck=8,form=p_x_p,mode=cat",
-    "p_2x_p": "padapter:bottleneck=8,form=p_2x_p",
+    "x_p cat": "padapter:bottleneck=8,mode=cat",
+    "p_x_p add": "padapter:bottleneck=8,form=p_x_p",
+    "p_x_p cat": "padapter:bottleneck=8,form=p_x_p,mode=cat",
+    "p_2x_p add": "padapter:bottleneck=8,form=p_2x_p",
+    "shared prompt, r = 11": "padapter:bottleneck=11,num_tokens=1",
+    "AdaptFormer, r = 16": "adaptformer:bottleneck=16",
+    "Pfeiffer, r = 16": "pfeiffer:bottleneck=16",
 }
 """Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters."""
 
@@ -165,14 +166,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=-1, help="runs side by side, each on one thread; -1: one a core")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="only these seeds, e.g. --seeds 0 for a quick look")
     parser.add_argument("--list", action="store_true", help="say what is there and what is missing, and run nothing")
+    parser.add_argument("--prune", action="store_true", help="drop rows that the grid no longer asks for, and run nothing")
     options = parser.parse_args(arguments)
     status = 0
     for name in options.grids or GRIDS:
         try:
-            if options.list:
-                runs = _declared(name)
-                known = set(read_table(options.folder / f"{name}.csv").get("key", ()))
-                print(f"{name}: {sum(run.key in known for run in runs)} of {len(runs)} runs in {options.folder / name}.csv")
+            path = options.folder / f"{name}.csv"
+            if options.prune:
+                print(f"{name}: {keep_rows({run.key for run in _declared(name)}, path)} rows dropped from {path}")
+            elif options.list:
+                keys = [run.key for run in _declared(name)]
+                rows = read_table(path)
+                here = rows["key"].isin(keys).sum() if len(rows) else 0
+                others = f"; {len(rows) - here} rows that it no longer asks for" if here < len(rows) else ""
+                print(f"{name}: {here} of {len(keys)} runs in {path}{others}")
             else:
                 results(name, options.folder, jobs=options.jobs, seeds=options.seeds)
         except AdapterError as error:

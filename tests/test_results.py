@@ -74,6 +74,25 @@ def test_the_command_lists_what_is_missing_and_runs_nothing(tmp_path: Path, caps
     assert "nonsense" in capsys.readouterr().err
 
 
+def test_rows_of_another_learning_rate_go_only_when_asked_to(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(experiments, "run_experiment", _pretend)
+    results.results("methods", tmp_path, seeds=(0,))
+    path = tmp_path / "methods.csv"
+    before = path.read_bytes()
+    assert results.main(["methods", "tasks", "--folder", str(tmp_path), "--prune"]) == 0
+    assert path.read_bytes() == before
+    monkeypatch.setattr(results, "offline_recipe", lambda method, **_: al.offline_recipe(method, lr=0.5 if method == "lora" else 3e-3))
+    wanted = {run.key for run in results.GRIDS["methods"]()}
+    assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
+    stale = 20 - sum(key in wanted for key in read_table(path)["key"])
+    assert stale >= 1
+    assert f"{stale} rows that it no longer asks for" in capsys.readouterr().out
+    assert results.main(["methods", "--folder", str(tmp_path), "--prune"]) == 0
+    assert f"{stale} rows dropped" in capsys.readouterr().out
+    assert set(read_table(path)["key"]) <= wanted
+    assert "lora" not in set(read_table(path)["method"])
+
+
 def test_hits_come_back_as_they_were() -> None:
     hits = torch.tensor([1, 0, 0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.bool)
     assert pack_hits(hits) == "9ac0"  # 1001 1010 11
