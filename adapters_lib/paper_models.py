@@ -1,7 +1,8 @@
 """Figures that look inside models: the frozen ViT beside ILA adapters of three seeds.
 
-The adapters are trained once, briefly (about a minute in all on two cores), and kept under `runs/paper_models/`; their folder's name holds
-the version of the code. What matters here is where they look, not how accurate they are: for accuracies see the tables.
+The adapters are trained once, briefly (about a minute in all on two cores), and kept under `runs/paper_models/`; their folder's name
+holds the learning rate and the version of the code. What matters here is where they look, not how accurate they are: for accuracies see
+the tables.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ def small_adapters(method: str = "ila", seeds: Sequence[int] = SEEDS) -> tuple[n
     """One briefly trained adapter a seed, on leaves-ultra; read from `runs/paper_models/` if it is there."""
     found = []
     for seed in seeds:
-        folder = output_folder("runs") / "paper_models" / f"{method}-{seed}-{__version__}"
+        recipe = offline_recipe(method, epochs=_EPOCHS, seed=seed)
+        folder = output_folder("runs") / "paper_models" / f"{method}-{seed}-{recipe.lr:g}-{__version__}"
         if not (folder / CONFIG).exists():
             task = load_data("leaves-ultra", seed=seed, n_train=_N_TRAIN)
             model = adapt(create_backbone(), method, num_classes=task.num_classes, seed=seed)
-            fit(model, task.train, None, offline_recipe(method, epochs=_EPOCHS, seed=seed), progress=False)
+            fit(model, task.train, None, recipe, progress=False)
             model.save_pretrained(folder)
         found.append(load_pretrained(folder))
     return tuple(found)

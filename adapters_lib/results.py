@@ -11,6 +11,7 @@ after its last epoch on the same test images for every seed.
 | granularity | four methods at five granularities of the ultra-fine leaves | 20 × 3 |
 | padapter | PAdapter's forms, modes and positions on the ultra-fine leaves, beside its baselines of the same size | 14 × 3 |
 | video | PAdapter's forms and positions, and its baselines of about as many parameters, on motion leaves | 11 × 3 |
+| compose | ILA, PAdapter and exits, each in or out, on the mixed leaves | 8 × 3 |
 | ila | ILA's positions, number of down-samplings and residual starts, five of them in `methods` too | 12 × 3 |
 """
 
@@ -30,7 +31,7 @@ from .experiments import Experiment, keep_rows, read_table, run_grid, store_row
 from .methods import METHODS
 from .tuning import offline_recipe
 
-__all__ = ["FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
+__all__ = ["COMBINATIONS", "FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
 
 FOLDER = Path("data/results")
 SEEDS = (0, 1, 2)
@@ -94,6 +95,18 @@ ILA_VARIANTS = {
 }
 """Text forms of ILA's ablation by name: where the modules stand, how often they shrink the grid, and how their residual starts."""
 
+COMBINATIONS = {
+    "linear probe": ("linear",),
+    "ILA": ("ila",),
+    "PAdapter": ("padapter:bottleneck=8",),
+    "ILA × PAdapter": ("ila", "padapter:bottleneck=8"),
+    "Dyn": ("dyn",),
+    "ILA × Dyn": ("ila", "dyn"),
+    "PAdapter × Dyn": ("padapter:bottleneck=8", "dyn"),
+    "ILA × PAdapter × Dyn": ("ila", "padapter:bottleneck=8", "dyn"),
+}
+"""Lists of the three papers' methods by name: each of them in or out."""
+
 
 def _runs(
     methods: Iterable[str | Sequence[str]],
@@ -105,7 +118,7 @@ def _runs(
     lists = [(m,) if isinstance(m, str) else tuple(m) for m in methods]
     options = {"augment": None, **(data_options or {})}
     return [
-        Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=offline_recipe(m[0], data=data), data_options=dict(options))
+        Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=offline_recipe(m, data=data), data_options=dict(options))
         for seed in SEEDS
         for m in lists
     ]
@@ -123,6 +136,7 @@ GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "granularity": lambda: [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))],
     "padapter": lambda: _runs(PADAPTER_VARIANTS.values()),
     "video": lambda: _runs(VIDEO_VARIANTS.values(), "motion-leaves", backbone=EMBEDDED_CLIPS),
+    "compose": lambda: _runs(COMBINATIONS.values(), "leaves-mixed"),
     "ila": lambda: _runs(ILA_VARIANTS.values()),
 }
 

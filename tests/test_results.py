@@ -81,7 +81,7 @@ def test_rows_of_another_learning_rate_go_only_when_asked_to(tmp_path: Path, mon
     before = path.read_bytes()
     assert results.main(["methods", "tasks", "--folder", str(tmp_path), "--prune"]) == 0
     assert path.read_bytes() == before
-    monkeypatch.setattr(results, "offline_recipe", lambda method, **_: al.offline_recipe(method, lr=0.5 if method == "lora" else 3e-3))
+    monkeypatch.setattr(results, "offline_recipe", lambda methods, **_: al.offline_recipe(methods, lr=0.5 if "lora" in methods else 3e-3))
     wanted = {run.key for run in results.GRIDS["methods"]()}
     assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
     stale = 20 - sum(key in wanted for key in read_table(path)["key"])

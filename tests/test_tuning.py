@@ -43,6 +43,13 @@ def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypa
     assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}}
 
 
+def test_a_list_gets_its_smallest_rate_and_heads_of_exits_that_of_their_host(tmp_path, monkeypatch) -> None:
+    (tmp_path / tuning._FILE).write_text('{"lr": {"lora": 0.5, "ila": 0.25, "linear": 0.75}}')
+    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    rates = [tuning.offline_recipe(m).lr for m in (["lora:rank=2", "ila"], ["ila", "dyn"], ["dyn"], [], "dyn", ["lora", "adpt"])]
+    assert rates == [0.25, 0.25, 0.75, 0.75, 0.75, tuning.BASE.lr]
+
+
 def test_a_method_with_options_gets_the_rate_of_its_name() -> None:
     assert tuning.offline_recipe("lora:rank=2", seed=3).lr == tuning.offline_recipe("lora").lr
     assert tuning.offline_recipe("lora", seed=3).seed == 3
