@@ -1,4 +1,4 @@
-"""Milliseconds of every method's forward pass: the table behind "accuracy against milliseconds".
+"""Milliseconds of every method's forward pass, the table behind "accuracy against milliseconds"; and of its training step.
 
 All methods and the bare timm model take turns in one process, round after round, so a slow second of the machine falls on all of them
 alike. Adapters that merge are timed merged, as they would serve, and as they train; the column `merged` tells the two apart.
@@ -17,15 +17,17 @@ from torch import nn
 
 from . import __version__
 from .backbones import EMBEDDED, create_backbone
-from .bench_methods import adapted_copy
-from .bench_targets import BARE
+from .bench_methods import adapted_copy, bench_training
+from .bench_targets import BARE, FLOOR, PEFT
 from .costs import cost
 from .errors import AdapterError
 from .merging import merge
 from .methods import parse_method
 from .timing import compare_latency
 
-__all__ = ["BARE", "latency_table"]
+__all__ = ["BARE", "latency_table", "step_table"]
+
+_VERSIONS = {"version": __version__, "torch": torch.__version__, "timm": timm.__version__}
 
 
 def latency_table(
@@ -75,9 +77,36 @@ def latency_table(
                     "device": found.device,
                     "threads": found.threads,
                     "rounds": found.repeats,
-                    "version": __version__,
-                    "torch": torch.__version__,
-                    "timm": timm.__version__,
+                    **_VERSIONS,
                 }
             )
+    return pd.DataFrame(rows)
+
+
+def step_table(methods: Sequence[str], backbone: str = EMBEDDED, *, batch: int = 4, classes: int = 20, repeats: int = 20) -> pd.DataFrame:
+    """One row a method: forward, backward and AdamW update on random images, float32; no features are kept from step to step.
+
+    Args:
+        methods: text forms; full fine-tuning comes in addition, as the measure of all others. batch: images of a step.
+        classes: outputs of the head. repeats: timed rounds, after one that is not counted.
+
+    Returns:
+        Columns method, backbone, batch, step_ms (median), ratio to full fine-tuning within the same round (median) with ratio_q25 and
+        ratio_q75, peak_mib (memory, counted from shapes) and peak_ratio, device, threads, rounds, version, torch, timm.
+
+    Raises:
+        AdapterError: no method, an unknown one, or a batch below 2.
+    """
+    if not methods or batch < 2:
+        raise AdapterError(f"methods={list(methods)}, batch={batch}: give at least one method, and a batch of at least 2 images")
+    names = [name for name in methods if parse_method(name).name != "full"]
+    measured = bench_training(backbone, names, batch, classes, repeats)
+    where = {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()}
+    rows = []
+    for name, found in measured.items():
+        if name not in (PEFT, FLOOR):
+            ratios = {column: found[column] for column in ("ratio", "ratio_q25", "ratio_q75")}
+            peak = {"peak_mib": found["peak_bytes"] / 2**20, "peak_ratio": found["peak_ratio"]}
+            made = {**where, "rounds": found["rounds"], **_VERSIONS}
+            rows.append({"method": name, "backbone": backbone, "batch": batch, "step_ms": found["ms"], **ratios, **peak, **made})
     return pd.DataFrame(rows)

@@ -4,11 +4,13 @@
     python -m adapters_lib results table methods --readme README.md
 
 One row a method (and data set, if there are several): top-1 as mean and half-width of the 95 % t-interval over seeds, the number of seeds,
-what trains apart (adapter, unfrozen backbone, head), MACs of an image, and the time of a training step.
+what trains apart (adapter, unfrozen backbone, head), MACs of an image, and a training step: relative to full fine-tuning if
+`bench steps` has measured all of the methods, in turn on one machine; else in milliseconds, as timed while the runs were made.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,12 @@ TITLES = {
     "head": "head",
     "macs": "MACs (M)",
     "step_ms": "step (ms)",
+    "step": "step ÷ full",
 }
 
 
 def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame:
-    """`method_table` of the rows in `folder`/`grid`.csv.
+    """`method_table` of the rows in `folder`/`grid`.csv, with the steps in `folder`/steps.csv.
 
     Raises:
         AdapterError: no such file, or rows of which no table can be made.
@@ -46,11 +49,14 @@ def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame
     if rows.empty:
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
         raise AdapterError(f"no runs in {path}; make them with `python -m adapters_lib.results {grid}`, or choose a table: {known}")
-    return method_table(rows)
+    return method_table(rows, read_table(Path(folder) / "steps.csv"))
 
 
-def method_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Runs → one row a method, in the order of their first runs, with the columns of `TITLES` and `half`; top1 and half in percent.
+def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Runs → one row a method, in the order of their first runs, with columns of `TITLES` and `half`; top1 and half in percent.
+
+    steps: rows of `bench_latency.step_table`. Runs of other machines may meet in one table, so their own times are shown only if `steps`
+    lacks a method, or the backbone.
 
     Rows that another version of the code made are used only for methods without newer ones, and marked "(older code)".
 
@@ -66,10 +72,22 @@ def method_table(rows: pd.DataFrame) -> pd.DataFrame:
         raise AdapterError(f"{untested[0]}: a run without test accuracy; this table is of tested runs, those of tuning have none")
     old = rows[rows["outdated"]][by].drop_duplicates().agg(tuple, axis=1).tolist() if rows["outdated"].any() else []
     table = summarise(rows.drop(columns="outdated"), by)
+    if measured := _steps(rows, steps):
+        table = table.drop(columns="step_ms").assign(step=table["method"].map(measured))
     table["method"] = [
         f"{row['method']} (older code)" if tuple(row[c] for c in by) in old else row["method"] for _, row in table.iterrows()
     ]
-    return table[[*by, "top1", "half", *(column for column in TITLES if column not in ("data", "method", "top1"))]]
+    return table[[*by, "top1", "half", *(column for column in TITLES if column in table and column not in ("data", "method", "top1"))]]
+
+
+def _steps(rows: pd.DataFrame, steps: pd.DataFrame | None) -> dict[str, float]:
+    """Method → its step over that of full fine-tuning; empty unless all methods were measured, on the backbone of the runs."""
+    if steps is None or steps.empty or "configuration" not in rows:
+        return {}
+    backbones = {json.loads(text)["backbone"] for text in rows["configuration"]}
+    steps = steps[steps["backbone"].isin(backbones)]
+    found = dict(zip(steps["method"], steps["ratio"], strict=True))
+    return found if len(backbones) == 1 and set(rows["method"]) <= set(found) else {}
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
@@ -82,10 +100,15 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
         written = {
             "top1": str(interval).partition(" (n")[0],
             "macs": f"{row['macs'] / 1e6:,.1f}",
-            "step_ms": f"{row['step_ms']:.0f}" if row["step_ms"] >= 10 else f"{row['step_ms']:.1f}",
+            "step_ms": _milliseconds(row.get("step_ms", 0.0)),
+            "step": f"{row.get('step', 0.0):.2f}",
         }
         lines.append([written.get(c) or (str(row[c]) if c in ("data", "method") else f"{int(row[c]):,}") for c in columns])
     return lines
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 import adapters_lib as al
 from adapters_lib import cli
-from adapters_lib.bench_latency import BARE, latency_table
+from adapters_lib.bench_latency import BARE, latency_table, step_table
 from adapters_lib.cli.bench import show
 
 
@@ -33,6 +33,22 @@ def test_the_command_writes_a_row_a_method_and_batch_with_quartiles(tmp_path, ca
     assert first["macs"].iloc[4] < 0.75 * first["macs"].iloc[0]
     assert set(table["version"]) == {al.__version__}
     assert "batch   2  lora, merged" in show(result)
+
+
+def test_steps_are_a_table_relative_to_full_fine_tuning(tmp_path, capsys) -> None:
+    out = tmp_path / "steps.csv"
+    methods = ["--method", "linear", "--method", "ila"]
+    assert cli.main(["bench", "steps", *methods, "--batch", "2", "--rounds", "2", "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    table = pd.read_csv(out).set_index("method")
+    assert list(table.index) == ["full", "linear", "ila"]
+    assert table.loc["full", ["ratio", "peak_ratio"]].tolist() == [1, 1]
+    assert (table["ratio_q25"] <= table["ratio"]).all()
+    assert (table["ratio"] <= table["ratio_q75"]).all()
+    assert table.loc["linear", "peak_ratio"] < table.loc["ila", "peak_ratio"] < 1
+    assert "linear" in show(result)
+    with pytest.raises(al.AdapterError, match="a batch of at least 2"):
+        step_table(["linear"], batch=1)
 
 
 def test_nothing_to_time_is_an_error(capsys) -> None:

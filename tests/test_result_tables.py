@@ -64,6 +64,19 @@ def test_latex_is_escaped_and_csv_keeps_its_digits() -> None:
     pd.testing.assert_frame_equal(again, method_table(runs()), check_dtype=False, rtol=1e-5)
 
 
+def test_steps_measured_in_turn_replace_those_of_the_runs(tmp_path: Path) -> None:
+    micro, small = ('{"backbone": "micro_vit"}', '{"backbone": "vit_small_patch16_224"}')
+    steps = pd.DataFrame({"method": ["full", "linear", "vpt-deep"], "backbone": "micro_vit", "ratio": [1, 0.284, 1.2]})
+    write(tmp_path, runs(configuration=micro))
+    write(tmp_path, steps, "steps")
+    table = stored_table("methods", tmp_path)
+    assert render(table).splitlines()[0].endswith("| MACs (M) | step ÷ full |")
+    assert render(table).splitlines()[2].endswith("| 410.7 | 0.28 |")
+    for rows, known in ((runs(configuration=small), steps), (runs(configuration=micro), steps[:2]), (runs(), steps)):
+        assert "step" not in method_table(rows, known)
+        assert "step_ms" in method_table(rows, known)
+
+
 def test_several_data_sets_are_kept_apart() -> None:
     table = method_table(pd.concat([runs(), runs(data="leaves-coarse", key="x")]))
     assert table["data"].tolist() == ["leaves-ultra"] * 2 + ["leaves-coarse"] * 2

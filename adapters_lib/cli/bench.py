@@ -44,11 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     latency.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     latency.add_argument("--classes", type=int, default=20, help="outputs of the heads (default 20)")
     latency.add_argument("--out", default="data/results/latency.csv", metavar="FILE", help="default data/results/latency.csv")
+    steps = actions.add_parser("steps", help="every method's training step against full fine-tuning, as a table", allow_abbrev=False)
+    steps.add_argument("--backbone", default="micro_vit", help="default micro_vit, which ships with the package")
+    steps.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the methods grid)")
+    steps.add_argument("--batch", type=int, default=4, help="images of a step (default 4)")
+    steps.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
+    steps.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    steps.add_argument("--classes", type=int, default=20, help="outputs of the heads (default 20)")
+    steps.add_argument("--out", default="data/results/steps.csv", metavar="FILE", help="default data/results/steps.csv")
     video = actions.add_parser("video", help="memory and time of a training step on clips, blocks kept or recomputed", allow_abbrev=False)
     bench_video.add_arguments(video)
     decode = actions.add_parser("decode", help="clips read per second, and the share of a step spent waiting for them", allow_abbrev=False)
     bench_decode.add_arguments(decode)
-    for action in (exits, methods, latency, video, decode):
+    for action in (exits, methods, latency, steps, video, decode):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
@@ -56,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    runs = {"methods": _methods, "exits": _exits, "latency": _latency, "video": bench_video.run, "decode": bench_decode.run}
+    runs = {"methods": _methods, "exits": _exits, "latency": _table, "steps": _table, "video": bench_video.run, "decode": bench_decode.run}
     return runs[args.action](args)
 
 
@@ -73,18 +81,21 @@ def _methods(args: argparse.Namespace) -> dict[str, Any]:
     return bench_methods(args.backbone, args.method or None, **chosen)
 
 
-def _latency(args: argparse.Namespace) -> dict[str, Any]:
+def _table(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ..bench_latency import latency_table
+    from ..bench_latency import latency_table, step_table
     from ..checkpoint import atomic_write
     from ..results import ALL_METHODS
 
     if args.threads < 1:
         raise AdapterError(f"threads={args.threads}: at least 1 is needed")
     torch.set_num_threads(args.threads)
-    chosen = args.method or ALL_METHODS
-    table = latency_table(chosen, args.backbone, batches=args.batch, classes=args.classes, repeats=args.rounds)
+    chosen, options = args.method or ALL_METHODS, {"classes": args.classes, "repeats": args.rounds}
+    if args.action == "steps":
+        table = step_table(chosen, args.backbone, batch=args.batch, **options)
+    else:
+        table = latency_table(chosen, args.backbone, batches=args.batch, **options)
     atomic_write(args.out, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
     return {"table": args.out, "rows": table.to_dict("records")}
 
@@ -147,7 +158,7 @@ def show(result: dict[str, Any]) -> str:
     if "training" in result:
         return _show_methods(result)
     if "table" in result:
-        return _show_latency(result)
+        return _show_table(result)
     lines = [f"{result['backbone']} + {' + '.join(result['methods'])}"]
     for row in result["results"]:
         realised = "nothing to save" if row["realised"] is None else f"realised {row['realised']:.2f} of the MAC saving"
@@ -175,10 +186,11 @@ def _show_methods(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _show_latency(result: dict[str, Any]) -> str:
+def _show_table(result: dict[str, Any]) -> str:
     first = result["rows"][0]
     lines = [f"{first['backbone']} on {first['device']}, {first['threads']} threads, {first['rounds']} rounds; {result['table']}"]
     for row in result["rows"]:
-        name = f"{row['method']}{', merged' * row['merged']}"
-        lines.append(f"  batch {row['batch']:3}  {name:28}{row['latency_ms']:9.2f} ms an image, ×{row['ratio']:.3f} of {first['method']}")
+        name = f"{row['method']}{', merged' * row.get('merged', False)}"
+        time = f"{row['step_ms']:9.2f} ms a step" if "step_ms" in row else f"{row['latency_ms']:9.2f} ms an image"
+        lines.append(f"  batch {row['batch']:3}  {name:28}{time}, ×{row['ratio']:.3f} of {first['method']}")
     return "\n".join(lines)
