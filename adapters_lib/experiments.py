@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -215,16 +215,20 @@ def store_row(row: dict[str, Any], path: Path) -> None:
         _replace(path, new if rows.empty else pd.concat([rows, new], ignore_index=True))
 
 
-def keep_rows(keys: Collection[str], path: Path) -> int:
-    """Drop all rows but those with these keys, under the lock; return how many went. Nothing is written where none goes."""
+def arrange_rows(keys: Sequence[str], path: Path, *, drop: bool = False) -> int:
+    """Put the rows with these keys first, in this order, under the lock; drop: and no others. Returns how many other rows there were."""
     if not path.exists():
         return 0
+    place = {key: index for index, key in enumerate(keys)}
     with FileLock(f"{path}.lock"):
         rows = read_table(path)
-        kept = rows[rows["key"].isin(keys)]
-        if gone := len(rows) - len(kept):
-            _replace(path, kept)
-    return gone
+        order = rows["key"].map(place)
+        arranged = rows.loc[order.sort_values(kind="stable", na_position="last").index]
+        if drop:
+            arranged = arranged[arranged["key"].isin(place)]
+        if list(arranged["key"]) != list(rows["key"]):
+            _replace(path, arranged)
+    return int(order.isna().sum())
 
 
 def _replace(path: Path, rows: pd.DataFrame) -> None:

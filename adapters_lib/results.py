@@ -27,7 +27,7 @@ import pandas as pd
 from .backbones import EMBEDDED, EMBEDDED_CLIPS
 from .data_sets.leaves import KINDS
 from .errors import AdapterError, unknown
-from .experiments import Experiment, keep_rows, read_table, run_grid, store_row
+from .experiments import Experiment, arrange_rows, read_table, run_grid, store_row
 from .methods import METHODS
 from .tuning import offline_recipe
 
@@ -142,7 +142,7 @@ GRIDS: dict[str, Callable[[], list[Experiment]]] = {
 
 
 def results(name: str, folder: str | Path = FOLDER, *, jobs: int = 1, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
-    """Run what the grid's table lacks and return its rows.
+    """Run what the grid's table lacks and return its rows; in the end the table is in the order of the grid.
 
     name: a key of `GRIDS`. jobs: runs side by side. seeds: only these.
 
@@ -153,7 +153,9 @@ def results(name: str, folder: str | Path = FOLDER, *, jobs: int = 1, seeds: Seq
         raise AdapterError(f"grid {name}: no run with seeds {tuple(seeds)}; choose among {SEEDS}")
     path = Path(folder) / f"{name}.csv"
     _borrow({run.key for run in runs}, path)
-    return run_grid(runs, path, jobs=jobs)
+    rows = run_grid(runs, path, jobs=jobs)
+    arrange_rows([run.key for run in _declared(name)], path)
+    return rows
 
 
 def _declared(name: str) -> list[Experiment]:
@@ -187,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             path = options.folder / f"{name}.csv"
             if options.prune:
-                print(f"{name}: {keep_rows({run.key for run in _declared(name)}, path)} rows dropped from {path}")
+                print(f"{name}: {arrange_rows([run.key for run in _declared(name)], path, drop=True)} rows dropped from {path}")
             elif options.list:
                 keys = [run.key for run in _declared(name)]
                 rows = read_table(path)

@@ -93,6 +93,14 @@ def test_rows_of_another_learning_rate_go_only_when_asked_to(tmp_path: Path, mon
     assert "lora" not in set(read_table(path)["method"])
 
 
+def test_a_table_ends_in_the_order_of_its_grid(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(experiments, "run_experiment", _pretend)
+    results.results("methods", tmp_path, seeds=(2,))
+    experiments.store_row({"key": "mine", "method": "of another grid"}, tmp_path / "methods.csv")
+    results.results("methods", tmp_path)
+    assert [*read_table(tmp_path / "methods.csv")["key"]] == [*(run.key for run in results.GRIDS["methods"]()), "mine"]
+
+
 def test_hits_come_back_as_they_were() -> None:
     hits = torch.tensor([1, 0, 0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.bool)
     assert pack_hits(hits) == "9ac0"  # 1001 1010 11
