@@ -52,7 +52,7 @@ def test_small_adapters_are_trained_once_and_read_back(tmp_path: Path, monkeypat
     monkeypatch.setattr(paper_models, "_N_TRAIN", 1)
     monkeypatch.setattr(paper_models, "_EPOCHS", 2)
     (model,) = paper_models.small_adapters("ila", (0,))
-    assert (tmp_path / "runs" / "paper_models" / f"ila-0-{al.__version__}" / "adapter_config.json").exists()
+    assert (tmp_path / "runs" / "paper_models" / f"ila-0-{al.offline_recipe('ila').lr:g}-{al.__version__}" / "adapter_config.json").exists()
     paper_models.small_adapters.cache_clear()
     monkeypatch.setattr(paper_models, "fit", None)  # it must not be called again
     (again,) = paper_models.small_adapters("ila", (0,))
