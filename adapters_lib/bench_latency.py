@@ -17,7 +17,7 @@ from torch import nn
 
 from . import __version__
 from .backbones import EMBEDDED, create_backbone
-from .bench_methods import adapted_copy, bench_training
+from .bench_methods import adapted_copy, bench_device, bench_training
 from .bench_targets import BARE, FLOOR, PEFT
 from .costs import cost
 from .errors import AdapterError
@@ -48,7 +48,7 @@ def latency_table(
     """
     if not methods or min(batches, default=0) < 1:
         raise AdapterError(f"methods={list(methods)}, batches={list(batches)}: give at least one method, and batches of at least 1 image")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = bench_device()
     bare: Any = create_backbone(backbone, pretrained=False, num_classes=classes).to(device)
     models: dict[tuple[str, bool], nn.Module] = {(BARE, False): bare}
     for method in methods:
@@ -101,7 +101,7 @@ def step_table(methods: Sequence[str], backbone: str = EMBEDDED, *, batch: int =
         raise AdapterError(f"methods={list(methods)}, batch={batch}: give at least one method, and a batch of at least 2 images")
     names = [name for name in methods if parse_method(name).name != "full"]
     measured = bench_training(backbone, names, batch, classes, repeats)
-    where = {"device": "cuda" if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads()}
+    where = {"device": bench_device().type, "threads": torch.get_num_threads()}
     rows = []
     for name, found in measured.items():
         if name not in (PEFT, FLOOR):

@@ -27,7 +27,7 @@ from .methods import METHODS, parse_method
 from .objective import Objective
 from .timing import Comparison, compare_latency
 
-__all__ = ["adapted_copy", "bench_inference", "bench_methods", "bench_training"]
+__all__ = ["adapted_copy", "bench_device", "bench_inference", "bench_methods", "bench_training"]
 
 
 def bench_methods(
@@ -62,7 +62,7 @@ def bench_methods(
         inference[str(batch)] = bench_inference(backbone, names, batch, classes, repeats, seconds=left(share * 0.9))
     return {
         "backbone": backbone,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": bench_device().type,
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - start) / 60, 2),
         "training": training,
@@ -75,14 +75,14 @@ def bench_training(
     backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
 ) -> dict[str, Any]:
     """Forward, backward and AdamW update on random images; the first row, `full`, divides the others; the last is `bench_targets.FLOOR`."""
-    bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
+    bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(bench_device())
     models: dict[str, Any] = {name: adapted_copy(bare, name) for name in ("full", *methods)}
     peaks = {name: memory_use(model, batch).training for name, model in models.items()}
     if _has_peft():
         models[PEFT] = _peft_lora(bare)
     models[FLOOR] = _floor(bare)
     size = _side(bare)
-    images, labels = torch.randn(batch, 3, size, size, device=_device()), torch.arange(batch, device=_device()) % classes
+    images, labels = torch.randn(batch, 3, size, size, device=bench_device()), torch.arange(batch, device=bench_device()) % classes
     steps = {name: _step(model, images, labels) for name, model in models.items()}
     measured = compare_latency(steps, warmup=1, repeats=repeats, gradients=True, seconds=seconds)
     rows = _rows(measured)
@@ -95,7 +95,7 @@ def bench_inference(
     backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
 ) -> dict[str, Any]:
     """Forward passes in evaluation mode; mergeable methods also merged. The first row, the bare timm model, divides the others."""
-    bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(_device())
+    bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(bench_device())
     models: dict[str, nn.Module] = {BARE: bare}
     for name in methods:
         models[name] = adapted_copy(bare, name)
@@ -103,7 +103,7 @@ def bench_inference(
             models[f"{name}, merged"] = merge(adapted_copy(bare, name))
     if _has_peft():
         models[PEFT] = _peft_lora(bare)
-    images = torch.randn(batch, 3, _side(bare), _side(bare), device=_device())
+    images = torch.randn(batch, 3, _side(bare), _side(bare), device=bench_device())
     calls = {name: partial(model.eval(), images) for name, model in models.items()}
     measured = compare_latency(calls, warmup=1, repeats=repeats, seconds=seconds)
     rows = _rows(measured)
@@ -116,7 +116,7 @@ def bench_inference(
 
 def adapted_copy(bare: nn.Module, method: str) -> Any:
     """The method on a copy of the same weights: drawing new ones for every candidate would take longer than measuring it."""
-    return adapt(copy.deepcopy(bare), method, num_classes=int(bare.num_classes), seed=0).to(_device())  # type: ignore[arg-type]
+    return adapt(copy.deepcopy(bare), method, num_classes=int(bare.num_classes), seed=0).to(bench_device())  # type: ignore[arg-type]
 
 
 def _peft_lora(bare: nn.Module) -> nn.Module:
@@ -124,7 +124,7 @@ def _peft_lora(bare: nn.Module) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=8, lora_alpha=8, target_modules=["qkv"], modules_to_save=["head"])
-    return get_peft_model(copy.deepcopy(bare), config).to(_device())  # type: ignore[arg-type, no-any-return]
+    return get_peft_model(copy.deepcopy(bare), config).to(bench_device())  # type: ignore[arg-type, no-any-return]
 
 
 def _floor(bare: nn.Module) -> nn.Module:
@@ -137,7 +137,8 @@ def _has_peft() -> bool:
     return find_spec("peft") is not None
 
 
-def _device() -> torch.device:
+def bench_device() -> torch.device:
+    """A GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -29,6 +28,7 @@ from tqdm.auto import tqdm
 from . import __version__
 from .adapting import adapt
 from .backbones import EMBEDDED, create_backbone
+from .checkpoint import atomic_write
 from .costs import cost
 from .data_sets import load_data
 from .errors import AdapterError
@@ -212,7 +212,7 @@ def store_row(row: dict[str, Any], path: Path) -> None:
         if "key" in rows:
             rows = rows[rows["key"] != row["key"]]
         new = pd.DataFrame([row])
-        _replace(path, new if rows.empty else pd.concat([rows, new], ignore_index=True))
+        _write(path, new if rows.empty else pd.concat([rows, new], ignore_index=True))
 
 
 def arrange_rows(keys: Sequence[str], path: Path, *, drop: bool = False) -> int:
@@ -227,11 +227,9 @@ def arrange_rows(keys: Sequence[str], path: Path, *, drop: bool = False) -> int:
         if drop:
             arranged = arranged[arranged["key"].isin(place)]
         if list(arranged["key"]) != list(rows["key"]):
-            _replace(path, arranged)
+            _write(path, arranged)
     return int(order.isna().sum())
 
 
-def _replace(path: Path, rows: pd.DataFrame) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    rows.to_csv(partial, index=False, float_format="%.6g")
-    os.replace(partial, path)
+def _write(path: Path, rows: pd.DataFrame) -> None:
+    atomic_write(path, lambda partial: rows.to_csv(partial, index=False, float_format="%.6g"))

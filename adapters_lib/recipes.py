@@ -145,9 +145,8 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
     if not groups:
         raise AdapterError("the model has no trainable parameter; adapt it with a method (for example al.LinearProbe()) before fit")
     settings = [{"params": params, "weight_decay": decay, "lr_scale": scale} for (decay, scale), params in groups.items()]
-    return create_optimizer_v2(
-        settings, opt=recipe.optimizer, lr=recipe.lr, momentum=0.9, fused=True
-    )  # ADPT's 99 tensors, one core: 1 ms, not 10
+    # fused: ADPT's 99 tensors take 1 ms on one core, not 10
+    return create_optimizer_v2(settings, opt=recipe.optimizer, lr=recipe.lr, momentum=0.9, fused=True)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, updates_per_epoch: int) -> CosineLRScheduler:

@@ -36,6 +36,11 @@ TITLES = {
     "step_ms": "step (ms)",
     "step": "step ÷ full",
 }
+_FORMS: dict[str, Callable[[float], str]] = {
+    "macs": lambda macs: f"{macs / 1e6:,.1f}",
+    "step_ms": lambda ms: f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}",
+    "step": lambda ratio: f"{ratio:.2f}",
+}
 
 
 def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame:
@@ -97,18 +102,9 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
     lines = [[TITLES[column] for column in columns]]
     for row in records:
         interval = Interval(row["top1"], row["half"], int(row["n"]))
-        written = {
-            "top1": str(interval).partition(" (n")[0],
-            "macs": f"{row['macs'] / 1e6:,.1f}",
-            "step_ms": _milliseconds(row.get("step_ms", 0.0)),
-            "step": f"{row.get('step', 0.0):.2f}",
-        }
+        written = {"top1": str(interval).partition(" (n")[0], **{c: form(row[c]) for c, form in _FORMS.items() if c in row}}
         lines.append([written.get(c) or (str(row[c]) if c in ("data", "method") else f"{int(row[c]):,}") for c in columns])
     return lines
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _markdown(table: pd.DataFrame) -> str:
