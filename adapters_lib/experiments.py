@@ -82,8 +82,8 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
     """Train, evaluate the last epoch on the test images in the precision of the training, and return the row of the table.
 
     Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
-    backbone (parameters), macs, lr, epochs, precision, step_ms (training time a step, median over epochs), memory_mib (peak of a training
-    step), seconds, threads, versions, and the configuration as JSON.
+    backbone (parameters), macs, lr, head_lr, epochs, precision, step_ms (training time a step, median over epochs), memory_mib (peak of a
+    training step), seconds, threads, versions, and the configuration as JSON.
     """
     started = time.perf_counter()
     seed = experiment.seed
@@ -111,6 +111,7 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
         **price.trainable,
         "macs": price.macs,
         "lr": recipe.lr,
+        "head_lr": float(f"{recipe.lr * recipe.head_lr_scale:.6g}"),
         "epochs": recipe.epochs,
         "precision": run.precision,
         "step_ms": 1000 * recipe.batch_size / speed,

@@ -46,7 +46,7 @@ def small_adapters(method: str = "ila", seeds: Sequence[int] = SEEDS) -> tuple[n
     found = []
     for seed in seeds:
         recipe = offline_recipe(method, epochs=_EPOCHS, seed=seed)
-        folder = output_folder("runs") / "paper_models" / f"{method}-{seed}-{recipe.lr:g}-{__version__}"
+        folder = output_folder("runs") / "paper_models" / f"{method}-{seed}-{recipe.lr:g}-{recipe.head_lr_scale:g}-{__version__}"
         if not (folder / CONFIG).exists():
             task = load_data("leaves-ultra", seed=seed, n_train=_N_TRAIN)
             model = adapt(create_backbone(), method, num_classes=task.num_classes, seed=seed)

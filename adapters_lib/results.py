@@ -11,7 +11,7 @@ after its last epoch on the same test images for every seed.
 | granularity | four methods at five granularities of the ultra-fine leaves | 20 × 3 |
 | padapter | PAdapter's forms, modes and positions on the ultra-fine leaves, beside its baselines of the same size | 14 × 3 |
 | video | PAdapter's forms and positions, and its baselines of about as many parameters, on motion leaves | 11 × 3 |
-| compose | ILA, PAdapter and exits, each in or out, on the mixed leaves | 8 × 3 |
+| compose | ILA, PAdapter and exits, each in or out, on the mixed leaves, all with the recipe that goes with exits | 8 × 3 |
 | ila | ILA's positions, number of down-samplings and residual starts, five of them in `methods` too | 12 × 3 |
 """
 
@@ -113,14 +113,16 @@ def _runs(
     data: str = "leaves-ultra",
     data_options: Mapping[str, object] | None = None,
     backbone: str = EMBEDDED,
+    exits: bool | None = None,
 ) -> list[Experiment]:
-    """Seed by seed, so that an interrupted grid has whole seeds rather than whole methods."""
+    """Seed by seed, so that an interrupted grid has whole seeds rather than whole methods. exits: as in `offline_recipe`."""
     lists = [(m,) if isinstance(m, str) else tuple(m) for m in methods]
     options = {"augment": None, **(data_options or {})}
+    recipes = [offline_recipe(m, data=data, exits=exits) for m in lists]
     return [
-        Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=offline_recipe(m, data=data), data_options=dict(options))
+        Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=recipe, data_options=dict(options))
         for seed in SEEDS
-        for m in lists
+        for m, recipe in zip(lists, recipes, strict=True)
     ]
 
 
@@ -136,7 +138,7 @@ GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "granularity": lambda: [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))],
     "padapter": lambda: _runs(PADAPTER_VARIANTS.values()),
     "video": lambda: _runs(VIDEO_VARIANTS.values(), "motion-leaves", backbone=EMBEDDED_CLIPS),
-    "compose": lambda: _runs(COMBINATIONS.values(), "leaves-mixed"),
+    "compose": lambda: _runs(COMBINATIONS.values(), "leaves-mixed", exits=True),
     "ila": lambda: _runs(ILA_VARIANTS.values()),
 }
 

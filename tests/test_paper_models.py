@@ -52,7 +52,9 @@ def test_small_adapters_are_trained_once_and_read_back(tmp_path: Path, monkeypat
     monkeypatch.setattr(paper_models, "_N_TRAIN", 1)
     monkeypatch.setattr(paper_models, "_EPOCHS", 2)
     (model,) = paper_models.small_adapters("ila", (0,))
-    assert (tmp_path / "runs" / "paper_models" / f"ila-0-{al.offline_recipe('ila').lr:g}-{al.__version__}" / "adapter_config.json").exists()
+    recipe = al.offline_recipe("ila")
+    folder = tmp_path / "runs" / "paper_models" / f"ila-0-{recipe.lr:g}-{recipe.head_lr_scale:g}-{al.__version__}"
+    assert (folder / "adapter_config.json").exists()
     paper_models.small_adapters.cache_clear()
     monkeypatch.setattr(paper_models, "fit", None)  # it must not be called again
     (again,) = paper_models.small_adapters("ila", (0,))

@@ -4,6 +4,7 @@ import json
 import math
 
 import pandas as pd
+import pytest
 
 import adapters_lib as al
 from adapters_lib import experiments, tuning
@@ -44,12 +45,49 @@ def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypa
 
 
 def test_a_list_gets_its_smallest_rate_and_heads_of_exits_that_of_their_host(tmp_path, monkeypatch) -> None:
-    (tmp_path / tuning._FILE).write_text('{"lr": {"lora": 0.5, "ila": 0.25, "linear": 0.75}}')
+    stored = {"lr": {"lora": 0.5, "ila": 0.25, "linear": 0.03}, "lr_exits": {"lora": 0.4, "ila": 0.2, "linear": 0.7}}
+    (tmp_path / tuning._FILE).write_text(json.dumps(stored))
     monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
     rates = [tuning.offline_recipe(m).lr for m in (["lora:rank=2", "ila"], ["ila", "dyn"], ["dyn"], [], "dyn", ["lora", "adpt"])]
-    assert rates == [0.25, 0.25, 0.75, 0.75, 0.75, tuning.BASE.lr]
+    assert rates == [0.25, 0.2, 0.7, 0.03, 0.7, tuning.BASE.lr]
+    assert tuning.offline_recipe("lora", exits=True) == tuning.offline_recipe(["lora", "dyn"])
+
+
+def test_the_head_learns_at_the_rate_of_a_probe_beside_every_adapter() -> None:
+    for method in ("linear", "full", "lora", "layernorm", ["ila", "lora"]):
+        recipe = tuning.offline_recipe(method)
+        assert recipe.lr * recipe.head_lr_scale == pytest.approx(tuning.HEAD_LR), method
+    assert tuning.offline_recipe("linear").head_lr_scale == 1
+    assert tuning.offline_recipe("lora", lr=0.5).head_lr_scale == pytest.approx(tuning.HEAD_LR / 0.5)
+    assert tuning.offline_recipe("lora", head_lr_scale=2.0).head_lr_scale == 2
+
+
+def test_exits_and_clips_have_one_rate_for_adapter_and_head() -> None:
+    assert tuning.offline_recipe(["lora", "dyn"]).head_lr_scale == 1
+    assert tuning.offline_recipe("lora", data="motion-leaves").head_lr_scale == 1
+
+
+def test_a_probe_is_tuned_by_the_rate_of_its_head_and_an_adapter_beside_a_head_at_its_own(tmp_path, monkeypatch) -> None:
+    runs = []
+    monkeypatch.setattr(tuning, "run_grid", lambda experiments, *_, **__: runs.extend(experiments))
+    tuning.tune(["linear", "lora"], "leaves-ultra", tmp_path / "t.csv", rates=(1e-2,))
+    tuning.tune(["lora"], "leaves-ultra", tmp_path / "t.csv", rates=(1e-2,), exits=True)
+    assert [run.recipe.lr for run in runs] == [1e-2] * 3
+    assert [run.recipe.head_lr_scale for run in runs] == [1, pytest.approx(tuning.HEAD_LR / 1e-2), 1]
 
 
 def test_a_method_with_options_gets_the_rate_of_its_name() -> None:
     assert tuning.offline_recipe("lora:rank=2", seed=3).lr == tuning.offline_recipe("lora").lr
     assert tuning.offline_recipe("lora", seed=3).seed == 3
+
+
+def test_rates_tried_before_take_part_in_the_choice(tmp_path, monkeypatch) -> None:
+    def run(experiment, **_):
+        lr = experiment.recipe.lr
+        return {"key": experiment.key, "method": experiment.name, "lr": lr, "val_top1": 100 * lr}
+
+    monkeypatch.setattr(experiments, "run_experiment", run)
+    path = tmp_path / "t.csv"
+    tuning.tune(["lora"], "leaves-ultra", path, rates=(0.5,), exits=True)
+    tuning.tune(["lora"], "leaves-ultra", path, rates=(0.2,))
+    assert tuning.choose(tuning.tune(["lora"], "leaves-ultra", path, rates=(0.1,))) == {"lora": 0.2}  # 0.5 belongs to another recipe

@@ -108,7 +108,7 @@ def run_study(
     hosts = (host,) if isinstance(host, str) else tuple(host)
     changes = {"epochs": epochs, "mixed_precision": precision}
     changed = {name: value for name, value in changes.items() if value is not None}
-    recipe = offline_recipe(hosts, data=data, **changed)
+    recipe = offline_recipe(hosts, data=data, exits=True, **changed)
     table, known = Path(table), set(read_table(table).get("key", ()))
     keys: list[str] = []
     missing = []
