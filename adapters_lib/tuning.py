@@ -118,6 +118,7 @@ def tune(
     options = dict(usual if data_options is None else data_options)
     backbone = EMBEDDED_CLIPS if clips else EMBEDDED
     stored = read_table(table)
+    held = set(stored.get("key", ()))
     for method in methods:
         name = parse_method(method).name
         changes = {"head_lr_scale": 1.0} if name == "linear" else {}  # the head is all it trains
@@ -126,7 +127,7 @@ def tune(
         for rate in sorted({*candidates, *before}):
             recipe = setting.recipe(lr=rate, **changes)
             found = grid([method], data, seeds, recipe=recipe, backbone=backbone, data_options=options, test=False)
-            runs += [run for run in found if rate in candidates or run.key in set(stored["key"])]
+            runs += [run for run in found if rate in candidates or run.key in held]
     return run_grid(runs, table, jobs=jobs)
 
 
