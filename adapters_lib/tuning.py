@@ -20,7 +20,7 @@ from .backbones import EMBEDDED, EMBEDDED_CLIPS
 from .checkpoint import save_json
 from .data_sets import DATA_SETS
 from .experiments import Experiment, grid, read_table, run_grid
-from .methods import parse_method
+from .methods import Method, parse_method
 from .recipes import Recipe
 
 __all__ = ["BASE", "HEAD_LR", "choose", "main", "offline_recipe", "tune"]
@@ -82,17 +82,25 @@ def offline_recipe(methods: str | Sequence[str], *, data: str = "leaves-ultra", 
 
     The head learns at `HEAD_LR`, except for clips and beside exits, where one rate holds for all.
 
-    methods: text form; its options do not matter. A method that was never tuned gets the rate of `BASE`. A list gets the smallest rate
-    of its members, as the most delicate one decides. dyn has none of its own: its heads learn at the host's rate, alone at the probe's.
+    methods: text form. Options with a rate of their own in the file, e.g. a wide bottleneck, get it, all others that of the method's
+    name, and a method that was never tuned that of `BASE`. A list gets the smallest rate of its members, as the most delicate one decides.
+    dyn has none of its own: its heads learn at the host's rate, alone at the probe's.
     data: a set of images or of clips. exits: the recipe that goes with exits, e.g. for a comparison with them; default: if dyn is in the
     list. changes: other fields, e.g. seed.
     """
     rates_of: dict[str, dict[str, float]] = json.loads(resources.files("adapters_lib").joinpath(_FILE).read_text())
-    names = {parse_method(method).name for method in ([methods] if isinstance(methods, str) else methods)}
-    setting = _setting(data, "dyn" in names if exits is None else exits)
+    members = [parse_method(method) for method in ([methods] if isinstance(methods, str) else methods)]
+    hosts = [member for member in members if member.name != "dyn"]
+    setting = _setting(data, len(hosts) < len(members) if exits is None else exits)
     rates = rates_of[setting.kind]
-    lr = min(rates.get(name, setting.base.lr) for name in names - {"dyn"} or {"linear"})
+    lr = min(_rate(host, rates, setting.base.lr) for host in hosts or [parse_method("linear")])
     return setting.recipe(**{"lr": lr, **changes})
+
+
+def _rate(method: Method, rates: Mapping[str, float], otherwise: float) -> float:
+    """The rate stored for these very options, in whatever order they are written, else that of the name."""
+    exact = (rate for text, rate in rates.items() if ":" in text and parse_method(text) == method)
+    return next(exact, rates.get(method.name, otherwise))
 
 
 def tune(
@@ -148,13 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=-1, help="runs side by side, -1 for one a core")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--exits", action="store_true", help="rates of hosts of exits: one for adapter and heads")
+    parser.add_argument("--as-written", action="store_true", help="the choice holds for these options alone, not for all of the method")
     options = parser.parse_args(arguments)
     table = tune(options.methods, options.data, options.table, options.rates, options.seeds, jobs=options.jobs, exits=options.exits)
     print(table.pivot_table(index="method", columns="lr", values="val_top1").round(1).to_string())
     path = Path(str(resources.files("adapters_lib"))) / _FILE
     known: dict[str, Any] = json.loads(path.read_text())
     kind = _setting(options.data, options.exits).kind
-    chosen = {parse_method(method).name: rate for method, rate in choose(table).items()}
+    chosen = {method if options.as_written else parse_method(method).name: rate for method, rate in choose(table).items()}
     chosen = dict(sorted({**known.get(kind, {}), **chosen}.items()))
     save_json(path, {**known, kind: chosen})
     print("chosen:", chosen)

@@ -44,6 +44,17 @@ def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypa
     assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}}
 
 
+def test_options_tuned_as_written_have_a_rate_of_their_own(tmp_path, monkeypatch) -> None:
+    (tmp_path / tuning._FILE).write_text('{"lr": {"adpt": 0.25}}')
+    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    chosen = pd.DataFrame([("adpt:bottleneck=64,dropout=0.5", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
+    tuning.main(["adpt:bottleneck=64,dropout=0.5", "--as-written"])
+    texts = ("adpt", "adpt:bottleneck=64", "adpt:bottleneck=64,dropout=0.5", "adpt:dropout=0.5,bottleneck=64")
+    assert [tuning.offline_recipe(text).lr for text in texts] == [0.25, 0.25, 1e-3, 1e-3]
+    assert tuning.offline_recipe(["adpt", "adpt:dropout=0.5,bottleneck=64"]).lr == 1e-3
+
+
 def test_a_list_gets_its_smallest_rate_and_heads_of_exits_that_of_their_host(tmp_path, monkeypatch) -> None:
     stored = {"lr": {"lora": 0.5, "ila": 0.25, "linear": 0.03}, "lr_exits": {"lora": 0.4, "ila": 0.2, "linear": 0.7}}
     (tmp_path / tuning._FILE).write_text(json.dumps(stored))
