@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for each, name in ((latency, "latency"), (steps, "steps")):
         out = f"data/results/{name}.csv"
         each.add_argument("--backbone", default="micro_vit", help="default micro_vit, which ships with the package")
-        each.add_argument(
-            "--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the methods grid)"
-        )
+        each.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the methods grid)")
         each.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
         each.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
         each.add_argument("--classes", type=int, default=20, help="outputs of the heads (default 20)")
