@@ -16,6 +16,7 @@ from .analysis.confusion import Confusion
 from .analysis.features import Projection
 from .analysis.reliability import Reliability
 from .errors import AdapterError, unknown
+from .figure_parts import outside_legend
 from .figures import ACCURACIES, COLUMN, COST_AXES, cost_scale, look_of, style
 from .statistics import Interval, mean_interval, pareto_front
 
@@ -44,19 +45,20 @@ def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str =
     look = look_of(list(curves))
     images = len(next(iter(curves.values())).deletion)
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.4), sharey=True)
+        figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.8), sharey=True)
         for ax, which, better in zip(axes, ("deletion", "insertion"), ("smaller", "larger"), strict=True):
             for name, found in curves.items():
                 colour, marker = look[name]
                 values, x = getattr(found, which).double(), 100 * found.fractions
                 intervals = [mean_interval(column) for column in values.T.tolist()]
                 mean, half = (np.array([getattr(i, part) for i in intervals]) for part in ("mean", "half"))
-                area = float(getattr(found, f"{which}_area").mean())
-                ax.plot(x, mean, color=colour, marker=marker, ms=3.5, markevery=4, label=f"{name}: {area:.3f}")
+                areas = [float(area.mean()) for area in (found.deletion_area, found.insertion_area)]
+                label = f"{name}: deletion {areas[0]:.3f}, insertion {areas[1]:.3f}"
+                ax.plot(x, mean, color=colour, marker=marker, ms=3.5, markevery=4, label=label)
                 ax.fill_between(x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=colour, alpha=0.15, lw=0)
             ax.set(xlabel=f"pixels {'taken away' if which == 'deletion' else 'put in'} (%)", title=f"{which}: {better} area is better")
-            ax.legend()
-        axes[0].set_ylabel(f"probability of the class, n = {images} images")
+        axes[0].set_ylabel(f"probability of the class\nn = {images} images")
+        outside_legend(figure, *axes[0].get_legend_handles_labels())
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure
@@ -67,14 +69,14 @@ def sanity_curves(tables: Mapping[str, pd.DataFrame], *, title: str = "") -> Fig
     _some(tables, "sanity_curves")
     look = look_of(list(tables))
     with style():
-        figure, ax = plt.subplots(figsize=(COLUMN, 2.3))
+        figure, ax = plt.subplots(figsize=(COLUMN, 2.8))
         for name, table in tables.items():
             colour, marker = look[name]
             ax.plot(table["stage"], table["correlation"], color=colour, marker=marker, ms=4, label=name)
         ax.axhline(0, color="0.4", lw=0.8)
         ax.tick_params(axis="x", rotation=60)
-        ax.set(xlabel="weights shuffled down to", ylabel="rank correlation with the intact map", title=title)
-        ax.legend()
+        ax.set(xlabel="weights shuffled down to", ylabel="rank correlation\nwith the intact map", title=title)
+        outside_legend(figure, *ax.get_legend_handles_labels())
     plt.close(figure)
     return figure
 
@@ -153,7 +155,7 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
     _some(models, "reliability_diagram")
     look = look_of(list(models))
     with style():
-        figure, (top, below) = plt.subplots(2, 1, figsize=(COLUMN, 3.3), sharex=True, height_ratios=(3, 1))
+        figure, (top, below) = plt.subplots(2, 1, figsize=(COLUMN, 3.6), sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color="0.5", ls="--", lw=0.8)
         for name, found in models.items():
             colour, marker = look[name]
@@ -164,7 +166,7 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
             top.vlines(bins["confidence"], low, high, color=colour, lw=0.8)
             below.plot((bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=colour, marker=marker, ms=3)
         top.set(ylabel="accuracy", ylim=(-0.02, 1.02), title=title)
-        top.legend()
+        outside_legend(figure, *top.get_legend_handles_labels())
         below.set(xlabel="confidence (highest probability)", ylabel="images (%)", xlim=(0, 1))
         below.yaxis.set_major_locator(MaxNLocator(3))
     plt.close(figure)

@@ -84,9 +84,9 @@ def test_every_heads_distance_is_a_point_and_the_line_is_their_mean() -> None:
 
 def test_curves_carry_their_areas_and_the_number_of_images() -> None:
     curve = PerturbationCurves(torch.tensor([0, 0.5, 1]), torch.tensor([[1.0, 0.5, 0]] * 3), torch.tensor([[0.0, 1, 1]] * 3))
-    left, right = scores.perturbation_areas({"occlusion": curve}).axes
-    assert left.get_legend().get_texts()[0].get_text() == "occlusion: 0.500"
-    assert right.get_legend().get_texts()[0].get_text() == "occlusion: 0.750"
+    figure = scores.perturbation_areas({"occlusion": curve})
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["occlusion: deletion 0.500, insertion 0.750"]
+    left, _ = figure.axes
     assert "n = 3 images" in left.get_ylabel()
 
 
@@ -118,7 +118,7 @@ def test_a_reliability_diagram_names_error_and_number() -> None:
     p = torch.tensor([[0.95, 0.05]] * 4)
     figure = scores.reliability_diagram({"ILA": reliability(p.log(), torch.tensor([0, 0, 0, 1]))})
     top, below = figure.axes
-    assert top.get_legend().get_texts()[0].get_text() == "ILA: ECE 20.0 %, n = 4"
+    assert figure.legends[0].get_texts()[0].get_text() == "ILA: ECE 20.0 %, n = 4"
     assert list(below.lines[0].get_ydata()) == [100]
     low, high = top.collections[0].get_segments()[0][:, 1]  # Wilson's interval of 3 in 4
     assert (low, high) == (pytest.approx(0.3006, abs=1e-3), pytest.approx(0.9544, abs=1e-3))
