@@ -49,8 +49,9 @@ class ResultsExplorer(FigurePanel):
         self.children: tuple[Any, ...] = (*self.children, self.numbers)
 
     def _make_controls(self) -> dict[str, Any]:
+        first = "methods" if "methods" in self.paths else next(iter(self.paths))
         return {
-            "table": ipywidgets.Dropdown(options=list(self.paths), description="table", **_WIDE),
+            "table": ipywidgets.Dropdown(options=list(self.paths), value=first, description="table", **_WIDE),
             "task": ipywidgets.Dropdown(description="task", **_WIDE),
             "labels": Checkboxes("methods"),
             "cost": ipywidgets.Dropdown(description="cost", **_WIDE),

@@ -11,8 +11,11 @@ __all__ = ["Notebook", "Panel"]
 _STATE = """() => {
   const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
   const prompts = cells.map(cell => cell.querySelector('.jp-InputPrompt').textContent.trim());
-  const errors = [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')];
-  const spoken = [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]')];
+  const red = [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.stderr"]')];
+  const failed = node => node.textContent.includes('Traceback (most recent call last)');  // JupyterLab may show errors as stderr
+  const raised = [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')];
+  const errors = raised.concat(red.filter(failed));
+  const spoken = red.filter(node => !failed(node));
   return {
     cells: cells.length,
     done: prompts.filter(text => /^\\[\\d+\\]/.test(text)).length,
@@ -41,9 +44,9 @@ class Notebook:
         self.shoot("opened")
 
     def run_all(self, seconds: float = 1800) -> None:
-        """Run → Run All Cells, and wait until every cell has its number or one has failed."""
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_text("Run All Cells", exact=True).click()
+        """Run → Run All Cells, and wait until every cell has its number or one has failed. Folded cells show none, so unfold them first."""
+        self._menu("View", "Expand All Code")
+        self._menu("Run", "Run All Cells")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             state = self.state()
@@ -52,6 +55,10 @@ class Notebook:
             time.sleep(0.5)
         self.page.mouse.move(5, 5)  # off the menu
         self.shoot("after-running")
+
+    def _menu(self, menu: str, entry: str) -> None:
+        self.page.get_by_role("menuitem", name=menu, exact=True).click()
+        self.page.get_by_text(entry, exact=True).click()
 
     def state(self) -> dict[str, Any]:
         return self.page.evaluate(_STATE)
@@ -102,6 +109,7 @@ class Panel:
         select.focus()
         for press in ("Space", key, "Enter"):
             self.page.keyboard.press(press)
+            self.page.wait_for_timeout(300)  # the list of choices is a window of its own, which has to open
         return str(select.evaluate("s => s.selectedOptions[0].textContent")).replace("\N{NO-BREAK SPACE}", " ")
 
     def tick(self, label: str) -> None:
