@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
 from .data_sets.base import check_labels, collate, labels_of
+from .devices import borrowed
 from .errors import AdapterError
 from .features import Features
 from .probe_input import evaluating
@@ -35,8 +36,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy and loss on a data set (or on cached `Features` of it).
 
-    Moves the model to accelerate's device. Train or eval mode of every module is put back afterwards. Under `accelerate launch`
-    each process takes its share of the images and all get the same result, so every process must make the call.
+    The model computes on accelerate's device (a GPU if there is one); its own device and the train or eval mode of every module are
+    put back afterwards. Under `accelerate launch` each process takes its share of the images and all get the same result, so every
+    process must make the call.
 
     Args:
         forward: called instead of the model; `fit` gives its mixed-precision one.
@@ -51,7 +53,6 @@ def evaluate(
     """
     n = _check(model, dataset)
     state = PartialState()
-    model.to(state.device)
     forward = forward or forward_on(model, dataset)
     classes = model.num_classes
     top1, top5 = (MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False).to(state.device) for k in (1, 5))
@@ -61,7 +62,7 @@ def evaluate(
     mine = range(state.process_index, n, state.num_processes)
     batches = [list(mine[start : start + batch_size]) for start in range(0, len(mine), batch_size)]
     loader = DataLoader(dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate, pin_memory=torch.cuda.is_available())
-    with evaluating(model), torch.inference_mode():
+    with borrowed(model, state.device), evaluating(model), torch.inference_mode():
         for images, labels in tqdm(loader, desc="evaluate", leave=False, disable=not (progress and state.is_main_process)):
             labels = labels.to(state.device, non_blocking=True)
             logits = forward(images.to(state.device, non_blocking=True)).float()

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from accelerate import PartialState
 from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -31,6 +32,7 @@ from .backbones import EMBEDDED, create_backbone
 from .checkpoint import atomic_write
 from .costs import cost
 from .data_sets import load_data
+from .devices import borrowed
 from .errors import AdapterError
 from .evaluation import evaluate
 from .memory import memory_use
@@ -92,8 +94,8 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     recipe = replace(experiment.recipe, seed=seed)
     run = fit(model, task.train, None, recipe, progress=progress)
-    device = next(model.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=run.precision == "bf16"):
+    device = PartialState().device
+    with borrowed(model, device), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     price = cost(model)

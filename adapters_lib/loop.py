@@ -61,7 +61,7 @@ class Loop:
     """What stays the same over the epochs of a run, and one epoch of it.
 
     Args:
-        model: moved to the accelerator's device.
+        model: on the accelerator's device.
         n: number of training images.
         out: folder that keeps the checkpoints, for messages.
 
@@ -72,7 +72,6 @@ class Loop:
 
     def __init__(self, model: AdaptedViT, n: int, recipe: Recipe, accelerator: Accelerator, out: object = None) -> None:
         self.model, self.n, self.recipe, self.accelerator, self.out = model, n, recipe, accelerator, out
-        model.to(accelerator.device)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.objective = model.objective or Objective()
         self.optimizer = make_optimizer(model, recipe)

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from .attention_kernels import unfused_if_slower
 from .data_sets.base import check_labels, labels_of
+from .devices import borrowed
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .evaluation import evaluate
@@ -80,9 +81,10 @@ def fit(
 ) -> Run:
     """Train what is trainable in `model`.
 
-    Changed in place: the model's trainable weights; it is moved to accelerate's device and left in eval mode. The global random
-    generators (torch, NumPy, Python) are seeded anew in every epoch. Under `accelerate launch` or `notebook_launcher` every process
-    calls it; each takes `recipe.batch_size` images per step, and process 0 writes the files.
+    Changed in place: the model's trainable weights; it is left in eval mode. It trains on accelerate's device (a GPU if there is one)
+    and is then back on the device where it was. The global random generators (torch, NumPy, Python) are seeded anew in every epoch.
+    Under `accelerate launch` or `notebook_launcher` every process calls it; each takes `recipe.batch_size` images per step, and
+    process 0 writes the files.
 
     Args:
         train, val: data sets of (image, label) with `labels`, or cached `Features`.
@@ -106,50 +108,51 @@ def fit(
         raise AdapterError("tensorboard=True writes next to the checkpoints; give a folder out=…")
     _check_data(model, train, val, recipe)
     accelerator = make_accelerator(recipe)
-    folder = None if out is None else RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
-    state = folder.load() if folder and resume else None
-    accelerator.wait_for_everyone()  # before process 0 writes: all of them must have read the same folder
-    loop = Loop(model, len(labels_of(train)), recipe, accelerator, out)
-    history = state.history if state else []
-    if state:
-        _restore(loop, state)
-    elif folder:
-        _save(folder, loop, history)
-    run = Run(_table(history), recipe, out=None if out is None else Path(out), precision=accelerator.mixed_precision)
-    show = progress and accelerator.is_main_process
-    if len(history) < recipe.epochs:
-        train, val, run.cached = _cached(model, train, val, recipe, cache_features, accelerator, show)
-    total, done = recipe.epochs * loop.steps, len(history) * loop.steps
-    board = _board(run.out if tensorboard and accelerator.is_main_process else None)
-    kernels = unfused_if_slower(model, accelerator.device, accelerator.mixed_precision)
-    with kernels, board as log, tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar:
-        for epoch in range(len(history), recipe.epochs):
-            start = time.perf_counter()
-            try:
-                row = loop.epoch(epoch, train, bar)
-            except TrainingDiverged:
-                if folder and (good := folder.load()):
-                    unpack(good.tensors, model)
-                raise
-            if val is not None:
-                result = evaluate(model, val, max(64, recipe.batch_size), num_workers=recipe.num_workers, forward=loop.infer(val))
-                row |= {"val_loss": result["loss"], "val_top1": result["top1"]}
-            row["seconds"] = time.perf_counter() - start
-            history.append(row)
-            log(row)
-            if folder:
-                _save(folder, loop, history)
-            if on_epoch:
-                on_epoch(dict(row))
-            if stop and stop(dict(row)) and epoch + 1 < recipe.epochs:
-                run.stopped = f"stop() asked for it after epoch {epoch + 1} of {recipe.epochs}"
-                break
-    run.history = _table(history)
-    model.eval()
-    if run.out is not None and accelerator.is_main_process:
-        model.save_pretrained(run.out)
-    accelerator.wait_for_everyone()
-    return run
+    with borrowed(model, accelerator.device):
+        folder = None if out is None else RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
+        state = folder.load() if folder and resume else None
+        accelerator.wait_for_everyone()  # before process 0 writes: all of them must have read the same folder
+        loop = Loop(model, len(labels_of(train)), recipe, accelerator, out)
+        history = state.history if state else []
+        if state:
+            _restore(loop, state)
+        elif folder:
+            _save(folder, loop, history)
+        run = Run(_table(history), recipe, out=None if out is None else Path(out), precision=accelerator.mixed_precision)
+        show = progress and accelerator.is_main_process
+        if len(history) < recipe.epochs:
+            train, val, run.cached = _cached(model, train, val, recipe, cache_features, accelerator, show)
+        total, done = recipe.epochs * loop.steps, len(history) * loop.steps
+        board = _board(run.out if tensorboard and accelerator.is_main_process else None)
+        kernels = unfused_if_slower(model, accelerator.device, accelerator.mixed_precision)
+        with kernels, board as log, tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar:
+            for epoch in range(len(history), recipe.epochs):
+                start = time.perf_counter()
+                try:
+                    row = loop.epoch(epoch, train, bar)
+                except TrainingDiverged:
+                    if folder and (good := folder.load()):
+                        unpack(good.tensors, model)
+                    raise
+                if val is not None:
+                    result = evaluate(model, val, max(64, recipe.batch_size), num_workers=recipe.num_workers, forward=loop.infer(val))
+                    row |= {"val_loss": result["loss"], "val_top1": result["top1"]}
+                row["seconds"] = time.perf_counter() - start
+                history.append(row)
+                log(row)
+                if folder:
+                    _save(folder, loop, history)
+                if on_epoch:
+                    on_epoch(dict(row))
+                if stop and stop(dict(row)) and epoch + 1 < recipe.epochs:
+                    run.stopped = f"stop() asked for it after epoch {epoch + 1} of {recipe.epochs}"
+                    break
+        run.history = _table(history)
+        model.eval()
+        if run.out is not None and accelerator.is_main_process:
+            model.save_pretrained(run.out)
+        accelerator.wait_for_everyone()
+        return run
 
 
 def _check_data(model: AdaptedViT, train: Dataset, val: Dataset | None, recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 torch.set_num_threads(1)
+torch.backends.cudnn.allow_tf32 = False  # on a GPU: float32 is float32 where two computations have to agree
 
 
 def make_tiny_vit(**options: object) -> nn.Module:

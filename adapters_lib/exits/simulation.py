@@ -8,10 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data_sets.base import check_labels, labels_of, make_loader
+from ..devices import borrowed
 from ..errors import AdapterError
 from ..features import Features
 from ..probe_input import evaluating
@@ -51,7 +53,7 @@ class StoredExits:
 
 @torch.no_grad()
 def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> StoredExits:
-    """Run every exit on every image of `dataset` (or on cached `Features` of it) once.
+    """Run every exit on every image of `dataset` (or on cached `Features` of it) once; as in `evaluate`, on a GPU if there is one.
 
     Raises:
         AdapterError: no early exits, an empty data set, labels outside the model's classes, features of another model, or logits that
@@ -65,9 +67,9 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
     if isinstance(dataset, Features):
         dataset.check(model)
         forward = partial(run_exits, model, layout=dataset.layout, start=dataset.cut - 1)
-    device = next(model.parameters()).device
+    device = PartialState().device
     kept = []
-    with evaluating(model):
+    with borrowed(model, device), evaluating(model):
         for images, _ in make_loader(dataset, batch_size):
             kept.append(torch.stack(forward(images.to(device))).float().cpu())
     return StoredExits(torch.cat(kept, dim=1), labels_of(dataset), exit_costs(model), getattr(dataset, "part", None))

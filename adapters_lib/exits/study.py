@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import PartialState
 
 from .. import __version__
 from ..adapting import adapt
 from ..backbones import EMBEDDED, create_backbone
 from ..costs import cost
 from ..data_sets import Task, load_data
+from ..devices import borrowed
 from ..errors import unknown
 from ..evaluation import collect_logits, evaluate
 from ..experiments import Experiment, pack_hits, read_table, run_missing, store_row
@@ -193,7 +195,9 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     curve = cost_curve(val, test)
     curve = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE).round().astype(int))]
     limits = [*(point.thresholds for point in points.values()), *curve["thresholds"]]
-    ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(next(model.parameters()).device), limits, repeats=3)
+    device = PartialState().device
+    with borrowed(model, device):
+        ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(device), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}
     curve = curve.drop(columns="macs").assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)

@@ -1,0 +1,28 @@
+"""Where a model computes: training and evaluation borrow the GPU, everything else happens where the model is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+__all__ = ["borrowed"]
+
+
+@contextlib.contextmanager
+def borrowed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Have `model` on `device` within a with-block, and back where it was afterwards, also after an error.
+
+    So that `model(images)` after `fit(model, …)` works on a machine with a GPU as on one without: a model that was on the CPU takes
+    images from the CPU again, and one that its owner had moved to a GPU stays there. Moving happens in place: optimisers keep their
+    parameters. A model without parameters stays as it is.
+    """
+    first = next(model.parameters(), None)
+    home = device if first is None else first.device
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(home)
