@@ -219,7 +219,8 @@ def _legend_once(ax: Axes) -> None:
 
 def _live(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
     """Training loss, and validation accuracy on an axis of its own, by epoch."""
-    ax.set(xlabel="epoch", ylabel="training loss (nats)", xlim=(0.5, max(6, len(rows)) + 0.5), ylim=(0, 3.5))
+    ax.set(xlabel="epoch", ylabel="training loss (nats)", xlim=(0.5, max(6, len(rows)) + 0.5))
+    ax.set_ylim(0, max([3.5, *(1.1 * row["train_loss"] for row in rows)]))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not rows:
         ax.text(0.5, 0.5, "no run yet", transform=ax.transAxes, ha="center", va="center", color="0.4")

@@ -75,6 +75,12 @@ def test_unknown_knobs_are_named() -> None:
         tuner.tuner_figure((), "joules")
 
 
+@pytest.mark.parametrize("loss", [0.4, 3.6, 40.0])
+def test_the_live_curve_shows_a_loss_however_high(loss: float) -> None:
+    curve = tuner.tuner_figure((), rows=[{"epoch": 1, "train_loss": loss, "val_top1": 5.0}]).axes[1]
+    assert curve.get_ylim()[0] <= loss < curve.get_ylim()[1]
+
+
 # ---- the widget --------------------------------------------------------------------------------------------------
 
 

@@ -99,6 +99,7 @@ class Panel:
 
     def slide(self, label: str, key: str = "ArrowRight", times: int = 1) -> None:
         handle = self.control(label).locator('[role="slider"], input[type="range"]').first
+        self.page.wait_for_function("handle => !handle.closest('[disabled]')", arg=handle.element_handle())  # it ignores keys until then
         handle.focus()
         for _ in range(times):
             self.page.keyboard.press(key)
