@@ -49,7 +49,7 @@ COST_AXES = {
     "adapter": "adapter parameters, head not included",
     "macs": "MACs per image (1 MAC = 2 FLOPs)",
     "latency_ms": "latency per image (ms)",
-    "step_ms": "training step (ms)",
+    "step_ms": "training step, as the run timed it (ms)",
     "memory_mib": "peak memory of a training step (MiB)",
 }
 """What a cost column of a results table is called on an axis."""

@@ -2,12 +2,15 @@
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import adapters_lib as al
 from adapters_lib import experiments, tuning
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_best_mean_on_validation_wins_and_ties_go_to_the_smaller_rate() -> None:
@@ -102,3 +105,14 @@ def test_rates_tried_before_take_part_in_the_choice(tmp_path, monkeypatch) -> No
     tuning.tune(["lora"], "leaves-ultra", path, rates=(0.5,), exits=True)
     tuning.tune(["lora"], "leaves-ultra", path, rates=(0.2,))
     assert tuning.choose(tuning.tune(["lora"], "leaves-ultra", path, rates=(0.1,))) == {"lora": 0.2}  # 0.5 belongs to another recipe
+
+
+def test_every_rate_of_images_was_better_than_a_smaller_and_a_larger_one_that_were_tried() -> None:
+    rates = json.loads((ROOT / "adapters_lib" / "offline_recipes.json").read_text())["lr"]
+    table = pd.read_csv(ROOT / "data" / "results" / "tuning.csv")
+    table = table[(table["data"] == "leaves-ultra") & (table["epochs"] == tuning.BASE.epochs)]
+    beside = table["head_lr"] == tuning.HEAD_LR
+    for method, rate in rates.items():
+        tried = table[(table["method"] == method) & (beside | (method == "linear"))].groupby("lr")["val_top1"].mean()
+        assert min(tried.index) < rate < max(tried.index), method
+        assert tried[rate] == max(tried), method
