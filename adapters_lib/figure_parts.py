@@ -17,12 +17,10 @@ from matplotlib.lines import Line2D
 
 from .data_sets import DATA_SETS
 from .errors import AdapterError
-from .figures import look_of
-from .methods import METHODS
 from .statistics import summarise
 from .versions import one_version
 
-__all__ = ["caption", "looks", "mark", "outside_legend", "points", "sample", "swatch"]
+__all__ = ["caption", "mark", "outside_legend", "points", "sample", "swatch"]
 
 
 def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
@@ -53,14 +51,6 @@ def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
 def sample(data: Iterable[str]) -> str:
     """What a row of these data sets counts: "clip" if all of them are sets of clips, else "image"."""
     return "clip" if all(name in DATA_SETS and DATA_SETS[name].clips for name in data) else "image"
-
-
-def looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """`look_of` of few names, whose colours all differ; among many, a registered method looks the same in every figure."""
-    if len(set(names)) <= 8:
-        return look_of(list(dict.fromkeys(names)))
-    every = look_of([*METHODS, *dict.fromkeys(name for name in names if name not in METHODS)])
-    return {name: every[name] for name in names}
 
 
 def mark(

@@ -6,7 +6,7 @@ marker of its own for every method, so that nothing depends on colour alone. `sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from .errors import AdapterError, unknown
+from .methods import METHODS
 from .places import output_folder
 from .statistics import summarise
 
@@ -33,6 +34,7 @@ __all__ = [
     "cost_scale",
     "image_grid",
     "look_of",
+    "looks",
     "save",
     "style",
     "training_curves",
@@ -93,6 +95,26 @@ def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)]) for i, name in enumerate(names)}
 
 
+def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for every name: those of a registered method are its own in every figure.
+
+    Up to 8 names never share a colour: of two methods that do, the one that comes later in `METHODS` takes a colour that is free.
+    """
+    here = set(names)
+    every = look_of([*METHODS, *sorted(here - set(METHODS))])
+    wanted = {name: look for name, look in every.items() if name in here}
+    if len(wanted) > len(_COLOURS):
+        return wanted
+    taken = {colour for colour, _ in wanted.values()}
+    free = [colour for colour in _COLOURS if colour not in taken]
+    for name, (colour, marker) in wanted.items():
+        if colour in taken:
+            taken.remove(colour)
+        else:
+            wanted[name] = (free.pop(0), marker)
+    return wanted
+
+
 def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[Path, Path]:
     """Write `name`.png (300 dpi) and `name`.pdf and return their paths.
 
@@ -127,7 +149,7 @@ def accuracy_against_cost(
         if cost not in table:
             raise AdapterError(f"the table has no column {cost!r}; it has {', '.join(table.columns)}")
     rows = summarise(table, [by], value).to_dict("records")
-    look = look_of(sorted(str(row[by]) for row in rows))
+    look = looks(str(row[by]) for row in rows)
     seeds = sorted({row["n"] for row in rows})
     with style():
         figure, axes = plt.subplots(1, len(columns), figsize=(COLUMN * len(columns), 2.6), sharey=True, squeeze=False)

@@ -12,8 +12,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from .errors import AdapterError
-from .figure_parts import caption, looks, mark, outside_legend, points, sample
-from .figures import COLUMN, style
+from .figure_parts import caption, mark, outside_legend, points, sample
+from .figures import COLUMN, looks, style
 from .statistics import mean_interval
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]

@@ -17,8 +17,8 @@ from matplotlib.lines import Line2D
 
 from .comparing import compare
 from .errors import AdapterError, unknown
-from .figure_parts import caption, looks, mark, outside_legend, points, sample, swatch
-from .figures import COLUMN, COST_AXES, cost_scale, short, style
+from .figure_parts import caption, mark, outside_legend, points, sample, swatch
+from .figures import COLUMN, COST_AXES, cost_scale, looks, short, style
 from .methods import parse_method
 from .statistics import paired_difference
 from .versions import one_version

@@ -17,7 +17,7 @@ from .analysis.features import Projection
 from .analysis.reliability import Reliability
 from .errors import AdapterError, unknown
 from .figure_parts import outside_legend
-from .figures import ACCURACIES, COLUMN, COST_AXES, cost_scale, look_of, style
+from .figures import ACCURACIES, COLUMN, COST_AXES, cost_scale, look_of, looks, style
 from .statistics import Interval, mean_interval, pareto_front
 
 __all__ = [
@@ -204,7 +204,7 @@ def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "
     if cost not in COST_AXES:
         raise unknown("cost axis", cost, COST_AXES)
     front = pareto_front(table, cost, value, by)
-    look = look_of(sorted(map(str, front[by])))
+    look = looks(map(str, front[by]))
     seeds = sorted(set(front["n"]))
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     with style():

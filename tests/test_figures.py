@@ -9,6 +9,7 @@ import torch
 
 import adapters_lib as al
 from adapters_lib import figures
+from adapters_lib.methods import METHODS
 
 TABLE = pd.DataFrame(
     {
@@ -78,3 +79,12 @@ def test_the_shares_of_a_breakdown_fill_the_bar() -> None:
     axes = figures.cost_breakdown({"parameters": {"a": 1, "b": 3}, "MACs": {"a": 2, "b": 2}}).axes[0]
     widths = [patch.get_width() for patch in axes.patches]
     assert sorted(widths) == [25, 50, 50, 75]
+
+
+def test_a_method_has_one_look_in_all_figures_of_many_and_few_names_never_share_a_colour() -> None:
+    every = figures.looks(METHODS)
+    assert figures.looks(reversed(list(METHODS))) == every
+    few = figures.looks(["ila", "full", "adpt", "my own", "linear"])
+    assert len({colour for colour, _ in few.values()}) == 5
+    assert {name: few[name] for name in ("full", "linear")} == {name: every[name] for name in ("full", "linear")}
+    assert all(few[name][1] == every[name][1] for name in ("ila", "adpt"))
