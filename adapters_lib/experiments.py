@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
-from accelerate import PartialState
 from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -94,8 +93,7 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     recipe = replace(experiment.recipe, seed=seed)
     run = fit(model, task.train, None, recipe, progress=progress)
-    device = PartialState().device
-    with borrowed(model, device), torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+    with borrowed(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     price = cost(model)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -67,9 +66,8 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
     if isinstance(dataset, Features):
         dataset.check(model)
         forward = partial(run_exits, model, layout=dataset.layout, start=dataset.cut - 1)
-    device = PartialState().device
     kept = []
-    with borrowed(model, device), evaluating(model):
+    with borrowed(model) as device, evaluating(model):
         for images, _ in make_loader(dataset, batch_size):
             kept.append(torch.stack(forward(images.to(device))).float().cpu())
     return StoredExits(torch.cat(kept, dim=1), labels_of(dataset), exit_costs(model), getattr(dataset, "part", None))

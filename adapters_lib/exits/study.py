@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import PartialState
 
 from .. import __version__
 from ..adapting import adapt
@@ -195,8 +194,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     curve = cost_curve(val, test)
     curve = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE).round().astype(int))]
     limits = [*(point.thresholds for point in points.values()), *curve["thresholds"]]
-    device = PartialState().device
-    with borrowed(model, device):
+    with borrowed(model) as device:
         ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(device), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}
