@@ -1,9 +1,11 @@
 """VPT: learnable tokens among the patches, before the first block (shallow) or before every block (deep).
 
-    shallow: [x_cls, P, E] → blocks;   deep: block i reads [x_cls, P_i, E], what it makes of P_i is thrown away
+    shallow: [x_cls, P, E] → blocks
+    deep:    block i reads [x_cls, P_i, E], what it makes of P_i is thrown away
 
-Jia, Tang, Chen et al., "Visual Prompt Tuning", ECCV 2022, arXiv:2203.12119. Prompts start uniform in ±√(6 / (3·P² + D)) for patches of
-P × P pixels; they stand behind the class token, carry no position, and are dropped before the head.
+Jia, Tang, Chen et al., "Visual Prompt Tuning", ECCV 2022, arXiv:2203.12119. Prompts start uniform in
+±√(6 / (3·P² + D)) for patches of P × P pixels; they stand behind the class token, carry no position, and are
+dropped before the head. Dropout on the prompts has a mask for every image, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ __all__ = ["Prompts", "VPTDeep", "VPTShallow", "prompt_bound"]
 
 
 class Prompts(Adapter):
-    """Puts P prompts behind the prefix and throws away those that were there: (B, N, D) → (B, N', D). Parameters: P·D."""
+    """Puts P prompts behind the prefix and throws away those that were there: (B, N, D) → (B, N', D).
+
+    Parameters: P·D.
+    """
 
     def __init__(self, count: int, width: int, bound: float, dropout: float = 0.0) -> None:
         super().__init__()
@@ -38,7 +43,10 @@ class Prompts(Adapter):
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         x, layout = layout.strip_prompts(x)
-        return layout.insert_prompts(x, self.dropout(self.prompts))
+        prompts = self.prompts
+        if self.dropout.p:  # one mask an image; without dropout all images share the one row of prompts
+            prompts = self.dropout(prompts.expand(x.shape[0], -1, -1))
+        return layout.insert_prompts(x, prompts)
 
 
 def prompt_bound(model: AdaptedViT) -> float:
@@ -52,7 +60,10 @@ def prompt_bound(model: AdaptedViT) -> float:
 class VPTShallow(Method):
     """Prompts before the first block, carried through all of them.
 
-    prompts: how many. dropout: on the prompts. class_token: whether the class token trains, as in the ILA paper's comparison.
+    Args:
+        prompts: how many.
+        dropout: on the prompts, a mask for every image.
+        class_token: whether the class token trains, as in the ILA paper's comparison.
     """
 
     name: ClassVar[str] = "vpt-shallow"
