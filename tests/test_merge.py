@@ -72,7 +72,7 @@ def test_merged_is_plain_timm_with_equal_logits_and_unmerged_is_bit_for_bit_the_
 @pytest.mark.parametrize(
     "options",
     [
-        {"class_token": False, "global_pool": "avg"},
+        {"class_token": False, "global_pool": "avg", "fc_norm": False},
         {"reg_tokens": 2, "init_values": 0.1},
         {"qk_norm": True},
         {"dynamic_img_size": True},
@@ -80,6 +80,19 @@ def test_merged_is_plain_timm_with_equal_logits_and_unmerged_is_bit_for_bit_the_
 )
 def test_other_backbones_merge_too(options: dict, images: Tensor) -> None:
     model = trained(["ssf", "lora", "repadapter"], **options)
+    expected = logits(model, images)
+    assert (logits(model.merge(), images) - expected).abs().max() <= 1e-5
+
+
+def test_ssf_in_front_of_the_pooling_does_not_merge_and_behind_it_does(images: Tensor) -> None:
+    pooled = {"class_token": False, "global_pool": "avg"}  # the last norm stands behind the pooling
+    model = trained(["ssf", "lora"], **pooled)
+    layout, expected = repr(model), logits(model, images)
+    with pytest.raises(al.AdapterError, match="in front of the pooling.*unmerged, or train ssf:before_pooling=false"):
+        model.merge()
+    assert repr(model) == layout
+    assert torch.equal(logits(model, images), expected)
+    model = trained(["ssf:before_pooling=false", "lora"], **pooled)
     expected = logits(model, images)
     assert (logits(model.merge(), images) - expected).abs().max() <= 1e-5
 

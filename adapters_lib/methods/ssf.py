@@ -2,15 +2,20 @@
 
     y ← γ ⊙ y + β,   γ ~ N(1, 0.02²), β ~ N(0, 0.02²) at the start
 
-Lian, Zhou, Feng, Wang, "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning", NeurIPS 2022,
-arXiv:2210.08823. One pair behind every linear layer, every norm and the patch embedding; 205,824 parameters on ViT-B/16. All of it
-folds into the layers: W' = γ W, b' = γ b + β.
+Lian, Zhou, Feng, Wang, "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning", NeurIPS
+2022, arXiv:2210.08823. One pair behind every linear layer, every norm and the patch embedding; 205,824
+parameters on ViT-B/16. It folds into the layers: W' = γ W, b' = γ b + β.
+
+One pair may not fold. Where the backbone's last norm stands behind the pooling (timm's `fc_norm`, on
+average-pooled models), the authors scale the tokens in front of the pooling. No layer could take that in:
+before it lies the residual stream, behind it a norm, which is not linear. With `before_pooling=False` the
+output of that norm is scaled instead, which folds.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,11 +51,19 @@ class ScaleShift(LinearAdapter):
     def folded(self, base: nn.Module) -> nn.Module:
         layer: Any = copy.deepcopy(base)
         if getattr(layer, "weight", None) is None or getattr(layer, "bias", None) is None:
-            kind = type(base).__name__
-            raise AdapterError(f"ssf: a {kind} without weight and bias cannot take in a scale and a shift; use the model unmerged")
+            if isinstance(base, nn.Identity):
+                raise AdapterError(
+                    "ssf: no layer stands in front of the pooling that could take in the scale and the shift "
+                    "of the tokens there; use the model unmerged, or train ssf:before_pooling=false"
+                )
+            raise AdapterError(
+                f"ssf: a {type(base).__name__} without weight and bias cannot take in a scale and a shift; "
+                "use the model unmerged"
+            )
         wide = torch.promote_types(layer.weight.dtype, torch.float32)
         scale, shift = self.scale.to(wide), self.shift.to(wide)
-        column = scale.view(-1, *[1] * (layer.weight.dim() - 1))  # (features, 1, …): outputs come first in every weight
+        # Outputs come first in every weight: (features, 1, …).
+        column = scale.view(-1, *[1] * (layer.weight.dim() - 1))
         layer.weight.copy_(layer.weight.to(wide) * column)
         layer.bias.copy_(layer.bias.to(wide) * scale + shift)
         return layer  # type: ignore[no-any-return]
@@ -59,27 +72,40 @@ class ScaleShift(LinearAdapter):
 @register
 @dataclass(frozen=True, kw_only=True)
 class SSF(Method):
-    """A `ScaleShift` behind every linear layer and norm of the backbone and behind the patch embedding. std: of the start."""
+    """A `ScaleShift` behind every linear layer and norm of the backbone and behind the patch embedding.
+
+    Args:
+        std: of the start.
+        before_pooling: on a backbone whose last norm stands behind the pooling, scale the tokens in front of
+            the pooling, as the authors do; such a model does not merge. False: scale what the norm gives. Of
+            no effect on other backbones.
+    """
 
     name: ClassVar[str] = "ssf"
     source: ClassVar[str] = "Lian et al. 2022, arXiv:2210.08823"
     mergeable: ClassVar[bool] = True
+    former_defaults: ClassVar[Mapping[str, Any]] = {"before_pooling": False}
 
     std: float = 0.02
+    before_pooling: bool = True
 
     def check(self) -> None:
         self.at_least("std", 0)
 
     def plug(self, model: AdaptedViT) -> None:
-        for owner, name, layer, features in list(_layers(model)):
+        for owner, name, layer, features in list(_layers(model, self.before_pooling)):
             setattr(owner, name, ScaleShift(layer, features, self.std))
 
 
-def _layers(model: AdaptedViT) -> Iterator[tuple[nn.Module, str, nn.Module, int]]:
-    """(owner, attribute, layer, its outputs) of all that is scaled; of adapters in a layer's place, the outermost."""
+def _layers(model: AdaptedViT, before_pooling: bool) -> Iterator[tuple[nn.Module, str, nn.Module, int]]:
+    """(owner, attribute, layer, its outputs) of all that is scaled; of nested adapters the outermost."""
     vit = model.backbone
     outside = {id(part) for head in model.head_modules() for part in head.modules()}
-    outside |= {id(part) for m in vit.modules() if isinstance(m, LinearAdapter) for part in m.modules() if part is not m}
+    stacks = (m for m in vit.modules() if isinstance(m, LinearAdapter))
+    outside |= {id(part) for m in stacks for part in m.modules() if part is not m}
+    if before_pooling and isinstance(vit.norm, nn.Identity) and isinstance(vit.fc_norm, nn.LayerNorm):
+        outside.add(id(vit.fc_norm))
+        yield vit, "norm", vit.norm, model.width
     for owner in vit.modules():
         for name, layer in owner.named_children():
             if id(layer) in outside:
