@@ -85,13 +85,13 @@ ILA_VARIANTS = {
     "ILA (paper): 4 and 8, near one": "ila",
     "ILA+": "ila+",
     "ILA++": "ila++",
-    "start at 1/9": "ila:near_one=0.1111",
+    "start at 1/9": "ila:residual_scale=0.1111",
     "average pool": "ila:residual=avgpool",
     "once, after 6": "ila:samplings=1",
     "three times: 3, 6, 9": "ila:samplings=3",
     "earlier: 2 and 6": "ila:after=2/6",
     "later: 6 and 10": "ila:after=6/10",
-    "ILA++, start at 1/9": "ila++:near_one=0.1111",
+    "ILA++, start at 1/9": "ila++:residual_scale=0.1111",
 }
 """Text forms of ILA's ablation by name: where the modules stand, how often they shrink the grid, and how their residual starts."""
 

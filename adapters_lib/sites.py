@@ -101,7 +101,7 @@ class BlockSites(nn.Module):
         self.reader: AttentionReader | None = None
         self._inside = False
 
-    def add(self, site: str, module: Adapter) -> None:
+    def add(self, site: str, module: nn.Module) -> None:
         """Append `module` to a site; several modules at one site act in the order in which they came.
 
         Raises:

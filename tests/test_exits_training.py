@@ -187,8 +187,8 @@ def test_masks_fall_on_adapters_and_not_on_heads(tiny_vit, images) -> None:
 def test_forward_sparsity_drops_in_every_bottleneck_more_in_shallow_blocks(host: str, tiny_vit, images) -> None:
     """A host's own dropout is off, so that two training passes through block i differ only by ours; the last block has none."""
     name, _, options = host.partition(":")
-    if "dropout" in METHODS[name].__dataclass_fields__:
-        host = f"{name}:{options + ',' if options else ''}dropout=0"
+    off = [f"{option}=0" for option in METHODS[name].__dataclass_fields__ if "dropout" in option]
+    host = f"{name}:{','.join(filter(None, [options, *off]))}"
     model = al.adapt(tiny_vit(), [host, replace(PLAIN, forward_sparsity=0.4)], 5, seed=0).train()
     for module in model.modules():
         if isinstance(module, Adapter):

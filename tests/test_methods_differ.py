@@ -105,7 +105,7 @@ def test_every_method_runs_in_bfloat16(name: str, images: Tensor) -> None:
     [
         "padapter:form=p_x_p,mode=cat,position=a_m_p",
         "padapter:position=p+a_m",
-        "ila++:after=2/3,near_one=0.1111",
+        "ila++:after=2/3,residual_scale=0.1111",
         "lora:targets=qkv/proj",
         "adapter+:bottleneck=16",
         "vpt-deep:prompts=10",

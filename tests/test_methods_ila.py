@@ -56,7 +56,7 @@ def by_hand(m: InterLayerAdapter, x: Tensor, padding: int, lead: str) -> Tensor:
 @pytest.mark.parametrize("lead", ["own", "shared", "identity"])
 @pytest.mark.parametrize("down", [True, False])
 def test_the_module_computes_the_papers_two_branches(down: bool, lead: str) -> None:
-    m = shaken(InterLayerAdapter(6, 3, down, lead_path=lead, dropout=0.0)).train()
+    m = shaken(InterLayerAdapter(6, 3, down, prefix_path=lead, dropout=0.0)).train()
     x = torch.randn(2, 17, 6, generator=torch.Generator().manual_seed(1))
     out, layout = m(x, LAYOUT)
     torch.testing.assert_close(out, by_hand(m, x, 0 if down else 1, lead), atol=1e-5, rtol=1e-4)
@@ -75,7 +75,7 @@ def test_the_near_one_residual_makes_a_constant_map_nine_times_larger_and_keeps_
     torch.testing.assert_close(out[:, 1:], torch.full((1, 4, 64), 18.0), atol=0.2, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"near_one": 1 / 9}, {"residual": "avgpool"}])
+@pytest.mark.parametrize("options", [{"residual_scale": 1 / 9}, {"residual": "avgpool"}])
 def test_a_ninth_and_the_average_pool_keep_a_constant_map(options: dict) -> None:
     m = InterLayerAdapter(64, 3, True, **options).eval()
     nn.init.zeros_(m.up.weight)
@@ -112,7 +112,7 @@ def test_down_samplings_are_spread_evenly_over_any_depth(depth: int) -> None:
         {"init_values": 1e-5},
     ],
 )
-@pytest.mark.parametrize("method", ["ila", "ila+", "ila++", "ila:lead_path=shared", "ila:lead_path=identity"])
+@pytest.mark.parametrize("method", ["ila", "ila+", "ila++", "ila:prefix_path=shared", "ila:prefix_path=identity"])
 def test_ila_runs_on_pooled_models_and_with_register_tokens(options: dict, method: str, images: Tensor) -> None:
     model = al.adapt(make_tiny_vit(**options), method, 5)
     model(images).sum().backward()
@@ -138,7 +138,7 @@ def test_a_larger_kernel_shrinks_the_grid_more() -> None:
         ("ila:samplings=4", {}, "samplings=4, but the grid cannot shrink that often in 4 blocks"),
         ("ila:after=2/2", {}, "names a block twice"),
         ("ila:kernel=2", {}, "kernel=2, but it must be odd"),
-        ("ila:lead_path=mine", {}, "unknown ila lead_path 'mine'"),
+        ("ila:prefix_path=mine", {}, "unknown ila prefix_path 'mine'"),
         ("ila:residual=near_two", {}, "did you mean 'near_one'"),
         ("ila:dropout=1", {}, "dropout=1.0, but a probability"),
     ],

@@ -1,19 +1,25 @@
 """ADPT: a bottleneck adapter beside attention and beside the MLP.
 
-The parallel adapter that ILA++ contains and that the ILA paper compares with (Rios et al. 2024, arXiv:2409.11051):
+The parallel adapter that ILA++ contains and that the ILA paper compares with (Rios et al. 2024,
+arXiv:2409.11051):
 
-    x + drop(Attn(LN x)) + A(LN x),   x + drop(MLP(LN x)) + A(LN x),   A(h) = W_up GELU(W_down h + b) + b'
+    x + drop(Attn(LN x)) + drop(A(LN x)),   x + drop(MLP(LN x)) + drop(A(LN x))
+    A(h) = W_up GELU(W_down h + b) + b'
+
+Both dropouts are 0.1 in the authors' code, that of the frozen sub-layers included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
 from .base import Method, register
-from .bottleneck import Bottleneck, check_bottleneck
+from .bottleneck import STARTS, Bottleneck, check_bottleneck, start_at_zero_
+from .sublayers import drop_sublayers
 
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
@@ -22,13 +28,15 @@ __all__ = ["ADPT", "ParallelAdapter"]
 
 
 class ParallelAdapter(Bottleneck):
-    """A bottleneck with GELU, both matrices Xavier-uniform, zero biases; not zero at the start."""
+    """A bottleneck with GELU, both matrices Xavier-uniform, zero biases; with start="zero" W_up is 0."""
 
-    def __init__(self, width: int, bottleneck: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, bottleneck: int, dropout: float = 0.0, start: str = "published") -> None:
         super().__init__(width, bottleneck, nn.GELU(), dropout)
         for linear in (self.down, self.up):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
+        if start == "zero":
+            start_at_zero_(self.up)
 
 
 @register
@@ -36,26 +44,37 @@ class ParallelAdapter(Bottleneck):
 class ADPT(Method):
     """A `ParallelAdapter` beside attention and beside the MLP of every block.
 
-    bottleneck: r, 8 in the paper. dropout: on the adapter's output. class_token: whether the class token trains too, as in the
-    authors' code (then nothing of the network can be computed once and kept, see `AdaptedViT.cut`).
+    Args:
+        bottleneck: r, 8 in the paper.
+        dropout: on the adapter's output, 0.1 in the authors' code.
+        sublayer_dropout: on the output of the frozen attention and MLP in training, 0.1 in the authors' code.
+        start: `published` (Xavier, so the adapted model differs from the host from the start), or `zero`.
+        class_token: whether the class token trains too, as in the authors' code (then nothing of the network
+            can be computed once and kept, see `AdaptedViT.cut`).
     """
 
     name: ClassVar[str] = "adpt"
     source: ClassVar[str] = "Rios et al. 2024, arXiv:2409.11051"
     looks_inside: ClassVar[bool] = True
+    former_defaults: ClassVar[Mapping[str, Any]] = {"sublayer_dropout": 0.0}
 
     bottleneck: int = 8
-    dropout: float = 0.0
+    dropout: float = 0.1
+    sublayer_dropout: float = 0.1
+    start: str = "published"
     class_token: bool = True
 
     def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
+        self.fraction("sublayer_dropout")
+        self.one_of("start", STARTS)
 
     def plug(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
+        drop_sublayers(self.name, model, self.sublayer_dropout)
         for sites in model.sites:
-            sites.add("beside_attention", ParallelAdapter(model.width, self.bottleneck, self.dropout))
-            sites.add("beside_mlp", ParallelAdapter(model.width, self.bottleneck, self.dropout))
+            for site in ("beside_attention", "beside_mlp"):
+                sites.add(site, ParallelAdapter(model.width, self.bottleneck, self.dropout, self.start))
         if self.class_token:
             model.unfreeze_class_token()

@@ -7,6 +7,7 @@ import math
 import numbers
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,9 +26,16 @@ METHODS: dict[str, type[Method]] = {}
 class Method:
     """Options of one method; subclasses add fields with the paper's names and defaults.
 
-    name: the name on the command line. source: the paper. changes_tokens: whether it alters the number of tokens.
-    adds_prompts: whether it puts tokens in front of the patches. looks_inside: whether it stands inside timm's `Block` rather than
-    between blocks or in linear layers. mergeable: whether `merge` can turn the trained model into plain timm modules.
+    Attributes:
+        name: the name on the command line.
+        source: the paper.
+        changes_tokens: whether it alters the number of tokens.
+        adds_prompts: whether it puts tokens in front of the patches.
+        looks_inside: whether it stands inside timm's `Block` rather than between blocks or in linear layers.
+        mergeable: whether `merge` can turn the trained model into plain timm modules.
+        former_options: today's name of every renamed option, by its old name, which saved adapters may hold.
+        former_defaults: for options that came later than the first saved adapters and changed what the method
+            does by default: the value that stands for how those adapters were trained.
     """
 
     name: ClassVar[str]
@@ -36,6 +44,8 @@ class Method:
     adds_prompts: ClassVar[bool] = False
     looks_inside: ClassVar[bool] = False
     mergeable: ClassVar[bool] = False
+    former_options: ClassVar[Mapping[str, str]] = {}
+    former_defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -45,7 +55,8 @@ class Method:
                 value = tuple(value)  # a list is as good, but a frozen value must not change behind our back
                 object.__setattr__(self, field.name, value)
             if not _fits(value, hints[field.name]):
-                raise AdapterError(f"{self.name}: {field.name}={value!r}, but it must be {_described(hints[field.name])}")
+                rule = f"it must be {_described(hints[field.name])}"
+                raise AdapterError(f"{self.name}: {field.name}={value!r}, but {rule}")
             if isinstance(value, numbers.Integral) and not isinstance(value, int):
                 object.__setattr__(self, field.name, int(value))  # NumPy's whole numbers, which JSON does not know
         self.check()
@@ -124,31 +135,53 @@ def parse_method(text: str) -> Method:
     """Read `name` or `name:key=value,key=value`; a tuple is written with slashes, e.g. `ila:after=4/8`.
 
     Raises:
-        AdapterError: unknown method or option (the nearest name is suggested), or a value of the wrong type.
+        AdapterError: unknown method or option (the nearest name is suggested, or today's name of a renamed
+            option), or a value of the wrong type.
     """
     name, _, options = text.partition(":")
+    cls = _named(name.strip())
     pairs: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in options.split(","))):
-        key, equals, value = item.partition("=")
+        key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
             raise AdapterError(f"method {text!r}: option {item!r} has no value; write name:key=value,key=value")
-        pairs[key.strip()] = value.strip()
-    return method_from_dict({"name": name.strip(), "options": pairs})
+        if key in cls.former_options:
+            now = cls.former_options[key]
+            remedy = f"write {cls.name}:{now}={value}"
+            raise AdapterError(f"method {text!r}: the option {key} is now called {now}; {remedy}")
+        pairs[key] = value
+    return _built(cls, pairs)
 
 
 def method_from_dict(spec: dict[str, Any]) -> Method:
-    """Build a method from {"name": …, "options": {…}}, where the options may be text or JSON values."""
-    name = spec["name"]
+    """The method that `method_to_dict` wrote as {"name": …, "options": {…}}, by this or an earlier version.
+
+    An option under a former name is read as today's, and one that is missing gets the value that leaves the
+    saved model what it was (`Method.former_defaults`), else its default. Values may be text or JSON.
+
+    Raises:
+        AdapterError: as for `parse_method`.
+    """
+    cls = _named(spec["name"])
+    options = {cls.former_options.get(key, key): value for key, value in spec.get("options", {}).items()}
+    return _built(cls, {**cls.former_defaults, **options})
+
+
+def _named(name: str) -> type[Method]:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    cls = METHODS[name]
+    return METHODS[name]
+
+
+def _built(cls: type[Method], options: Mapping[str, Any]) -> Method:
+    """The method with these options, text or JSON values turned into what the fields declare."""
     hints = typing.get_type_hints(cls)
     fields = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
     values = {}
-    for key, value in spec.get("options", {}).items():
+    for key, value in options.items():
         if key not in fields:
-            raise unknown(f"option of {name}", key, fields)
-        values[key] = _convert(f"{name}:{key}", value, fields[key])
+            raise unknown(f"option of {cls.name}", key, fields)
+        values[key] = _convert(f"{cls.name}:{key}", value, fields[key])
     return cls(**values)
 
 

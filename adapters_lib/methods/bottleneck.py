@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from ..sites import Adapter
 from ..tokens import Layout
 
-__all__ = ["Bottleneck", "check_bottleneck"]
+__all__ = ["STARTS", "Bottleneck", "check_bottleneck", "start_at_zero_"]
+
+STARTS = ("published", "zero")
+"""Values of the option `start`: the paper's own, or an up-projection of zeros, which adds nothing."""
 
 
 class Bottleneck(Adapter):
     """drop(W_up act(W_down h + b) + b'): (B, N, D) → (B, N, D), the delta only.
 
-    Parameters: 2·D·r + r + D. MACs: 2·D·r per token. How it is initialised and where its output goes is the method's affair.
+    Parameters: 2·D·r + r + D. MACs: 2·D·r per token. How it is initialised and where its output goes is the
+    method's affair.
     """
 
     def __init__(self, width: int, bottleneck: int, act: nn.Module, dropout: float = 0.0) -> None:
@@ -29,7 +33,16 @@ class Bottleneck(Adapter):
         return self.dropout(self.up(self.act(self.down(h))))  # type: ignore[no-any-return]
 
 
+def start_at_zero_(up: nn.Linear) -> None:
+    """Set weight and bias of an up-projection to zero: the branch that ends in it adds nothing at first."""
+    nn.init.zeros_(up.weight)
+    nn.init.zeros_(up.bias)
+
+
 def check_bottleneck(name: str, bottleneck: int, width: int, option: str = "bottleneck") -> None:
     """Warn if a bottleneck is wider than the tokens it should squeeze."""
     if bottleneck > width:
-        warnings.warn(f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more", stacklevel=4)
+        rule = (
+            f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more"
+        )
+        warnings.warn(rule, stacklevel=4)

@@ -1,22 +1,25 @@
 """ILA: down-sampling inter-layer adapters (Rios et al. 2024, arXiv:2409.11051), and ILA+ and ILA++.
 
-A module between two blocks adapts the tokens and shrinks their grid, so later blocks look elsewhere and cost less. With input
-x: (B, prefix + h·w, D) and bottleneck a:
+A module between two blocks adapts the tokens and shrinks their grid, so later blocks look elsewhere and cost
+less. With input x: (B, prefix + h·w, D) and bottleneck a:
 
-    main      u = GELU(BN(W_down x));  prefix: 1×1 map a→a;  patches: depthwise 3×3 → BN → GELU → pointwise 1×1
-              W_up GELU(BN([prefix, patches]))
+    main      u = GELU(BN(W_down x));  prefix: 1×1 map a→a
+              patches: depthwise 3×3 → BN → GELU → pointwise 1×1;  W_up GELU(BN([prefix, patches]))
     residual  prefix: unchanged;  patches: depthwise 3×3 over all D channels, weights ~ N(1, 0.001²)
     output    residual + Dropout(main)
 
-Both 3×3 convolutions have no padding in a down-sampling module, so each side of the grid shrinks by 2; a module that does not
-down-sample pads by 1 and has an identity residual. The near-one residual is not divided by 9 in the paper: a constant map c
-becomes about 9c while the prefix keeps its size.
+Both 3×3 convolutions have no padding in a down-sampling module, so each side of the grid shrinks by 2; a
+module that does not down-sample pads by 1 and has an identity residual. The near-one residual is not divided
+by 9 in the paper: a constant map c becomes about 9c while the prefix keeps its size. At the start, as in the
+authors' code, all weights of the main branch are Xavier-uniform, the biases of W_down and W_up zero, those of
+the three convolutions (the prefix's 1×1 map is one) uniform in ±1/√fan_in, PyTorch's own start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +30,8 @@ from ..sites import Adapter
 from ..tokens import Layout
 from .adpt import ADPT
 from .base import Method, register
-from .bottleneck import check_bottleneck
+from .bottleneck import STARTS, check_bottleneck, start_at_zero_
+from .sublayers import drop_sublayers
 
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
@@ -47,20 +51,21 @@ class InterLayerAdapter(Adapter):
         bottleneck: int,
         down: bool,
         *,
-        has_lead: bool = True,
-        lead_path: str = "own",
+        has_prefix: bool = True,
+        prefix_path: str = "own",
         kernel: int = 3,
         residual: str = "near_one",
-        near_one: float = 1.0,
+        residual_scale: float = 1.0,
         dropout: float = 0.1,
+        start: str = "published",
     ) -> None:
         super().__init__()
         self.shrink = kernel - 1 if down else 0
         padding = 0 if down else kernel // 2
         self.down = nn.Linear(width, bottleneck)
         self.norm_down = nn.BatchNorm1d(bottleneck)
-        self.lead_path = lead_path
-        self.prefix = nn.Linear(bottleneck, bottleneck) if has_lead and lead_path == "own" else None
+        self.prefix_path = prefix_path
+        self.prefix = nn.Linear(bottleneck, bottleneck) if has_prefix and prefix_path == "own" else None
         self.depthwise = nn.Conv2d(bottleneck, bottleneck, kernel, padding=padding, groups=bottleneck)
         self.norm_map = nn.BatchNorm2d(bottleneck)
         self.pointwise = nn.Conv2d(bottleneck, bottleneck, 1)
@@ -68,17 +73,20 @@ class InterLayerAdapter(Adapter):
         self.up = nn.Linear(bottleneck, width)
         self.act = nn.GELU()
         self.dropout = nn.Dropout(dropout)
-        pools = residual == "avgpool"
-        self.residual = None if not down or pools else nn.Conv2d(width, width, kernel, groups=width, bias=False)
+        weighs = down and residual != "avgpool"
+        self.residual = nn.Conv2d(width, width, kernel, groups=width, bias=False) if weighs else None
         for module in (self.down, self.prefix, self.depthwise, self.pointwise, self.up):
             if module is not None:
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for linear in (self.down, self.up):  # the other three biases keep PyTorch's uniform start
+            nn.init.zeros_(linear.bias)
+        if start == "zero":
+            start_at_zero_(self.up)
         if self.residual is not None:
             if residual == "xavier":
                 nn.init.xavier_uniform_(self.residual.weight)
             else:
-                nn.init.normal_(self.residual.weight, mean=near_one, std=0.001 * near_one)
+                nn.init.normal_(self.residual.weight, mean=residual_scale, std=0.001 * residual_scale)
 
     def out_layout(self, layout: Layout) -> Layout:
         rows, columns = layout.grid
@@ -95,14 +103,14 @@ class InterLayerAdapter(Adapter):
         grid = self.pointwise(self.act(self.norm_map(self.depthwise(grid))))
         patches = layout.from_maps(grid)  # (B, h'·w', a)
         if layout.lead:
-            patches = torch.cat((self._lead(u[:, : layout.lead]), patches), dim=1)
+            patches = torch.cat((self._in_front(u[:, : layout.lead]), patches), dim=1)
         return self.up(self.act(_norm_channels(self.norm_up, patches)))  # type: ignore[no-any-return]
 
-    def _lead(self, u: Tensor) -> Tensor:
+    def _in_front(self, u: Tensor) -> Tensor:
         """The way of the tokens in front of the patches, (B, lead, a) → the same shape."""
         if self.prefix is not None:
             return self.prefix(u)  # type: ignore[no-any-return]
-        if self.lead_path == "identity":
+        if self.prefix_path == "identity":
             return u
         return F.linear(u, self.pointwise.weight[:, :, 0, 0], self.pointwise.bias)
 
@@ -121,10 +129,13 @@ def _norm_channels(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
 
 def _check_grid(grid: tuple[int, int], shrink: int) -> None:
     if grid[0] != grid[1]:
-        raise AdapterError(f"ILA: the patch grid is {grid[0]}×{grid[1]}, but it must be square; use square images")
+        raise AdapterError(
+            f"ILA: the patch grid is {grid[0]}×{grid[1]}, but it must be square; use square images"
+        )
     if grid[0] <= shrink:
         raise AdapterError(
-            f"ILA: a grid of {grid[0]}×{grid[1]} patches cannot shrink by {shrink}; use larger images or fewer down-samplings (samplings=…)"
+            f"ILA: a grid of {grid[0]}×{grid[1]} patches cannot shrink by {shrink}; "
+            "use larger images or fewer down-samplings (samplings=…)"
         )
 
 
@@ -135,33 +146,53 @@ class ILA(Method):
 
     Trained: the modules, the head and, as in the authors' code, the class token.
 
-    bottleneck: a. after: 1-based blocks behind which a down-sampling module stands; None spreads `samplings` of them evenly (after
-    4 and 8 of 12). kernel: side of both convolutions; the grid shrinks by kernel − 1. residual: `near_one` (the paper; scale
-    `near_one`, try 0.1111 for a true mean), `xavier`, or `avgpool` without weights. lead_path: what the class token and the other tokens
-    in front of the patches meet in the bottleneck: `own` weights (the paper), the patches' pointwise ones (`shared`), or none (`identity`).
-    dropout: on the main branch. class_token: whether the class token trains (the authors' code; frozen in the paper's figure).
+    Args:
+        bottleneck: a.
+        samplings: how many down-sampling modules there are, if `after` does not say where.
+        after: 1-based blocks behind which a down-sampling module stands; None spreads `samplings` of them
+            evenly (after 4 and 8 of 12).
+        kernel: side of both convolutions; the grid shrinks by kernel − 1.
+        residual: start of the residual's convolution, `near_one` (the paper) or `xavier`; or `avgpool`, which
+            has no weights.
+        residual_scale: mean of the near-one weights; 1 in the paper, 0.1111 for a true mean of 3 × 3 patches.
+        prefix_path: what the class token and the other tokens in front of the patches meet in the bottleneck:
+            `own` weights (the paper), the patches' pointwise ones (`shared`), or none (`identity`).
+        dropout: on the main branch.
+        sublayer_dropout: on the output of every block's frozen attention and MLP in training. The authors'
+            code has 0.1 for all its methods; 0 here, since with it no block in front of the first module
+            could be computed once and kept.
+        start: `published` (Xavier), or `zero`: the main branch adds nothing at first. The residual has its
+            own start, see `residual`.
+        class_token: whether the class token trains (the authors' code; frozen in the paper's figure).
     """
 
     name: ClassVar[str] = "ila"
     source: ClassVar[str] = "Rios et al. 2024, arXiv:2409.11051"
     changes_tokens: ClassVar[bool] = True
+    former_options: ClassVar[Mapping[str, str]] = {"near_one": "residual_scale", "lead_path": "prefix_path"}
+    former_defaults: ClassVar[Mapping[str, Any]] = {"sublayer_dropout": 0.0}
 
     bottleneck: int = 8
     samplings: int = 2
     after: tuple[int, ...] | None = None
     kernel: int = 3
     residual: str = "near_one"
-    near_one: float = 1.0
-    lead_path: str = "own"
+    residual_scale: float = 1.0
+    prefix_path: str = "own"
     dropout: float = 0.1
+    sublayer_dropout: float = 0.0
+    start: str = "published"
     class_token: bool = True
 
     def check(self) -> None:
         self.at_least("bottleneck", 1)
         self.at_least("samplings", 0)
         self.one_of("residual", ("near_one", "xavier", "avgpool"))
-        self.one_of("lead_path", ("own", "shared", "identity"))
+        self.at_least("residual_scale", 0)
+        self.one_of("prefix_path", ("own", "shared", "identity"))
         self.fraction("dropout")
+        self.fraction("sublayer_dropout")
+        self.one_of("start", STARTS)
         if self.kernel < 3 or self.kernel % 2 == 0:
             raise AdapterError(f"{self.name}: kernel={self.kernel}, but it must be odd and at least 3")
 
@@ -169,18 +200,26 @@ class ILA(Method):
         """1-based blocks behind which the grid shrinks."""
         if self.after is None:
             if self.samplings >= depth:
-                raise AdapterError(f"{self.name}: samplings={self.samplings}, but the grid cannot shrink that often in {depth} blocks")
+                raise AdapterError(
+                    f"{self.name}: samplings={self.samplings}, but the grid cannot shrink that often "
+                    f"in {depth} blocks"
+                )
             return tuple(round(depth * k / (self.samplings + 1)) for k in range(1, self.samplings + 1))
         if wrong := [block for block in self.after if not 1 <= block <= depth]:
-            raise AdapterError(f"{self.name}: after={self.after}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}")
+            raise AdapterError(
+                f"{self.name}: after={self.after}, but block {wrong[0]} does not exist; "
+                f"blocks are numbered 1 to {depth}"
+            )
         if len(set(self.after)) < len(self.after):
             raise AdapterError(
-                f"{self.name}: after={self.after} names a block twice, but the grid cannot shrink twice at one place; use a larger kernel"
+                f"{self.name}: after={self.after} names a block twice, but the grid cannot shrink twice "
+                "at one place; use a larger kernel"
             )
         return self.after
 
     def plug(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
+        drop_sublayers(self.name, model, self.sublayer_dropout)
         for block in self.positions(model.depth):
             self._insert(model, block, down=True)
         if self.class_token:
@@ -193,12 +232,13 @@ class ILA(Method):
             model.width,
             self.bottleneck,
             down,
-            has_lead=layout.lead > 0,
-            lead_path=self.lead_path,
+            has_prefix=layout.lead > 0,
+            prefix_path=self.prefix_path,
             kernel=self.kernel,
             residual=self.residual,
-            near_one=self.near_one,
+            residual_scale=self.residual_scale,
             dropout=self.dropout,
+            start=self.start,
         )
         model.sites[block - 1].add("leave", module)  # type: ignore[operator]
 
@@ -220,16 +260,29 @@ class ILAPlus(ILA):
 @register
 @dataclass(frozen=True, kw_only=True)
 class ILAPlusPlus(ILA):
-    """ILA, and an ADPT of the same bottleneck beside attention and MLP in every block.
+    """ILA, and an ADPT of the same bottleneck and start beside attention and MLP in every block.
 
-    adpt_dropout: dropout on the output of the ADPTs.
+    Args:
+        adpt_dropout: on the output of the ADPTs, 0.1 in the authors' code.
+        sublayer_dropout: as for `ILA`, but 0.1 as in the authors' code: here every block trains anyhow.
     """
 
     name: ClassVar[str] = "ila++"
     looks_inside: ClassVar[bool] = True
 
-    adpt_dropout: float = 0.0
+    sublayer_dropout: float = 0.1
+    adpt_dropout: float = 0.1
+
+    def check(self) -> None:
+        super().check()
+        self.fraction("adpt_dropout")
 
     def plug(self, model: AdaptedViT) -> None:
         super().plug(model)
-        ADPT(bottleneck=self.bottleneck, dropout=self.adpt_dropout, class_token=self.class_token).plug(model)
+        ADPT(
+            bottleneck=self.bottleneck,
+            dropout=self.adpt_dropout,
+            sublayer_dropout=self.sublayer_dropout,
+            start=self.start,
+            class_token=self.class_token,
+        ).plug(model)
