@@ -13,6 +13,7 @@ from torch import nn
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .heads import make_head
+from .host import plain_kind
 from .methods import Method, parse_method
 from .methods.composition import check_together
 
@@ -67,15 +68,15 @@ def adapt(
             backbone.reset_classifier(num_classes)
         if head != "linear":
             _replace_classifiers(model, head)
+        dtype = next(backbone.parameters()).dtype
         for module in model.head_modules():
-            module.requires_grad_(True)
+            module.to(dtype).requires_grad_(True)  # older versions of timm make a new classifier in float32
         if hasattr(backbone.patch_embed, "frames"):
             backbone.fc_norm.requires_grad_(True)  # a clip's head begins with the norm behind the pooling (Li et al. 2025)
         for method in sorted(chosen, key=lambda m: m.turn):
             if method.looks_inside:
                 _check_blocks(backbone, method.name)
             method.plug(model)
-        dtype = next(backbone.parameters()).dtype
         for _, adapter in model.adapters():
             adapter.to(dtype)
     backbone.adapters_lib_adapted = True  # type: ignore[assignment]
@@ -119,7 +120,7 @@ def check_backbone(backbone: nn.Module) -> None:
 
 
 def _check_blocks(backbone: VisionTransformer, method: str) -> None:
-    odd = {type(block).__name__ for block in backbone.blocks if type(block) is not Block}
+    odd = {plain_kind(block).__name__ for block in backbone.blocks if plain_kind(block) is not Block}
     if odd:
         found = ", ".join(sorted(odd))
         raise AdapterError(
@@ -128,20 +129,24 @@ def _check_blocks(backbone: VisionTransformer, method: str) -> None:
         )
 
 
+_HELD = ("_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks")
+
+
 @contextmanager
 def unchanged_on_error(model: nn.Module) -> Iterator[None]:
-    """Undo every replaced sub-module, frozen or unfrozen parameter and class count of `model` if the body raises."""
-    children: list[tuple[nn.Module, dict[str, Any], dict[str, Any]]] = [(m, dict(m._modules), dict(m._parameters)) for m in model.modules()]
+    """Undo every replaced sub-module, hook, class, frozen or unfrozen parameter and class count of `model` if the body raises."""
+    kept = [(m, type(m), [dict(getattr(m, name)) for name in _HELD]) for m in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters()]
     num_classes = getattr(model, "num_classes", None)
     try:
         yield
     except BaseException:
-        for module, modules, parameters in children:
-            module._modules.clear()
-            module._modules.update(modules)
-            module._parameters.clear()
-            module._parameters.update(parameters)
+        for module, kind, contents in kept:
+            module.__class__ = kind
+            for name, content in zip(_HELD, contents, strict=True):
+                held = getattr(module, name)
+                held.clear()
+                held.update(content)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
         if num_classes is not None:

@@ -17,8 +17,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from .errors import AdapterError
-from .exits.walk import run_exits
+from .exits.walk import run_exits, with_all_exits
 from .finished import FinishedModel
+from .intermediates import IntermediateFeatures
 from .probe_input import input_shape
 from .sites import Adapter, BlockSites, LinearAdapter
 from .tokens import Layout
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AdaptedViT"]
 
 
-class AdaptedViT(FinishedModel, nn.Module):
+class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
     """A frozen timm ViT with the adapters of `methods` at the sites of its blocks.
 
     Attributes:
@@ -49,13 +50,14 @@ class AdaptedViT(FinishedModel, nn.Module):
     def __init__(self, backbone: VisionTransformer, backbone_source: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.sites: Any = nn.ModuleList(BlockSites() for _ in backbone.blocks)
+        self.sites: Any = nn.ModuleList(BlockSites(backbone, block) for block in backbone.blocks)
         self.methods: tuple[Method, ...] = ()
         self.exits: Any = nn.ModuleDict()
         self.objective: Objective | None = None
         self.extra: dict[str, Any] = {}
         self.head_kind = "linear"
         self._replaced_by_merge: list[tuple[nn.Module, str, nn.Module]] = []
+        self._dtype_when_merged: torch.dtype | None = None
         self.merged = False
         self.backbone_source = backbone_source or {"name": _timm_name(backbone), "kwargs": {}}
 
@@ -142,8 +144,14 @@ class AdaptedViT(FinishedModel, nn.Module):
         x, layout = layout.strip_prompts(x)
         return self.backbone.norm(x), layout
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) → logits (B, classes)."""
+    def forward(self, images: Tensor, exits: bool = False) -> Any:
+        """Images (B, C, H, W) → logits (B, classes) of the full depth.
+
+        exits: logits of every exit, as `forward_exits` gives them. A wrapper such as DistributedDataParallel passes on calls of the
+        model only, so this is how early heads train behind one.
+        """
+        if exits:
+            return self.forward_exits(images)
         if self.merged:  # timm's own walk, which is what is left
             self._check_size(images)
             return self.backbone(images)
@@ -152,7 +160,8 @@ class AdaptedViT(FinishedModel, nn.Module):
         for block, sites in zip(self.backbone.blocks, self.sites, strict=True):
             x, layout = sites(block, x, layout, recompute)
         x, layout = self.normalise(x, layout)
-        return self.backbone.forward_head(x)
+        logits = self.backbone.forward_head(x)
+        return with_all_exits(self, logits) if self.exits and self.training else logits
 
     def _check_size(self, images: Tensor) -> None:
         vit = self.backbone
@@ -324,6 +333,6 @@ def _trains(stage: tuple[nn.Module | nn.Parameter | None, ...]) -> bool:
 
 
 def _timm_name(vit: VisionTransformer) -> str:
-    config: Any = vit.pretrained_cfg or {}
+    config: Any = getattr(vit, "pretrained_cfg", None) or {}  # none, if it was built without create_model
     architecture, tag = config.get("architecture", ""), config.get("tag", "")
     return f"{architecture}.{tag}" if architecture and tag else str(architecture)

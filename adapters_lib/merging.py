@@ -46,6 +46,7 @@ def merge(model: AdaptedViT) -> AdaptedViT:
         )
     plan = _plan(model)
     model._replaced_by_merge = _put(plan)
+    model._dtype_when_merged = _dtype(model)
     model.merged = True
     return model
 
@@ -53,13 +54,18 @@ def merge(model: AdaptedViT) -> AdaptedViT:
 def unmerge(model: AdaptedViT) -> AdaptedViT:
     """Put back the adapters and the weights they were merged with, bit for bit; returns the model, changed in place.
 
+    A model that was cast since, say by `model.to(torch.bfloat16)`, gets them back in its new type.
+
     Raises:
         AdapterError: the model is not merged.
     """
     if not model.merged:
         raise AdapterError("this model is not merged; call merge() first")
-    for owner, name, original in model._replaced_by_merge:
-        _follow(original, getattr(owner, name), model)
+    dtype = _dtype(model)
+    for _, _, original in model._replaced_by_merge:
+        # Where the model has gone since: device, type and training mode. Left alone, no type changes, whatever mixture it was.
+        original.to(next(model.backbone.parameters()).device, dtype if dtype != model._dtype_when_merged else None)
+        original.train(model.training)
     _put(model._replaced_by_merge)
     model._replaced_by_merge = []
     model.merged = False
@@ -114,9 +120,5 @@ def _fold_norm(head: nn.Sequential) -> nn.Linear:
     return layer
 
 
-def _follow(original: nn.Module, merged: nn.Module, model: AdaptedViT) -> None:
-    """Bring a module that was put aside to where the model has gone since: device and training mode."""
-    weight = next(merged.parameters(), None)
-    if weight is not None:
-        original.to(weight.device)
-    original.train(model.training)
+def _dtype(model: AdaptedViT) -> torch.dtype:
+    return next(model.backbone.parameters()).dtype

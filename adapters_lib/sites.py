@@ -17,22 +17,25 @@ and a module m can be plugged in at these places:
     after             x = m(x, layout)           after the MLP's residual
     leave             x, layout = m(x, layout)   last of all, between two blocks; may change the number of tokens
 
+`enter` and `before` stand in front of the block's own call, `after` and `leave` behind it; all the others act inside `block(x)`, so
+that a forward hook on the block sees the tokens as the first two hand them over, and what the last two are given.
+
 Besides, one `reader` may carry out the attention itself, to see what passes there (VQT).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .errors import unknown
+from .host import AdaptedBackbone, AdaptedBlock, take_part
 from .tokens import Layout
 
-__all__ = ["SITES", "Adapter", "AttentionReader", "BlockSites", "LinearAdapter"]
+__all__ = ["SITES", "Adapter", "AttentionReader", "BlockSites", "LinearAdapter", "first_outputs"]
 
 SITES = (
     "enter",
@@ -75,6 +78,10 @@ class LinearAdapter(Adapter):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it folds into a plain layer")
 
+    def first_outputs(self, x: Tensor, count: int) -> Tensor:
+        """`self(x)[..., :count]`; adapters that can leave the other outputs uncomputed override it."""
+        return self(x)[..., :count]  # type: ignore[no-any-return]
+
     @property
     def in_features(self) -> int:
         return int(self.base.in_features)  # type: ignore[arg-type]
@@ -82,6 +89,15 @@ class LinearAdapter(Adapter):
     @property
     def out_features(self) -> int:
         return int(self.base.out_features)  # type: ignore[arg-type]
+
+
+def first_outputs(layer: nn.Module, x: Tensor, count: int) -> Tensor:
+    """The first `count` outputs of a linear layer, adapters in its place included: (…, in) → (…, count)."""
+    if isinstance(layer, LinearAdapter):
+        return layer.first_outputs(x, count)
+    if type(layer) is nn.Linear:
+        return F.linear(x, layer.weight[:count], None if layer.bias is None else layer.bias[:count])
+    return layer(x)[..., :count]  # type: ignore[no-any-return]
 
 
 class AttentionReader(Adapter):
@@ -93,10 +109,14 @@ class AttentionReader(Adapter):
 
 
 class BlockSites(nn.Module):
-    """The modules plugged into one block, by site. Empty, it runs the timm block untouched."""
+    """The modules plugged into one block, by site. Empty, it runs the timm block untouched.
 
-    def __init__(self) -> None:
+    backbone, block: the timm modules that take part from the first module on, see `host`.
+    """
+
+    def __init__(self, backbone: nn.Module, block: nn.Module) -> None:
         super().__init__()
+        self._host = (backbone, block)  # a tuple, so that their parameters are not counted twice
         self.at = nn.ModuleDict()
         self.reader: AttentionReader | None = None
         self._inside = False
@@ -113,6 +133,18 @@ class BlockSites(nn.Module):
             self.at[site] = nn.ModuleList()
         self.at[site].append(module)  # type: ignore[operator]
         self._inside = any(name not in _OUTSIDE for name in self.at)
+        self._take_part()
+
+    def add_reader(self, reader: AttentionReader) -> None:
+        """Let `reader` carry out the block's attention."""
+        self.reader = reader
+        self._take_part()
+
+    def _take_part(self) -> None:
+        backbone, block = self._host
+        take_part(backbone, AdaptedBackbone)
+        if self.looks_inside:
+            take_part(block, AdaptedBlock)
 
     @property
     def looks_inside(self) -> bool:
@@ -128,11 +160,11 @@ class BlockSites(nn.Module):
                 layout = module.out_layout(layout)
         return layout
 
-    def forward(self, block: Callable[[Tensor], Tensor], x: Tensor, layout: Layout, recompute: bool = False) -> tuple[Tensor, Layout]:
+    def forward(self, block: nn.Module, x: Tensor, layout: Layout, recompute: bool = False) -> tuple[Tensor, Layout]:
         """Run `block` on x (B, N, D) with its adapters; return (B, N', D) and the layout of N' tokens.
 
-        recompute: keep only the block's input for the backward pass and compute its inside once more there. Modules outside the block run
-        once, so that batch norms at `enter` and `leave` see every batch once.
+        recompute: keep only the block's input for the backward pass and compute its inside once more there. Modules outside the
+        block run once, so that batch norms at `enter` and `leave` see every batch once.
         """
         if not self.at and self.reader is None:  # the plain path is timm's own
             return (checkpoint(block, x, use_reentrant=False) if recompute else block(x)), layout
@@ -140,15 +172,15 @@ class BlockSites(nn.Module):
             x, layout = module(x, layout)
         for module in self.modules_at("before"):
             x = module(x, layout)
-        inside = partial(self._adapted, block, layout=layout) if self.looks_inside else block
-        x = checkpoint(inside, x, use_reentrant=False) if recompute else inside(x)
+        more: dict[str, Any] = {"sites": self, "layout": layout} if self.looks_inside else {}
+        x = checkpoint(block, x, use_reentrant=False, **more) if recompute else block(x, **more)
         for module in self.modules_at("after"):
             x = module(x, layout)
         for module in self.modules_at("leave"):
             x, layout = module(x, layout)
         return x, layout
 
-    def _adapted(self, block: Any, x: Tensor, layout: Layout) -> Tensor:
+    def inside(self, block: Any, x: Tensor, layout: Layout) -> Tensor:
         """timm's pre-norm `Block.forward`, with the inner sites."""
         start = x
         h = block.norm1(x)

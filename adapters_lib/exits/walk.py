@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..tokens import Layout
@@ -11,7 +12,7 @@ from ..tokens import Layout
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
 
-__all__ = ["exit_blocks", "exit_logits", "run_exits"]
+__all__ = ["exit_blocks", "exit_logits", "run_exits", "with_all_exits"]
 
 
 def exit_blocks(model: AdaptedViT) -> tuple[int, ...]:
@@ -40,3 +41,15 @@ def run_exits(model: AdaptedViT, x: Tensor, layout: Layout, start: int = 0) -> l
             start = block
             found.append(exit_logits(model, block, x, layout))
     return found
+
+
+def with_all_exits(model: AdaptedViT, logits: Tensor) -> Tensor:
+    """`logits` as they are; in a process group their backward pass also gives the early heads' parameters gradients: zeros.
+
+    DistributedDataParallel waits for a gradient of every trainable parameter, and a loss on the full depth's logits reaches no early
+    head. In a single process these parameters keep no gradient at all, so that no optimiser touches them.
+    """
+    grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not (grouped and torch.is_grad_enabled()):
+        return logits
+    return logits + 0 * sum(p.sum() for p in model.exits.parameters() if p.requires_grad)

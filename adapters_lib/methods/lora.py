@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError, unknown
-from ..sites import LinearAdapter
+from ..sites import LinearAdapter, first_outputs
 from .base import Method, register
 from .bottleneck import check_bottleneck
+from .lora_shortcuts import add_in_place, folded_linear, may_fold, may_write_in_place
 
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
@@ -45,7 +46,7 @@ class LoRALinear(LinearAdapter):
         self.scale = alpha / rank
         wide, narrow = base.out_features, base.in_features
         # From so many tokens on, making W + BA takes fewer products than two thin matrices for every token.
-        self._folding_pays = wide * narrow / (wide + narrow) if type(base) is nn.Linear else math.inf
+        self.tokens_to_fold = wide * narrow / (wide + narrow)
         self.lora_a = nn.Parameter(torch.empty(len(updated), rank, base.in_features))
         self.lora_b = nn.Parameter(torch.zeros(len(updated), base.out_features // slices, rank))
         self.dropout = nn.Dropout(dropout)
@@ -73,24 +74,29 @@ class LoRALinear(LinearAdapter):
         return self.scale * (self.spread_b() @ self.lora_a.flatten(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or self.training:
-            low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1)))  # (…, len(updated)·r)
-            out = self.base(x)
-            return torch.addmm(out.flatten(0, -2), low.flatten(0, -2) * self.scale, self.spread_b().t()).view_as(out)
-        # Without gradients both ways write in place into a tensor that nobody else holds, and each small operator saved counts.
-        base: Any = self.base
-        if x.numel() > self._folding_pays * base.in_features and base.weight.dtype == self.lora_a.dtype:
-            weight = base.weight.clone()  # W + BA, made anew for this batch, so that the batch itself costs what the bare layer costs
-            rows = weight.chunk(self.slices)
-            for slot, a, b in zip(self.updated, self.lora_a.unbind(), self.lora_b.unbind(), strict=True):
-                rows[slot].addmm_(b, a, alpha=self.scale)
-            return F.linear(x, weight, base.bias)
-        out = base(x)
-        low = F.linear(x, self.lora_a.flatten(0, 1)).view(-1, len(self.updated) * self.rank)
-        columns, thin = out.view(-1, out.shape[-1]).chunk(self.slices, 1), low.chunk(len(self.updated), 1)
-        for slot, z, b in zip(self.updated, thin, self.lora_b.to(out.dtype).unbind(), strict=True):
-            columns[slot].addmm_(z, b.t(), alpha=self.scale)  # outputs without an update are not touched a second time
+        """W x + c + (α / r) · B A x, by the equation unless a shortcut gives the same sooner (see `lora_shortcuts`)."""
+        if not (self.training and self.drops):
+            if may_fold(self, x):
+                return folded_linear(self, x)
+            if may_write_in_place(self):
+                return add_in_place(self, x)
+        low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1)))  # (…, len(updated)·r)
+        out = self.base(x)
+        return torch.addmm(out.flatten(0, -2), low.flatten(0, -2) * self.scale, self.spread_b().t()).view_as(out)
+
+    def first_outputs(self, x: Tensor, count: int) -> Tensor:
+        low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1))).chunk(len(self.updated), -1)
+        out, size = first_outputs(self.base, x, count), self.lora_b.shape[1]
+        for slot, z, b in zip(self.updated, low, self.lora_b.unbind(), strict=True):
+            if slot * size < count:
+                delta = F.linear(z, b[: count - slot * size]) * self.scale
+                out = out + F.pad(delta, (slot * size, count - slot * size - delta.shape[-1]))
         return out
+
+    @property
+    def drops(self) -> bool:
+        """Whether a dropout acts in training."""
+        return self.dropout.p > 0 or not isinstance(self.bottleneck_dropout, nn.Identity)
 
     @torch.no_grad()
     def folded(self, base: nn.Module) -> nn.Module:

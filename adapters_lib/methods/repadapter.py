@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..sites import LinearAdapter
+from ..sites import LinearAdapter, first_outputs
 from .base import Method, register
 from .bottleneck import check_bottleneck
 
@@ -44,10 +44,17 @@ class RepAdapterLinear(LinearAdapter):
         nn.init.zeros_(self.down.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.base(self.adapted_input(x))  # type: ignore[no-any-return]
+
+    def first_outputs(self, x: Tensor, count: int) -> Tensor:
+        return first_outputs(self.base, self.adapted_input(x), count)
+
+    def adapted_input(self, x: Tensor) -> Tensor:
+        """x + s · B(A x), what the layer reads: (…, D) → (…, D)."""
         z = self.dropout(self.down(x)).unflatten(-1, (self.groups, -1))  # (…, groups, r / groups)
         up = self.up_weight.unflatten(0, (self.groups, -1))  # (groups, D / groups, r / groups)
         delta = torch.einsum("...gi,goi->...go", z, up).flatten(-2) + self.up_bias
-        return self.base(x + delta * self.scale)  # type: ignore[no-any-return]
+        return x + delta * self.scale
 
     def dense_up(self) -> Tensor:
         """W_up as one block-diagonal matrix (D, r)."""

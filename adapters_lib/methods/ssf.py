@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..sites import LinearAdapter
+from ..sites import LinearAdapter, first_outputs
 from .base import Method, register
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class ScaleShift(LinearAdapter):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.shift, self.base(x), self.scale)
+
+    def first_outputs(self, x: Tensor, count: int) -> Tensor:
+        return torch.addcmul(self.shift[:count], first_outputs(self.base, x, count), self.scale[:count])
 
     @torch.no_grad()
     def folded(self, base: nn.Module) -> nn.Module:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ..errors import AdapterError
 from ..heads import make_head
-from ..sites import AttentionReader
+from ..sites import AttentionReader, first_outputs
 from .base import Method, register
 from .vpt import prompt_bound
 
@@ -31,23 +31,26 @@ __all__ = ["VQT", "QueryHead", "QueryPrompts"]
 
 
 class QueryPrompts(AttentionReader):
-    """T query-only prompts for one block; their outputs (B, T, D) wait for the head. Parameters: T·D."""
+    """T query-only prompts for one block; their outputs (B, T, D) wait for the head. Parameters: T·D.
+
+    `hear` is a forward hook on the block's qkv layer. MACs: of the prompts' qkv only the third that makes queries.
+    """
 
     def __init__(self, count: int, width: int, bound: float, dropout: float) -> None:
         super().__init__()
         self.prompts = nn.Parameter(torch.empty(1, count, width).uniform_(-bound, bound))
         self.dropout = nn.Dropout(dropout)
+        self._heard: list[Tensor] = []
         self._answers: list[Tensor] = []
+
+    def hear(self, _qkv: nn.Module, _inputs: Any, out: Tensor) -> None:
+        """Keep what the block's qkv layer gave, (B, N, 3·A)."""
+        self._heard = [out]
 
     def read(self, block: Any, h: Tensor) -> Tensor:
         """The block's attention on h (B, N, D), untouched, with its keys and values overheard for the prompts."""
-        heard: list[Tensor] = []
-        handle = block.attn.qkv.register_forward_hook(lambda _module, _inputs, out: heard.append(out))
-        try:
-            out: Tensor = block.attn(h)
-        finally:
-            handle.remove()
-        self._answers = [self._ask(block, heard[0])]
+        out: Tensor = block.attn(h)
+        self._answers = [self._ask(block, self._heard.pop())]
         return out
 
     def _ask(self, block: Any, qkv: Tensor) -> Tensor:
@@ -55,14 +58,20 @@ class QueryPrompts(AttentionReader):
         attn = block.attn
         batch, tokens, _ = qkv.shape
         _, k, v = qkv.reshape(batch, tokens, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        p = self.dropout(self.prompts)  # (1, T, D)
-        q = attn.qkv(block.norm1(p)).reshape(1, p.shape[1], 3, attn.num_heads, -1)[:, :, 0].transpose(1, 2)  # (1, heads, T, d)
-        q = attn.q_norm(q).expand(batch, -1, -1, -1)
+        p = self._dropped_out(batch)  # (1 or B, T, D)
+        q = first_outputs(attn.qkv, block.norm1(p), qkv.shape[-1] // 3)  # nobody reads the prompts' keys and values
+        q = attn.q_norm(q.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2))  # (1 or B, heads, T, d)
         drop = attn.attn_drop.p if attn.training else 0.0
-        seen = F.scaled_dot_product_attention(q, attn.k_norm(k), v, dropout_p=drop)
+        seen = F.scaled_dot_product_attention(q.expand(batch, -1, -1, -1), attn.k_norm(k), v, dropout_p=drop)
         seen = attn.norm(seen.transpose(1, 2).flatten(2)) if hasattr(attn, "norm") else seen.transpose(1, 2).flatten(2)
         p = p + block.drop_path1(block.ls1(attn.proj_drop(attn.proj(seen))))
         return p + block.drop_path2(block.ls2(block.mlp(block.norm2(p))))  # type: ignore[no-any-return]
+
+    def _dropped_out(self, batch: int) -> Tensor:
+        """The prompts: (1, T, D) for all images as long as they are the same, (B, T, D) if every image has a mask of its own."""
+        if self.training and self.dropout.p > 0:
+            return self.dropout(self.prompts.expand(batch, -1, -1))  # type: ignore[no-any-return]
+        return self.prompts
 
     def take(self) -> Tensor:
         """Hand over the outputs of the last pass, (B, T·D), and keep nothing.
@@ -96,8 +105,13 @@ class QueryHead(nn.Module):
 class VQT(Method):
     """Query prompts in every block and a head on all that they collect.
 
-    The head's own weights for the pooled token are kept, those for the prompts are new. prompts: T; 1 in the authors' VTAB runs.
-    dropout: on the prompts. normalise: give every part of the head's input length one.
+    The head's own weights for the pooled token are kept, those for the prompts are new.
+
+    Args:
+        prompts: T; 1 in the authors' VTAB runs.
+        dropout: on the prompts, with a mask for every image.
+        normalise: give every part of the head's input length one.
+        class_token: whether the class token trains, as in the ILA paper's comparison.
     """
 
     name: ClassVar[str] = "vqt"
@@ -107,6 +121,11 @@ class VQT(Method):
     prompts: int = 1
     dropout: float = 0.1
     normalise: bool = True
+    class_token: bool = False
+
+    @property
+    def turn(self) -> int:
+        return 3  # behind all that wraps the qkv layer, whose outermost output it hears
 
     def check(self) -> None:
         self.at_least("prompts", 1)
@@ -120,10 +139,14 @@ class VQT(Method):
             if type(block.attn) is not Attention or getattr(block.attn, "gate", None) is not None:
                 raise AdapterError("vqt reads timm's plain Attention, which this backbone does not have; use a plain ViT")
         readers = []
-        for sites in model.sites:
-            sites.reader = QueryPrompts(self.prompts, model.width, prompt_bound(model), self.dropout)
-            readers.append(sites.reader)
+        for block, sites in zip(vit.blocks, model.sites, strict=True):
+            reader = QueryPrompts(self.prompts, model.width, prompt_bound(model), self.dropout)
+            sites.add_reader(reader)
+            block.attn.qkv.register_forward_hook(reader.hear)  # type: ignore[operator]
+            readers.append(reader)
         vit.head = self._head(model, readers)  # type: ignore[assignment]
+        if self.class_token:
+            model.unfreeze_class_token()
 
     def _head(self, model: AdaptedViT, readers: list[QueryPrompts]) -> QueryHead:
         (old,) = model.head_modules()
