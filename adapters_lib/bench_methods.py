@@ -24,6 +24,7 @@ from .costs import cost
 from .memory import memory_use
 from .merging import merge
 from .methods import METHODS, parse_method
+from .methods.dyn import ALONE
 from .objective import Objective
 from .timing import Comparison, compare_latency
 
@@ -54,7 +55,8 @@ def bench_methods(
         """Seconds that a part of the bench may take: a share of what is left."""
         return None if minutes is None else max(share * (60 * minutes - (time.monotonic() - start)), 0.0)
 
-    names = [name for name in (methods or METHODS) if parse_method(name).name != "full"]
+    every = [ALONE if name == "dyn" else name for name in METHODS]
+    names = [name for name in (methods or every) if parse_method(name).name != "full"]
     training = bench_training(backbone, names, train_batch, classes, repeats, seconds=left(0.5))
     inference = {}
     for index, batch in enumerate(batches):

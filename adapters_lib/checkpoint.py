@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 from .adapting import adapt, unchanged_on_error
 from .backbones import create_backbone
 from .engine import AdaptedViT
-from .errors import AdapterError
+from .errors import AdapterError, OptionWarning
 from .hub import download, is_hub_id
-from .methods import method_from_dict, method_to_dict
+from .methods import method_to_dict, saved_method
 
 __all__ = [
     "atomic_write",
@@ -204,8 +205,11 @@ def load_pretrained(
             f"the adapter in {folder} was trained on {source['name']!r} with width {source['width']} and {source['depth']} blocks, "
             f"but this backbone has width {found[0]} and {found[1]} blocks; use the same backbone"
         )
+    methods = [saved_method(spec) for spec in config["methods"]]
     with unchanged_on_error(backbone):
-        model = adapt(backbone, [method_from_dict(spec) for spec in config["methods"]], config["num_classes"], head=config["head"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptionWarning)  # advice for a training that is over
+            model = adapt(backbone, methods, config["num_classes"], head=config["head"])
         try:
             if frozen_digest(model) != source["frozen_digest"]:
                 raise AdapterError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["AdapterError", "unknown"]
+__all__ = ["AdapterError", "OptionWarning", "unknown"]
 
 MOST = 40
 """Names that a message lists; of more than that, only the nearest."""
@@ -13,6 +13,10 @@ MOST = 40
 
 class AdapterError(ValueError):
     """A value we cannot work with. The message names the value, the rule it breaks and the remedy."""
+
+
+class OptionWarning(UserWarning):
+    """An option that does nothing on this model, or not what its name says."""
 
 
 def unknown(kind: str, value: object, known: Iterable[object]) -> AdapterError:

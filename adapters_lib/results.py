@@ -29,6 +29,7 @@ from .data_sets.leaves import KINDS
 from .errors import AdapterError, unknown
 from .experiments import Experiment, arrange_rows, read_table, run_grid, store_row
 from .methods import METHODS
+from .methods.dyn import ALONE
 from .tuning import offline_recipe
 
 __all__ = ["COMBINATIONS", "FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
@@ -100,7 +101,7 @@ COMBINATIONS = {
     "ILA": ("ila",),
     "PAdapter": ("padapter:bottleneck=8",),
     "ILA × PAdapter": ("ila", "padapter:bottleneck=8"),
-    "Dyn": ("dyn",),
+    "Dyn": (ALONE,),
     "ILA × Dyn": ("ila", "dyn"),
     "PAdapter × Dyn": ("padapter:bottleneck=8", "dyn"),
     "ILA × PAdapter × Dyn": ("ila", "padapter:bottleneck=8", "dyn"),

@@ -55,7 +55,16 @@ _OUTSIDE = ("enter", "before", "after", "leave")  # need no look inside the bloc
 
 
 class Adapter(nn.Module):
-    """Base of every module that a method adds; its own parameters are what the field calls adapter parameters."""
+    """Base of every module that a method adds; its own parameters are what the field calls adapter parameters.
+
+    bottleneck_dropout: the slot between squeeze and stretch. An adapter with a bottleneck puts `nn.Identity()` or a
+    dropout of its own there, and calls the slot in `forward`; a method that trains sparsely replaces what stands there.
+    None: there is no bottleneck.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bottleneck_dropout: nn.Module | None = None
 
     def out_layout(self, layout: Layout) -> Layout:
         """The layout behind this module, known before any image is seen; modules at `enter` and `leave` override it."""

@@ -5,13 +5,14 @@ import json
 from adapters_lib import bench_methods as bench
 from adapters_lib import cli
 from adapters_lib.cli.bench import show
+from adapters_lib.methods.dyn import ALONE
 
 
 def test_training_is_divided_by_full_fine_tuning_and_inference_by_bare_timm(capsys) -> None:
     arguments = ["bench", "methods", "--rounds", "2", "--batch", "1", "--train-batch", "2", "--classes", "3", "--json"]
-    assert cli.main([*arguments, "--method", "lora:rank=2", "--method", "ila", "--method", "dyn"]) == 0
+    assert cli.main([*arguments, "--method", "lora:rank=2", "--method", "ila", "--method", ALONE]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert list(result["training"]) == ["full", "lora:rank=2", "ila", "dyn", "peft lora", bench.FLOOR]
+    assert list(result["training"]) == ["full", "lora:rank=2", "ila", ALONE, "peft lora", bench.FLOOR]
     assert result["training"]["full"]["ratio"] == 1
     assert result["training"]["ila"]["peak_ratio"] < result["training"]["lora:rank=2"]["peak_ratio"] < 1
     rows = result["inference"]["1"]

@@ -12,10 +12,11 @@ from torch import Tensor
 import adapters_lib as al
 from adapters_lib.methods import METHODS
 from adapters_lib.methods.composition import composition_table, write_table
+from adapters_lib.methods.dyn import ALONE
 
 TABLE = Path(__file__).parent.parent / "data" / "composition.csv"
 SMALL = {"houlsby": "houlsby:bottleneck=16", "adaptformer": "adaptformer:bottleneck=16", "padapter": "padapter:bottleneck=16"}
-SMALL |= {"pfeiffer": "pfeiffer:bottleneck=16", "vpt-shallow": "vpt-shallow:prompts=3", "vpt-deep": "vpt-deep:prompts=3"}
+SMALL |= {"pfeiffer": "pfeiffer:bottleneck=16", "vpt-shallow": "vpt-shallow:prompts=3", "vpt-deep": "vpt-deep:prompts=3", "dyn": ALONE}
 PAIRS = list(combinations_with_replacement(METHODS, 2))
 
 

@@ -9,6 +9,7 @@ import adapters_lib as al
 from adapters_lib.devices import borrowed
 from adapters_lib.exits.simulation import store_exits
 from adapters_lib.features import cache_features
+from adapters_lib.methods.dyn import ALONE
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SHORT = al.Recipe(epochs=1, batch_size=8, lr=1e-2)
@@ -50,7 +51,7 @@ def test_a_model_without_parameters_can_be_borrowed() -> None:
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("home", ["cpu", "cuda"])
 def test_a_model_is_afterwards_where_it_was_and_takes_images_from_there(home: str, use: str) -> None:
-    model, data = tiny_model("dyn").to(home), striped_images(16)
+    model, data = tiny_model(ALONE).to(home), striped_images(16)
     USES[use](model, data)
     images = torch.stack([data[i][0] for i in range(4)])
     assert {p.device.type for p in (*model.parameters(), *model.buffers())} == {home}

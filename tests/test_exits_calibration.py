@@ -21,9 +21,9 @@ from adapters_lib.exits.policies import POLICIES
 from adapters_lib.exits.prediction import predict
 from adapters_lib.exits.simulation import StoredExits, simulate
 from adapters_lib.exits.stored_files import load_stored, save_stored
-from adapters_lib.exits.study import mean_block_by_granularity, run_study
+from adapters_lib.exits.study import SETTINGS, _about, mean_block_by_granularity, run_study
 from adapters_lib.experiments import read_table, unpack_hits
-from adapters_lib.methods import DynExits
+from adapters_lib.methods.dyn import ALONE
 
 mpl.use("Agg")
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
@@ -144,13 +144,13 @@ def test_stored_logits_that_are_not_finite_are_refused() -> None:
 def test_costs_of_vit_b_halve_near_block_6_and_count_every_head_on_the_way() -> None:
     """4.48, 8.84, 13.20 and 17.56 GMACs: the trunk of ViT-B/16 at 224 up to blocks 3, 6, 9 and 12."""
     with torch.device("meta"):
-        bare = al.adapt(al.create_backbone("vit_base_patch16_224", pretrained=False), DynExits(), 100)
+        bare = al.adapt(al.create_backbone("vit_base_patch16_224", pretrained=False), ALONE, 100)
     costs = exit_costs(bare)
     assert [round(m / 1e9, 2) for m in costs.alone] == pytest.approx([4.48, 8.84, 13.20, 17.56], abs=0.03)
-    mlp, linear = 768 * 64 + 64 * 100 + 768, 768 * 100 + 768
+    mlp, linear = 768 * 96 + 96 * 100 + 768, 768 * 100 + 768
     assert costs.full == costs.alone[-1]
     assert [a - b for a, b in zip(costs.macs, costs.alone, strict=True)] == [0, mlp, 2 * mlp, 2 * mlp + linear]
-    assert costs.head_parameters == (2 * 768 + 768 * 64 + 64 + 64 * 100 + 100,) * 2 + (2 * 768 + 769 * 100, 769 * 100)
+    assert costs.head_parameters == (2 * 768 + 768 * 96 + 96 + 96 * 100 + 100,) * 2 + (2 * 768 + 769 * 100, 769 * 100)
     assert costs.expected((0.5, 0.5, 0, 0)) == (costs.macs[0] + costs.macs[1]) / 2
     assert ExitCosts.from_dict(json.loads(json.dumps(costs.to_dict()))) == costs
 
@@ -158,7 +158,7 @@ def test_costs_of_vit_b_halve_near_block_6_and_count_every_head_on_the_way() -> 
 def test_down_sampling_makes_the_later_blocks_cheaper() -> None:
     with torch.device("meta"):
         vits = [al.create_backbone("vit_base_patch16_224", pretrained=False) for _ in range(2)]
-        plain, shrunk = (exit_costs(al.adapt(v, m, 100)).macs for v, m in zip(vits, ([DynExits()], ["ila", DynExits()]), strict=True))
+        plain, shrunk = (exit_costs(al.adapt(v, m, 100)).macs for v, m in zip(vits, ([ALONE], ["ila", "dyn"]), strict=True))
     assert shrunk[3] - shrunk[2] < 0.6 * (plain[3] - plain[2])
 
 
@@ -248,6 +248,17 @@ def test_runs_of_the_study_go_side_by_side_and_a_failing_one_is_named(tmp_path) 
     with pytest.raises(al.AdapterError, match=r"1 of 2 runs failed, the others are in .*naive, seed 0: AdapterError: dyn: at=.*block 13"):
         run_study(tmp_path / "z.csv", "lora:rank=2", seeds=[0], settings=["host", "naive"], dyn="at=13", **options)
     assert read_table(tmp_path / "z.csv")["setting"].tolist() == ["host"]
+
+
+def test_the_study_asks_a_host_only_for_sparsity_that_can_act(tmp_path) -> None:
+    options = {"epochs": 2, "data_options": {"n_train": 2, "n_val": 2, "n_test": 2, "species": 2, "cultivars": 2}, "progress": False}
+    rows = run_study(tmp_path / "x.csv", "ssf", seeds=[0], settings=["all"], **options)
+    assert json.loads(rows["configuration"].iloc[0])["methods"] == ["ssf", "dyn:forward_sparsity=0"]
+    assert _about(["ssf"], ["forward_sparsity"], None) == [name for name in SETTINGS if name != "+ forward sparsity"]
+    assert _about(["lora"], [], None) == list(SETTINGS)
+    message = r"setting '\+ backward sparsity': backward_sparsity has nothing to act on beside no host; leave the setting out"
+    with pytest.raises(al.AdapterError, match=message):
+        run_study(tmp_path / "x.csv", [], seeds=[0], settings=["+ backward sparsity"], **options)
 
 
 def test_stored_logits_survive_a_file_in_half_precision(tmp_path) -> None:

@@ -18,14 +18,15 @@ import torch
 
 from .. import __version__
 from ..adapting import adapt
-from ..backbones import EMBEDDED, create_backbone
+from ..backbones import EMBEDDED, create_backbone, meta_backbone
 from ..costs import cost
 from ..data_sets import Task, load_data
 from ..devices import borrowed
-from ..errors import unknown
+from ..errors import AdapterError, unknown
 from ..evaluation import collect_logits, evaluate
 from ..experiments import Experiment, pack_hits, read_table, run_missing, store_row
 from ..methods import parse_method
+from ..methods.sparsity import idle_sparsity
 from ..training import fit
 from ..tuning import offline_recipe
 from .bench import time_thresholds, timing_sample
@@ -36,7 +37,7 @@ from .stored_files import save_stored
 
 __all__ = ["SETTINGS", "mean_block_by_granularity", "run_study"]
 
-_NAIVE = {"heads": "linear", "schedule": "uniform", "forward_sparsity": 0, "backward_keep": 1, "distil": 0}
+_NAIVE = {"heads": "linear", "schedule": "uniform", "forward_sparsity": 0, "backward_sparsity": 0, "distil": 0}
 
 SETTINGS: dict[str, dict[str, Any] | None] = {
     "host": None,
@@ -50,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any] | None] = {
     "+ early up": _NAIVE | {"schedule": "early_up"},
     "+ early down": _NAIVE | {"schedule": "early_down"},
     "+ forward sparsity": _NAIVE | {"forward_sparsity": 0.2},
-    "+ backward sparsity": _NAIVE | {"backward_keep": 0.7},
+    "+ backward sparsity": _NAIVE | {"backward_sparsity": 0.3},
     "+ distillation": _NAIVE | {"distil": 0.5},
 }
 """Options of `DynExits` by the name of the setting; None is the host without exits. "naive": linear heads, equal weights, no sparsity."""
@@ -95,18 +96,22 @@ def run_study(
         host: the method that the exits join, several of them together, or none (an empty list: a linear probe).
         data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs, precision: default the offline recipe's.
         jobs: runs side by side, through joblib, the cores shared out among them.
-        settings: names from `SETTINGS`. dyn: options of `dyn` that all settings share, in text form.
+        settings: names from `SETTINGS`; None: all of them. Beside a host without a bottleneck, or without any adapter, the sparsity
+            that has nothing to act on is off, and the settings about it are left out.
+        dyn: options of `dyn` that all settings share, in text form.
         stored: train nothing and return the rows that are there.
         logits: folder for the validation and test logits of every run as well, `<setting>-<seed>-<part>.safetensors`.
 
     Raises:
-        AdapterError: an unknown setting or option; or, after all others have run, those that failed, each by name with its error.
+        AdapterError: an unknown setting or option, or a setting about a sparsity that has nothing to act on beside this host; or,
+            after all others have run, those that failed, each by name with its error.
     """
-    names = list(settings or SETTINGS)
-    for name in names:
+    for name in settings or ():
         if name not in SETTINGS:
             raise unknown("setting", name, SETTINGS)
     hosts = (host,) if isinstance(host, str) else tuple(host)
+    idle = idle_sparsity(adapt(meta_backbone(backbone), hosts, 2))
+    names = _about(hosts, idle, settings)
     changes = {"epochs": epochs, "mixed_precision": precision}
     changed = {name: value for name, value in changes.items() if value is not None}
     recipe = offline_recipe(hosts, data=data, exits=True, **changed)
@@ -115,7 +120,7 @@ def run_study(
     missing = []
     for name in names:
         for seed in seeds:
-            methods = hosts if SETTINGS[name] is None else (*hosts, _dyn(dyn, SETTINGS[name] or {}))
+            methods = hosts if SETTINGS[name] is None else (*hosts, _dyn(dyn, {**dict.fromkeys(idle, 0), **(SETTINGS[name] or {})}))
             run = Experiment(methods, data, seed, backbone, data_options or {}, recipe)
             keys += [f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])]
             if keys[-1] not in known and not stored:  # the last row of a run is written last
@@ -136,6 +141,16 @@ def _run_and_store(setting: str, run: Experiment, table: Path, folders: list[Pat
         store_row(row, table.with_name(f"{table.stem}_curves.csv"))
     for row in rows:
         store_row(row, table)
+
+
+def _about(hosts: Sequence[str], idle: Sequence[str], settings: Sequence[str] | None) -> list[str]:
+    """The settings to run; `idle`: options that have nothing to act on beside these hosts."""
+    empty = {name: option for name, options in SETTINGS.items() for option in idle if (options or {}).get(option)}
+    for name in settings or ():
+        if name in empty:
+            beside = " + ".join(hosts) or "no host"
+            raise AdapterError(f"setting {name!r}: {empty[name]} has nothing to act on beside {beside}; leave the setting out")
+    return list(settings or (name for name in SETTINGS if name not in empty))
 
 
 def _dyn(shared: str, options: dict[str, Any]) -> str:

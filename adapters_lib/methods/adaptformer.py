@@ -29,14 +29,14 @@ class ScaledAdapter(Bottleneck):
     """s · (W_up drop(ReLU(W_down x + b)) + b'): (B, N, D) → (B, N, D), the delta only."""
 
     def __init__(self, width: int, bottleneck: int, scale: float, dropout: float) -> None:
-        super().__init__(width, bottleneck, nn.ReLU(), dropout)
+        super().__init__(width, bottleneck, nn.ReLU(), inside=dropout)
         self.scale = scale
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         for tensor in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(tensor)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        return self.up(self.dropout(self.act(self.down(x)))) * self.scale  # type: ignore[no-any-return]
+        return super().forward(x, layout) * self.scale
 
 
 @register

@@ -16,7 +16,7 @@ from ..errors import AdapterError, unknown
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
 
-__all__ = ["METHODS", "Method", "format_method", "method_from_dict", "method_to_dict", "parse_method", "register"]
+__all__ = ["METHODS", "Method", "format_method", "method_from_dict", "method_to_dict", "parse_method", "register", "saved_method"]
 
 METHODS: dict[str, type[Method]] = {}
 """Every method by its name on the command line."""
@@ -71,6 +71,15 @@ class Method:
     def plug(self, model: AdaptedViT) -> None:
         """Add this method's modules to `model`, and unfreeze what it trains of the backbone."""
         raise AdapterError(f"{type(self).__name__} does not say how it is plugged in; override plug(model)")
+
+    @classmethod
+    def upgrade(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Options that an older version saved → the same under the names and values of today.
+
+        Subclasses override it where an option was renamed. Asked by `saved_method` only: what a user writes has today's
+        names.
+        """
+        return options
 
     @property
     def turn(self) -> int:
@@ -183,6 +192,12 @@ def _built(cls: type[Method], options: Mapping[str, Any]) -> Method:
             raise unknown(f"option of {cls.name}", key, fields)
         values[key] = _convert(f"{cls.name}:{key}", value, fields[key])
     return cls(**values)
+
+
+def saved_method(spec: dict[str, Any]) -> Method:
+    """`method_from_dict` for the header of a saved file, whose options may be those of an older version."""
+    cls = METHODS.get(spec["name"], Method)  # an unknown name is explained by method_from_dict
+    return method_from_dict({**spec, "options": cls.upgrade(dict(spec.get("options", {})))})
 
 
 def method_to_dict(method: Method) -> dict[str, Any]:

@@ -16,21 +16,30 @@ STARTS = ("published", "zero")
 
 
 class Bottleneck(Adapter):
-    """drop(W_up act(W_down h + b) + b'): (B, N, D) → (B, N, D), the delta only.
+    """drop(W_up drop_inside(act(W_down h + b)) + b'): (B, N, D) → (B, N, D), the delta only.
 
     Parameters: 2·D·r + r + D. MACs: 2·D·r per token. How it is initialised and where its output goes is the
     method's affair.
+
+    dropout: on the output. inside: in the slot `bottleneck_dropout`.
     """
 
-    def __init__(self, width: int, bottleneck: int, act: nn.Module, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, bottleneck: int, act: nn.Module, dropout: float = 0.0, inside: float = 0.0
+    ) -> None:
         super().__init__()
         self.down = nn.Linear(width, bottleneck)
         self.act = act
+        self.bottleneck_dropout: nn.Module = nn.Dropout(inside) if inside else nn.Identity()
         self.up = nn.Linear(bottleneck, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, layout: Layout) -> Tensor:
-        return self.dropout(self.up(self.act(self.down(h))))  # type: ignore[no-any-return]
+        return self.stretch(self.act(self.down(h)))
+
+    def stretch(self, u: Tensor) -> Tensor:
+        """The bottleneck's features (B, N, r), behind the activation → (B, N, D), with both dropouts."""
+        return self.dropout(self.up(self.bottleneck_dropout(u)))  # type: ignore[no-any-return]
 
 
 def start_at_zero_(up: nn.Linear) -> None:

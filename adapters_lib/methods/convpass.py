@@ -38,7 +38,7 @@ class ConvBypass(Bottleneck):
     """(B, lead + h·w, D) → the same shape, the delta only. Parameters: 2·D·r + r + D + 9·r² + r, 13,648 at D = 768, r = 8."""
 
     def __init__(self, width: int, bottleneck: int, scale: float, dropout: float, xavier: bool = False) -> None:
-        super().__init__(width, bottleneck, QuickGELU(), dropout)
+        super().__init__(width, bottleneck, QuickGELU(), inside=dropout)
         self.scale = scale
         self.conv = nn.Conv2d(bottleneck, bottleneck, 3, padding=1)
         nn.init.xavier_uniform_(self.down.weight)
@@ -56,7 +56,7 @@ class ConvBypass(Bottleneck):
         # Of a padded 3×3 convolution a 1×1 map meets the centre tap only.
         lead = F.linear(u[:, : layout.lead], self.conv.weight[:, :, 1, 1], self.conv.bias)
         u = torch.cat((lead, patches), dim=1)
-        return self.up(self.dropout(self.act(u))) * self.scale  # type: ignore[no-any-return]
+        return self.stretch(self.act(u)) * self.scale
 
 
 @register

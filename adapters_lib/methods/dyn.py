@@ -1,72 +1,64 @@
-"""Dyn-Adapter: heads at early blocks, trained sparsely beside any other method, so that easy images can leave early.
+"""Dyn-Adapter: heads at early blocks, trained sparsely beside a host method, so that easy images leave early.
 
-    L = Σ_i λ_i(t) · L_i / Σ_i λ_i(t),   L_i = (1 − δ) CE(z_i, y) + δ τ² KL(softmax(z_S / τ) ‖ softmax(z_i / τ)),   L_S = CE(z_S, y)
+    L = Σ_i λ_i(t) · L_i / Σ_i λ_i(t),   L_S = CE(z_S, y)
+    L_i = (1 − δ) CE(z_i, y) + δ τ² KL(softmax(z_S / τ) ‖ softmax(z_i / τ))
 
-with the logits z_1 … z_S of the exits, the last of which is the backbone's own head, and t the share of training that is done.
+with the logits z_1 … z_S of the exits, the last of which is the backbone's own head, and t the share of
+training that is done.
 
-Zhang, Chen, Zhang, Chu, Song, "Dyn-Adapter: Towards Disentangled Representation for Efficient Visual Recognition", ECCV 2024,
-arXiv:2407.14302. The authors published no code.
-Stated in the paper: a frozen backbone with a host method; heads at a fixed interval of blocks, an MLP at early and a lighter head at
-later stages; a weight λ that changes during training; dropout in the adapters, higher in shallow blocks; a random mask on the
-adapters' gradient; inference that leaves at the first exit whose confidence passes a threshold.
-Our choice, each an option: every number below, the form of the heads, the schedules of λ, the distillation, where the dropout stands,
-and that the mask comes before the optimiser's moments (as in Child-Tuning-F, Xu et al. 2021, arXiv:2109.05687).
+Zhang, Chen, Zhang, Chu, Song, "Dyn-Adapter: Towards Disentangled Representation for Efficient Visual
+Recognition", ECCV 2024, arXiv:2407.14302. The authors published no code.
+Stated in the paper: a frozen backbone with a host method; heads at a fixed interval of blocks, an MLP at
+early and a lighter head at later stages; a weight λ that changes during training; dropout in the adapters,
+higher in shallow blocks; a random mask on the adapters' gradient; inference that leaves at the first exit
+whose confidence passes a threshold.
+Our choice, each an option: every number below, the form of the heads and their width (`hidden_width`), the
+schedules of λ, the distillation. Our choice too: where the dropout stands and that it replaces a host's own
+there, and that the mask comes before the optimiser's moments (`methods.sparsity`).
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import AdapterError
+from ..errors import AdapterError, OptionWarning
+from ..exits.heads import ExitHead, hidden_width
 from ..exits.walk import exit_blocks, run_exits
 from ..objective import Criterion, Objective
-from ..sites import Adapter
 from ..tokens import Layout
 from .base import Method, register
+from .sparsity import drop_in_bottlenecks, idle_sparsity, mask_gradients
 
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
 
-__all__ = ["HEADS", "SCHEDULES", "DynExits", "ExitHead", "exit_weights", "mask_gradients"]
+__all__ = ["ALONE", "HEADS", "SCHEDULES", "DynExits", "exit_weights"]
 
 HEADS = ("balanced", "linear", "mlp", "reversed")
 SCHEDULES = ("uniform", "depth_weighted", "early_up", "early_down")
 POOLS = ("backbone", "token", "avg")
 
-
-class ExitHead(nn.Module):
-    """LN → Linear D→C, or LN → Linear D→hidden → GELU → Linear hidden→C, on the class token or the mean of the patches.
-
-    The stream (B, N, D) behind a block → logits (B, C). Prompts and registers are not read. Parameters: 2·D + D·C + C, or
-    2·D + D·h + h + h·C + C.
-    """
-
-    def __init__(self, width: int, num_classes: int, hidden: int | None, token: bool) -> None:
-        super().__init__()
-        self.token = token
-        self.norm = nn.LayerNorm(width)
-        linear = nn.Linear(width if hidden is None else hidden, num_classes)
-        self.classifier = linear if hidden is None else nn.Sequential(nn.Linear(width, hidden), nn.GELU(), linear)
-
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        pooled = x[:, 0] if self.token else x[:, layout.lead :].mean(1)  # (B, D)
-        return self.classifier(self.norm(pooled))  # type: ignore[no-any-return]
+ALONE = "dyn:forward_sparsity=0,backward_sparsity=0"
+"""Exits on the frozen backbone: without a host there is no adapter to train sparsely."""
 
 
 def exit_weights(schedule: str, blocks: tuple[int, ...], progress: float, low: float = 0.1) -> list[float]:
     """λ of every exit, not normalised, when the share `progress` of training is done.
 
-    `uniform`: 1; `depth_weighted`: block / depth; `early_up`: `low` → 1 in a straight line for all exits but the last, which has 1;
-    `early_down`: 1 → `low`.
+    `uniform`: 1; `depth_weighted`: block / depth; `early_up`: `low` → 1 in a straight line for all exits but
+    the last, which has 1; `early_down`: 1 → `low`.
     """
     if schedule == "depth_weighted":
         return [block / blocks[-1] for block in blocks]
-    early = {"uniform": 1.0, "early_up": low + (1 - low) * progress, "early_down": 1 - (1 - low) * progress}[schedule]
+    risen = (1 - low) * progress
+    early = {"uniform": 1.0, "early_up": low + risen, "early_down": 1 - risen}[schedule]
     return [early] * (len(blocks) - 1) + [1.0]
 
 
@@ -75,15 +67,31 @@ def exit_weights(schedule: str, blocks: tuple[int, ...], progress: float, low: f
 class DynExits(Method, Objective):
     """Early heads and the way to train them; list it beside a host: `adapt(vit, [LoRA(), DynExits()])`.
 
-    An exit reads the stream that the next block would see: behind block k and every module of other methods there. `model(x)` still gives
-    the logits of the full depth.
+    An exit reads the stream that the next block would see: behind block k and every module of other methods
+    there. `model(x)` still gives the logits of the full depth.
 
-    every: T, a head behind blocks T, 2T, … below the last, which keeps the backbone's own. at: these blocks instead. heads: `balanced`
-    (MLP in the first half of the depth, linear later), `linear`, `mlp`, `reversed`. hidden: width of the MLP. pool: `backbone` reads
-    the class token if the backbone's head does, else the mean of the patches; `token` and `avg` insist. schedule: λ, see
-    `exit_weights`. low: the smallest λ. forward_sparsity: dropout in the adapters' bottlenecks, from this in the first block in a
-    straight line to 0 in the last; 0 is off. backward_keep: probability with which an element of an adapter's gradient is kept (and
-    divided by it); 1 is off. distil: δ; 0 is off. temperature: τ.
+    Args:
+        every: T, a head behind blocks T, 2T, … below the last, which keeps the backbone's own.
+        at: these blocks instead.
+        heads: `balanced` (MLP in the first half of the depth, linear later), `linear`, `mlp`, `reversed`.
+        hidden: width of the MLP; None: the `hidden_width` with which no later head is heavier. A number
+            insists.
+        pool: `backbone` reads the class token if the backbone's head does, else the mean of the patches;
+            `token` and `avg` insist.
+        schedule: λ, see `exit_weights`.
+        low: the smallest λ.
+        forward_sparsity: rate of dropout in the adapters' bottlenecks, from this in the first block in a
+            straight line to 0 in the last. It replaces a dropout that the host has there (repadapter,
+            adaptformer, convpass); one on an adapter's input or output stays. 0 is off, and the host keeps
+            all of its own.
+        backward_sparsity: rate at which elements of an adapter's gradient are dropped; the others are divided
+            by one minus it. 0 is off.
+        distil: δ; 0 is off.
+        temperature: τ.
+
+    Warns:
+        OptionWarning: at `adapt`, of a sparsity that has nothing to act on, or of a `hidden` with which
+            `balanced` is not lighter later, or `reversed` not heavier.
     """
 
     name: ClassVar[str] = "dyn"
@@ -93,46 +101,60 @@ class DynExits(Method, Objective):
     every: int = 3
     at: tuple[int, ...] | None = None
     heads: str = "balanced"
-    hidden: int = 64
+    hidden: int | None = None
     pool: str = "backbone"
     schedule: str = "early_up"
     low: float = 0.1
     forward_sparsity: float = 0.2
-    backward_keep: float = 0.7
+    backward_sparsity: float = 0.3
     distil: float = 0.0
     temperature: float = 2.0
 
     def check(self) -> None:
         self.at_least("every", 1)
-        self.at_least("hidden", 1)
+        if self.hidden is not None:
+            self.at_least("hidden", 1)
         self.one_of("heads", HEADS)
         self.one_of("pool", POOLS)
         self.one_of("schedule", SCHEDULES)
         self.fraction("forward_sparsity")
-        for option, least in (("low", 0.0), ("backward_keep", 1e-3), ("distil", 0.0)):
-            if not least <= (value := getattr(self, option)) <= 1:
-                raise AdapterError(f"dyn: {option}={value}, but it must lie in [{least:g}, 1]")
+        self.fraction("backward_sparsity")
+        for option in ("low", "distil"):
+            if not 0 <= (value := getattr(self, option)) <= 1:
+                raise AdapterError(f"dyn: {option}={value}, but it must lie in [0, 1]")
         if not self.temperature > 0:
             raise AdapterError(f"dyn: temperature={self.temperature}, but it must be above 0")
 
+    @classmethod
+    def upgrade(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """`backward_keep` was the rate of what stays."""
+        if "backward_keep" in options:
+            options["backward_sparsity"] = round(1 - float(options.pop("backward_keep")), 12)
+        return options
+
     @property
     def turn(self) -> int:
-        return 3  # behind all others, whose bottlenecks it looks for
+        return 3  # behind all others, whose bottlenecks it drops out
 
     def blocks(self, depth: int) -> tuple[int, ...]:
         """The blocks (from 1) behind which there is an exit, the last block included.
 
         Raises:
-            AdapterError: a block that does not exist or is named twice, or no exit in front of the last block.
+            AdapterError: a block that does not exist or is named twice, or no exit in front of the last.
         """
-        early = tuple(range(self.every, depth, self.every)) if self.at is None else tuple(b for b in self.at if b != depth)
+        placed = range(self.every, depth, self.every) if self.at is None else self.at
+        early = [block for block in placed if block != depth]
         if wrong := [block for block in early if not 1 <= block <= depth]:
-            raise AdapterError(f"dyn: at={self.at}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}")
+            raise AdapterError(
+                f"dyn: at={self.at}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}"
+            )
         if len(set(early)) < len(early):
             raise AdapterError(f"dyn: at={self.at} names a block twice; one exit behind a block is enough")
         if not early:
             option = f"every={self.every}" if self.at is None else f"at={self.at}"
-            raise AdapterError(f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks")
+            raise AdapterError(
+                f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks"
+            )
         return (*sorted(early), depth)
 
     def plug(self, model: AdaptedViT) -> None:
@@ -141,22 +163,60 @@ class DynExits(Method, Objective):
             raise AdapterError('dyn: pool="token", but this backbone has no class token; use pool="avg"')
         token = self.pool == "token" or (self.pool == "backbone" and model.backbone.global_pool == "token")
         dtype = next(model.backbone.parameters()).dtype
+        last = sum(p.numel() for module in model.head_modules() for p in module.parameters())
+        hidden = self.hidden or hidden_width(model.width, model.num_classes, last)
         for block in blocks[:-1]:
             early = 2 * block <= model.depth
             mlp = {"balanced": early, "linear": False, "mlp": True, "reversed": not early}[self.heads]
-            head = ExitHead(model.width, model.num_classes, self.hidden if mlp else None, token)
+            head = ExitHead(model.width, model.num_classes, hidden if mlp else None, token)
             model.exits[str(block)] = head.to(dtype)
         if self.forward_sparsity:
-            _drop_in_bottlenecks(model, self.forward_sparsity)
+            drop_in_bottlenecks(model, self.forward_sparsity)
         model.objective = self
+        for problem in (self._disorder(model, last), self._idleness(model)):
+            if problem:
+                warnings.warn(f"dyn: {problem}", OptionWarning, stacklevel=3)  # said to the caller of `adapt`
 
-    # ---- training --------------------------------------------------------------------------------------------
+    def _disorder(self, model: AdaptedViT, last: int) -> str | None:
+        """What is wrong if heads are not lighter later (`balanced`) or heavier (`reversed`).
 
-    def outputs(self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None) -> list[Tensor]:
+        last: parameters of the backbone's own head.
+        """
+        sizes = [sum(p.numel() for p in head.parameters()) for head in model.exits.values()]
+        falling = {"balanced": [*sizes, last], "reversed": sizes[::-1]}.get(self.heads, [])
+        for lighter, heavier in pairwise(falling):
+            if lighter < heavier:
+                place = "in front of" if self.heads == "balanced" else "behind"
+                enough = f"leave hidden=None, here {hidden_width(model.width, model.num_classes, last)}"
+                remedy = "use heads='mlp'" if self.hidden is None else enough
+                wrong = f"a head of {lighter:,} parameters stands {place} one of {heavier:,}"
+                return f"heads={self.heads!r}, but {wrong}; {remedy}"
+        return None
+
+    def _idleness(self, model: AdaptedViT) -> str | None:
+        """What is wrong if a sparsity that is on has nothing to act on."""
+        idle = [option for option in idle_sparsity(model) if getattr(self, option)]
+        if not idle:
+            return None
+        lack = {"forward_sparsity": "bottleneck before the last block", "backward_sparsity": "adapter weight"}
+        found = " and ".join(f"{option}={getattr(self, option)} finds no {lack[option]}" for option in idle)
+        hosts = ", ".join(method.name for method in model.methods if method is not self) or "no host"
+        remedy = ",".join(f"{option}=0" for option in idle)
+        return f"beside {hosts}, {found}, so it does nothing; write dyn:{remedy}, or use a host such as lora"
+
+    # ---- training -----------------------------------------------------------------------------------------
+
+    def outputs(
+        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None
+    ) -> list[Tensor]:
         """Logits (B, C) of every exit, in order."""
-        return model.forward_exits(x) if layout is None else run_exits(model, x, layout, (model.cut if cut is None else cut) - 1)
+        if layout is None:
+            return model.forward_exits(x)
+        return run_exits(model, x, layout, (model.cut if cut is None else cut) - 1)
 
-    def loss(self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float) -> Tensor:
+    def loss(
+        self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float
+    ) -> Tensor:
         *early, last = outputs
         losses = [self._early_loss(z, last, y, criterion) for z in early] + [criterion(last, y)]
         weights = exit_weights(self.schedule, exit_blocks(model), progress, self.low)
@@ -164,8 +224,8 @@ class DynExits(Method, Objective):
 
     def before_update(self, model: AdaptedViT, seed: int) -> None:
         model.extra.pop("exits", None)  # thresholds were calibrated for the weights as they were
-        if self.backward_keep < 1:
-            mask_gradients([p for _, p in model.parameter_groups()["adapter"]], self.backward_keep, seed)
+        if self.backward_sparsity:
+            mask_gradients([p for _, p in model.parameter_groups()["adapter"]], self.backward_sparsity, seed)
 
     def _early_loss(self, z: Tensor, last: Tensor, y: Tensor, criterion: Criterion) -> Tensor:
         hard = criterion(z, y)
@@ -175,47 +235,3 @@ class DynExits(Method, Objective):
         student = F.log_softmax(z / self.temperature, dim=1)
         soft = self.temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
         return (1 - self.distil) * hard + self.distil * soft
-
-
-def mask_gradients(parameters: list[nn.Parameter], keep: float, seed: int) -> None:
-    """Keep each element of each gradient with probability `keep` and divide it by `keep`, else set it to zero; in place.
-
-    The same seed gives the same masks on the same kind of device.
-    """
-    generators: dict[torch.device, torch.Generator] = {}
-    for parameter in parameters:
-        if parameter.grad is None:
-            continue
-        device = parameter.grad.device
-        if device not in generators:
-            generators[device] = torch.Generator(device).manual_seed(seed)
-        kept = torch.rand(parameter.grad.shape, generator=generators[device], device=device) < keep
-        parameter.grad.mul_(kept).div_(keep)
-
-
-@dataclass(frozen=True)
-class _Dropout:
-    """A hook that drops out features: those that a layer reads, or those that it gives."""
-
-    p: float
-
-    def of_input(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (F.dropout(inputs[0], self.p, layer.training), *inputs[1:])
-
-    def of_output(self, layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        return F.dropout(out, self.p, layer.training)
-
-
-def _drop_in_bottlenecks(model: AdaptedViT, most: float) -> None:
-    """Dropout between the squeeze and the stretch of every adapter, less the deeper it stands; adapters without a bottleneck have none."""
-    last = max(model.depth - 1, 1)
-    for index, parts in enumerate(zip(model.backbone.blocks, model.sites, strict=True)):
-        drop = _Dropout(most * (1 - index / last))
-        for module in (m for part in parts for m in part.modules() if isinstance(m, Adapter) and drop.p > 0):
-            up, down = getattr(module, "up", None), getattr(module, "down", None)
-            if hasattr(module, "bottleneck_dropout"):
-                module.bottleneck_dropout = nn.Dropout(drop.p)
-            elif isinstance(up, nn.Module):
-                up.register_forward_pre_hook(drop.of_input)
-            elif isinstance(down, nn.Module):
-                down.register_forward_hook(drop.of_output)

@@ -70,6 +70,7 @@ class InterLayerAdapter(Adapter):
         self.norm_map = nn.BatchNorm2d(bottleneck)
         self.pointwise = nn.Conv2d(bottleneck, bottleneck, 1)
         self.norm_up = nn.BatchNorm1d(bottleneck)
+        self.bottleneck_dropout: nn.Module = nn.Identity()
         self.up = nn.Linear(bottleneck, width)
         self.act = nn.GELU()
         self.dropout = nn.Dropout(dropout)
@@ -104,7 +105,8 @@ class InterLayerAdapter(Adapter):
         patches = layout.from_maps(grid)  # (B, h'·w', a)
         if layout.lead:
             patches = torch.cat((self._in_front(u[:, : layout.lead]), patches), dim=1)
-        return self.up(self.act(_norm_channels(self.norm_up, patches)))  # type: ignore[no-any-return]
+        u = self.bottleneck_dropout(self.act(_norm_channels(self.norm_up, patches)))
+        return self.up(u)  # type: ignore[no-any-return]
 
     def _in_front(self, u: Tensor) -> Tensor:
         """The way of the tokens in front of the patches, (B, lead, a) → the same shape."""

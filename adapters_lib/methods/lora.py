@@ -50,7 +50,7 @@ class LoRALinear(LinearAdapter):
         self.lora_a = nn.Parameter(torch.empty(len(updated), rank, base.in_features))
         self.lora_b = nn.Parameter(torch.zeros(len(updated), base.out_features // slices, rank))
         self.dropout = nn.Dropout(dropout)
-        self.bottleneck_dropout: nn.Module = nn.Identity()  # methods that train sparsely put theirs here
+        self.bottleneck_dropout: nn.Module = nn.Identity()
         for a in self.lora_a:
             nn.init.kaiming_uniform_(a, a=math.sqrt(5))
 

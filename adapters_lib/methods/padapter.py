@@ -70,6 +70,7 @@ class PromptedAdapter(Adapter):
         self.form, self.mode, self.sequential = form, mode, sequential
         self.down = nn.Linear(width, 2 * bottleneck if form == "p_2x_p" else bottleneck)
         self.prompts = nn.ParameterList(torch.empty(1, tokens, bottleneck) for _ in range(_PROMPTS[form]))
+        self.bottleneck_dropout: nn.Module = nn.Identity()
         self.up = nn.Linear(_UP_INPUTS[form] * bottleneck, width)
         if learn_scale:
             self.scale: nn.Parameter | float = nn.Parameter(torch.tensor([float(scale)]))
@@ -92,7 +93,8 @@ class PromptedAdapter(Adapter):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         _check_tokens(self.prompts[0].shape[1], x.shape[1])
-        y = self.up(F.relu(self.join(self.down(x)))) * self.scale
+        u = self.bottleneck_dropout(F.relu(self.join(self.down(x))))
+        y = self.up(u) * self.scale
         return x + y if self.sequential else y  # type: ignore[no-any-return]
 
 

@@ -39,7 +39,7 @@ class RepAdapterLinear(LinearAdapter):
         self.down = nn.Linear(width, bottleneck)
         self.up_weight = nn.Parameter(torch.zeros(width, bottleneck // groups))
         self.up_bias = nn.Parameter(torch.zeros(width))
-        self.dropout = nn.Dropout(dropout)
+        self.bottleneck_dropout: nn.Module = nn.Dropout(dropout) if dropout else nn.Identity()
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.down.bias)
 
@@ -51,7 +51,7 @@ class RepAdapterLinear(LinearAdapter):
 
     def adapted_input(self, x: Tensor) -> Tensor:
         """x + s · B(A x), what the layer reads: (…, D) → (…, D)."""
-        z = self.dropout(self.down(x)).unflatten(-1, (self.groups, -1))  # (…, groups, r / groups)
+        z = self.bottleneck_dropout(self.down(x)).unflatten(-1, (self.groups, -1))  # (…, groups, r / groups)
         up = self.up_weight.unflatten(0, (self.groups, -1))  # (groups, D / groups, r / groups)
         delta = torch.einsum("...gi,goi->...go", z, up).flatten(-2) + self.up_bias
         return x + delta * self.scale
