@@ -26,7 +26,7 @@ from .backbones import create_backbone
 from .engine import AdaptedViT
 from .errors import AdapterError, OptionWarning
 from .hub import download, is_hub_id
-from .methods import method_to_dict, saved_method
+from .methods import method_from_dict, method_to_dict
 
 __all__ = [
     "atomic_write",
@@ -205,7 +205,7 @@ def load_pretrained(
             f"the adapter in {folder} was trained on {source['name']!r} with width {source['width']} and {source['depth']} blocks, "
             f"but this backbone has width {found[0]} and {found[1]} blocks; use the same backbone"
         )
-    methods = [saved_method(spec) for spec in config["methods"]]
+    methods = [method_from_dict(spec) for spec in config["methods"]]
     with unchanged_on_error(backbone):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OptionWarning)  # advice for a training that is over

@@ -20,7 +20,7 @@ from .adapting import adapt, check_backbone
 from .checkpoint import load_json, load_tensors, save_json, save_tensors
 from .engine import AdaptedViT
 from .errors import AdapterError
-from .methods import LoRA, Method, method_to_dict, saved_method
+from .methods import LoRA, Method, method_from_dict, method_to_dict
 from .methods.lora import LoRALinear
 
 __all__ = ["export_peft", "import_peft"]
@@ -111,7 +111,7 @@ def import_peft(folder: str | Path, backbone: nn.Module) -> AdaptedViT:
     check_backbone(backbone)
     depth = len(backbone.blocks)  # type: ignore[arg-type]
     _check_fit(folder, backbone, updates, depth)
-    methods: list[Method] = [saved_method(m) for m in header.get("lora", [])] or _methods(config, updates)
+    methods: list[Method] = [method_from_dict(m) for m in header.get("lora", [])] or _methods(config, updates)
     classes = heads["head.weight"].shape[0] if heads else None
     model = adapt(backbone, methods, num_classes=classes)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import adapters_lib as al
 from adapters_lib.errors import OptionWarning
-from adapters_lib.methods import METHODS, DynExits, parse_method, saved_method
+from adapters_lib.methods import METHODS, DynExits, method_from_dict, parse_method
 from adapters_lib.methods.dyn import ALONE
 from adapters_lib.methods.sparsity import idle_sparsity, mask_gradients
 from adapters_lib.results import COMBINATIONS
@@ -229,9 +229,9 @@ def test_a_rate_of_dropping_lies_from_0_to_below_1(option: str, rate: float) -> 
 def test_the_former_name_is_read_from_saved_files_only() -> None:
     for keep, drop in ((0.7, 0.3), (1, 0.0), (0.9, 0.1), (0.001, 0.999)):
         spec = {"name": "dyn", "options": {"every": 2, "backward_keep": keep}}
-        assert saved_method(spec) == DynExits(every=2, backward_sparsity=drop)
+        assert method_from_dict(spec) == DynExits(every=2, backward_sparsity=drop)
         assert spec["options"] == {"every": 2, "backward_keep": keep}, "the header is left alone"
     with pytest.raises(al.AdapterError, match="unknown option of dyn 'backward_keep'; did you mean 'backward_sparsity'"):
         parse_method("dyn:backward_keep=0.7")
     with pytest.raises(al.AdapterError, match="unknown method 'dym'; did you mean 'dyn'"):
-        saved_method({"name": "dym", "options": {}})
+        method_from_dict({"name": "dym", "options": {}})

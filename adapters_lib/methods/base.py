@@ -16,7 +16,7 @@ from ..errors import AdapterError, unknown
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
 
-__all__ = ["METHODS", "Method", "format_method", "method_from_dict", "method_to_dict", "parse_method", "register", "saved_method"]
+__all__ = ["METHODS", "Method", "format_method", "method_from_dict", "method_to_dict", "parse_method", "register"]
 
 METHODS: dict[str, type[Method]] = {}
 """Every method by its name on the command line."""
@@ -74,12 +74,13 @@ class Method:
 
     @classmethod
     def upgrade(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Options that an older version saved → the same under the names and values of today.
+        """Options that an earlier version saved → the same model's options under the names and values of today.
 
-        Subclasses override it where an option was renamed. Asked by `saved_method` only: what a user writes has today's
-        names.
+        A method whose option became another value, not only another name, overrides it. Asked for saved options
+        only: what a user writes has today's names.
         """
-        return options
+        renamed = {cls.former_options.get(key, key): value for key, value in options.items()}
+        return {**cls.former_defaults, **renamed}
 
     @property
     def turn(self) -> int:
@@ -165,15 +166,14 @@ def parse_method(text: str) -> Method:
 def method_from_dict(spec: dict[str, Any]) -> Method:
     """The method that `method_to_dict` wrote as {"name": …, "options": {…}}, by this or an earlier version.
 
-    An option under a former name is read as today's, and one that is missing gets the value that leaves the
-    saved model what it was (`Method.former_defaults`), else its default. Values may be text or JSON.
+    Options of an earlier version are read as today's (`Method.upgrade`); one that is missing gets the value that
+    leaves the saved model what it was, else its default. Values may be text or JSON.
 
     Raises:
         AdapterError: as for `parse_method`.
     """
     cls = _named(spec["name"])
-    options = {cls.former_options.get(key, key): value for key, value in spec.get("options", {}).items()}
-    return _built(cls, {**cls.former_defaults, **options})
+    return _built(cls, cls.upgrade(dict(spec.get("options", {}))))
 
 
 def _named(name: str) -> type[Method]:
@@ -192,12 +192,6 @@ def _built(cls: type[Method], options: Mapping[str, Any]) -> Method:
             raise unknown(f"option of {cls.name}", key, fields)
         values[key] = _convert(f"{cls.name}:{key}", value, fields[key])
     return cls(**values)
-
-
-def saved_method(spec: dict[str, Any]) -> Method:
-    """`method_from_dict` for the header of a saved file, whose options may be those of an older version."""
-    cls = METHODS.get(spec["name"], Method)  # an unknown name is explained by method_from_dict
-    return method_from_dict({**spec, "options": cls.upgrade(dict(spec.get("options", {})))})
 
 
 def method_to_dict(method: Method) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class DynExits(Method, Objective):
         """`backward_keep` was the rate of what stays."""
         if "backward_keep" in options:
             options["backward_sparsity"] = round(1 - float(options.pop("backward_keep")), 12)
-        return options
+        return super().upgrade(options)
 
     @property
     def turn(self) -> int:

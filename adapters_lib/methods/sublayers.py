@@ -12,6 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ..errors import AdapterError
+from ..host import plain_kind
 from ..tokens import Layout
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def drop_sublayers(name: str, model: AdaptedViT, p: float) -> None:
     """
     if not p:
         return
-    if odd := {type(block).__name__ for block in model.backbone.blocks if type(block) is not Block}:
+    if odd := {plain_kind(block).__name__ for block in model.backbone.blocks if plain_kind(block) is not Block}:
         found = ", ".join(sorted(odd))
         raise AdapterError(
             f"{name}: sublayer_dropout={p} needs timm's pre-norm Block, but this model has {found}; "
