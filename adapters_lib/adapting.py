@@ -39,7 +39,8 @@ def adapt(
         methods: dataclasses such as `LoRA(rank=8)`, or their text form `"lora:rank=8"`; those that change the number of tokens are
             plugged in first, so that the others see the final token counts. The others act in the order of the list.
         num_classes: outputs of the new head, at least 1.
-        head: `linear`, or `bn_linear` (batch norm, then linear; see `heads.make_head`), which needs `num_classes`.
+        head: `linear`, or another kind of classifier or of its start, see `heads.make_head`; a paper's own is
+            `PRESETS[…].head` of its recipe. All but `linear` need `num_classes`.
         seed: fixes the initial weights of head and adapters without touching the global generator.
 
     Returns:

@@ -116,6 +116,8 @@ def _embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, 
     model = create_clip_backbone(EMBEDDED, pretrained=False, **CLIP_KWARGS, **{"num_classes": 0, **others})
     if pretrained:
         _load(model, EMBEDDED_CLIPS, others)
+        if kwargs.get("fresh_norm"):  # the file has brought the trained one back
+            model.fc_norm.reset_parameters()  # type: ignore[union-attr, operator]
     model.adapters_lib_source = {"name": EMBEDDED_CLIPS, "kwargs": asked}  # type: ignore[assignment]
     return model
 

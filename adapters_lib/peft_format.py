@@ -45,8 +45,11 @@ def export_peft(model: AdaptedViT, folder: str | Path) -> None:
         raise AdapterError(f"peft's LoRA format holds LoRA alone, but this model has {found}; use save_pretrained")
     if model.merged:
         raise AdapterError("this model is merged, so its LoRA weights are inside the backbone; call unmerge() first")
-    if model.head_kind != "linear":
-        raise AdapterError(f"a timm model has no {model.head_kind} head for peft to load; adapt with head='linear', or use save_pretrained")
+    if not all(isinstance(head, nn.Linear) for head in model.head_modules()):
+        raise AdapterError(
+            f"a timm model has no {model.head_kind} head for peft to load; "
+            "adapt with head='linear', or use save_pretrained"
+        )
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, tuple[int, float]] = {}
     for index, block in enumerate(model.backbone.blocks):

@@ -1,12 +1,14 @@
 """The published recipes, by name: `al.recipes.ila_paper`, `al.recipes.padapter_image_paper(batch_size=64)`, …
 
-A preset is a frozen `Recipe`; where the paper scales its learning rate with the batch, it is a function of the batch size that returns
-one: lr = base rate · images per update / 256. Other fields change with `dataclasses.replace(al.recipes.ila_paper, lr=0.1)`, or as
-keywords of the function.
+A preset is a frozen `Recipe`; where the paper scales its learning rate with the batch, it is a function of
+the batch size that returns one: lr = base rate · images per update / 256. Other fields change with
+`dataclasses.replace(al.recipes.ila_paper, lr=0.1)`, or as keywords of the function. `PRESETS[name].head` is
+the classifier that the recipe goes with: `al.adapt(…, head=PRESETS["ila_paper"].head)`.
 
-What no preset can say: the rates in `PRESETS[name].rates` are the candidates from which the paper picks on a validation split, and the
-recipe holds one of them. Three things are this library's for all of them: biases and norms do not decay, the warm-up begins at 1/w of the
-peak over w updates, and the last epoch counts, never the best one on test images.
+What no preset can say: the rates in `PRESETS[name].rates` are the candidates from which the paper picks on a
+validation split, and the recipe holds one of them. Three things are this library's for all of them: biases
+and norms do not decay; the rate changes with every update, also where the code (of VPT, VQT, RepAdapter,
+ConvPass, Adapter+, SSF) changes it once an epoch; and the last epoch counts, never the best on test images.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ RecipeMaker = Callable[..., Recipe]
 class Preset:
     """A published recipe and where it is from.
 
-    value: the recipe, or the function of the batch size. methods: text forms of the methods that it is for. rates: candidates for lr (for
-    a function: for base_lr). head: the classifier that goes with it, see `heads.make_head`. note: what is not published, or not here.
+    value: the recipe, or the function of the batch size. methods: text forms of the methods that it is for.
+    rates: candidates for lr (for a function: for base_lr). head: the classifier that goes with it and how it
+    starts, see `heads.make_head`. note: what is not published, or not here.
     """
 
     value: Recipe | RecipeMaker
@@ -48,15 +51,18 @@ def preset(name: str) -> Recipe | RecipeMaker:
     """The value behind `al.recipes.<name>`.
 
     Raises:
-        AttributeError: no such preset, as Python expects of a module's attribute; the message names those there are.
+        AttributeError: no such preset, as Python expects of a module's attribute; the message names all.
     """
     if name not in PRESETS:
-        raise AttributeError(f"adapters_lib.recipes has no attribute {name!r}; the published recipes are {', '.join(PRESETS)}")
+        known = ", ".join(PRESETS)
+        raise AttributeError(
+            f"adapters_lib.recipes has no attribute {name!r}; the published recipes are {known}"
+        )
     return PRESETS[name].value
 
 
 def named_recipe(name: str, **changes: Any) -> Recipe:
-    """The recipe of that name with some fields changed; where the rate follows the batch, `batch_size` changes both.
+    """The recipe of that name, some fields changed; `batch_size` changes a rate that follows it, too.
 
     Raises:
         AdapterError: unknown name (the nearest is suggested), or a value that breaks its rule.
@@ -77,8 +83,12 @@ def _scaled(base_lr: float, batch_size: int, processes: int, changes: dict[str, 
 
 def _moco_like(epochs: int, warmup: int) -> RecipeMaker:
     def make(batch_size: int = 64, *, base_lr: float = 0.1, processes: int = 1, **changes: Any) -> Recipe:
-        """SGD with momentum, no weight decay, linear warm-up, half a cosine to 0; lr = base_lr · images per update / 256."""
-        fixed = {"epochs": epochs, "warmup_epochs": warmup, "optimizer": "momentum", "weight_decay": 0.0}
+        """SGD with momentum, no weight decay, linear warm-up from 0, half a cosine to 0.
+
+        lr = base_lr · images per update / 256
+        """
+        fixed: dict[str, Any] = {"epochs": epochs, "warmup_epochs": warmup, "warmup_lr": 0.0}
+        fixed |= {"optimizer": "momentum", "weight_decay": 0.0}
         return _scaled(base_lr, batch_size, processes, {**fixed, **changes})
 
     return make
@@ -87,9 +97,15 @@ def _moco_like(epochs: int, warmup: int) -> RecipeMaker:
 def _prompt_like(base_lr: float, batch_size: int) -> RecipeMaker:
     default_lr, default_batch = base_lr, batch_size
 
-    def make(batch_size: int = default_batch, *, base_lr: float = default_lr, processes: int = 1, **changes: Any) -> Recipe:
-        """SGD with momentum, 100 epochs of which 10 warm up, cosine to 0; lr = base_lr · images per update / 256."""
-        fixed = {"epochs": 100, "warmup_epochs": 10, "optimizer": "momentum", "weight_decay": 1e-4}
+    def make(
+        batch_size: int = default_batch, *, base_lr: float = default_lr, processes: int = 1, **changes: Any
+    ) -> Recipe:
+        """SGD with momentum, 100 epochs of which 10 warm up from 0, cosine to 0.
+
+        lr = base_lr · images per update / 256
+        """
+        fixed: dict[str, Any] = {"epochs": 100, "warmup_epochs": 10, "warmup_lr": 0.0}
+        fixed |= {"optimizer": "momentum", "weight_decay": 1e-4}
         return _scaled(base_lr, batch_size, processes, {**fixed, **changes})
 
     return make
@@ -102,6 +118,9 @@ _ILA = Recipe(
     weight_decay=0.0,
     optimizer="sgd",
     warmup_steps=500,
+    warmup_lr=1e-6,
+    warmup_prefix=False,
+    min_lr=1e-5,
     clip_norm=1.0,
     mixed_precision="auto",
 )
@@ -111,8 +130,15 @@ _ILA_SOURCE = "Rios et al. 2024, arXiv:2409.11051, and its code"
 _VTAB = Recipe(epochs=100, lr=1e-3, batch_size=64, weight_decay=1e-4, optimizer="adamw", warmup_epochs=10)
 """AdamW on 1,000 images, with which most papers on parameter-efficient tuning train on VTAB-1k."""
 
+_ADAPTER_PLUS = replace(_VTAB, warmup_lr=1e-5, min_lr=1e-6, drop_path=0.1)
+_ADAPTER_PLUS_SOURCE = "Steitz & Roth 2024, arXiv:2406.06820, and its code"
+
+_TIMM_VTAB = replace(_VTAB, warmup_lr=1e-6, warmup_prefix=False, min_lr=1e-5, drop_path=0.1)
+"""The same of RepAdapter's and ConvPass's code, with timm's schedule and stochastic depth in the backbone."""
+
 _PADAPTER_SOURCE = "Li et al. 2025, Image and Vision Computing 154, 105395, and its code"
 _PADAPTER_NOTE = "epochs, warm-up and base rate are not published: these are AdaptFormer's, the likely ones"
+_CLIP_NOTE = "the code drops the pre-trained final norm: create_clip_backbone(…, fresh_norm=True)"
 
 _FINE_RATES = (50.0, 25.0, 10.0, 5.0, 2.5, 1.0, 0.5, 0.25, 0.1, 0.05)
 
@@ -122,9 +148,18 @@ PRESETS: dict[str, Preset] = {
         ("ila", "ila+", "ila++"),
         _ILA_SOURCE,
         rates=_ILA_RATES,
-        note="ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; lr picked on the validation split",
+        head="linear_xavier",
+        note="ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; "
+        "lr picked on the validation split",
     ),
-    "adpt_paper": Preset(_ILA, ("adpt", "convpass:class_token=true"), _ILA_SOURCE, rates=_ILA_RATES, note="trained as ila in that paper"),
+    "adpt_paper": Preset(
+        _ILA,
+        ("adpt", "convpass:class_token=true"),
+        _ILA_SOURCE,
+        rates=_ILA_RATES,
+        head="linear_xavier",
+        note="trained as ila in that paper",
+    ),
     "dyn_paper": Preset(
         _VTAB,
         ("lora + dyn", "adpt + dyn", "repadapter + dyn"),
@@ -135,7 +170,7 @@ PRESETS: dict[str, Preset] = {
         _moco_like(100, 20),
         ("padapter",),
         _PADAPTER_SOURCE,
-        head="bn_linear",
+        head="bn_linear_bias",
         note=_PADAPTER_NOTE,
     ),
     "padapter_video_paper": Preset(
@@ -143,23 +178,28 @@ PRESETS: dict[str, Preset] = {
         ("padapter:position=a_m_p",),
         _PADAPTER_SOURCE,
         head="bn_linear",
-        note=_PADAPTER_NOTE,
+        note=f"{_PADAPTER_NOTE}; {_CLIP_NOTE}",
     ),
     "adaptformer_paper": Preset(
-        _moco_like(100, 20), ("adaptformer",), "Chen et al. 2022, arXiv:2205.13535", head="bn_linear", note="1,024 images per update there"
+        _moco_like(100, 20),
+        ("adaptformer",),
+        "Chen et al. 2022, arXiv:2205.13535, and its code",
+        head="bn_linear_bias",
+        note="1,024 images per update there",
     ),
     "adaptformer_video_paper": Preset(
         _moco_like(90, 10),
         ("adaptformer",),
         "Chen et al. 2022, arXiv:2205.13535, and its code",
         head="bn_linear",
-        note="1,024 clips per update there",
+        note=f"1,024 clips per update there; {_CLIP_NOTE}",
     ),
     "vpt_paper": Preset(
         _prompt_like(5.0, 64),
         ("vpt-deep", "vpt-shallow", "linear"),
         "Jia et al. 2022, arXiv:2203.12119, and its code",
         rates=_FINE_RATES,
+        head="linear_kaiming",
         note="weight decay picked as well, from 0.01, 0.001, 0.0001 and 0; prompts are 1 to 200, by data set",
     ),
     "vqt_paper": Preset(
@@ -167,28 +207,38 @@ PRESETS: dict[str, Preset] = {
         ("vqt",),
         "Tu et al. 2023, arXiv:2212.03220, and its code",
         rates=_FINE_RATES,
+        head="linear_kaiming",
         note="weight decay picked as in vpt_paper",
     ),
     "lora_vtab": Preset(
-        _VTAB,
+        _ADAPTER_PLUS,
         ("lora",),
-        "Steitz & Roth 2024, arXiv:2406.06820, and its code",
+        _ADAPTER_PLUS_SOURCE,
+        head="linear_timm",
         note="LoRA's own paper trains language models; this is how vision papers train it on VTAB-1k",
     ),
     "adapter_plus_paper": Preset(
-        replace(_VTAB, min_lr=1e-6), ("adapter+", "houlsby", "pfeiffer"), "Steitz & Roth 2024, arXiv:2406.06820, and its code"
+        _ADAPTER_PLUS,
+        ("adapter+", "houlsby", "pfeiffer"),
+        _ADAPTER_PLUS_SOURCE,
+        head="linear_timm",
+        note='pfeiffer here is what the code calls "intermediate", y + A(y) of the output y of the MLP; '
+        'the one that it calls "pfeiffer" is another module: with its own norm, it reads y plus the stream; '
+        "the code leaves out the adapters of houlsby and pfeiffer at the same rate, here only the backbone's "
+        "attention and MLP",
     ),
     "repadapter_paper": Preset(
-        replace(_VTAB, min_lr=1e-5),
+        _TIMM_VTAB,
         ("repadapter",),
         "Luo et al. 2023, arXiv:2302.08106, and its code",
-        note="scale picked by task; drop path 0.1 in the backbone; the code's extra penalty on the up-projections is not here",
+        note="scale picked by task; the code's extra penalty on the up-projections is not here",
     ),
     "convpass_paper": Preset(
-        replace(_VTAB, min_lr=1e-5),
+        _TIMM_VTAB,
         ("convpass",),
         "Jie & Deng 2022, arXiv:2207.07039, and its code",
-        note="scale picked by task from 0.01 to 100; drop path 0.1 in the backbone",
+        note="scale picked by task from 0.01 to 100; the code leaves out its bypasses at the same rate, "
+        "here only the backbone's attention and MLP",
     ),
     "ssf_paper": Preset(
         Recipe(
@@ -197,13 +247,17 @@ PRESETS: dict[str, Preset] = {
             batch_size=64,
             weight_decay=5e-2,
             warmup_epochs=10,
+            warmup_lr=1e-7,
+            warmup_prefix=False,
             min_lr=1e-8,
             label_smoothing=0.1,
             mixed_precision="auto",
         ),
         ("ssf",),
         "Lian et al. 2022, arXiv:2210.08823, and its code",
-        note="as for CUB-200; other data sets have their own lr and weight decay; the code's average of weights over time is not here",
+        head="linear_timm",
+        note="as for CUB-200; other data sets have their own lr and weight decay; not here: the code's "
+        "average of weights over time, ten more epochs at min_lr, and mixed images (mixup=0.8, cutmix=1.0)",
     ),
 }
 """Every published recipe by its name in `al.recipes`."""

@@ -85,6 +85,7 @@ class RunFolder:
             self._check(load_json(summary).get("manifest"))
 
     def _check(self, found: Any) -> None:
+        found = _with_later_fields(found)
         if found != self.manifest:
             differences = _differences(found, self.manifest) if isinstance(found, dict) else ["it is no run of this library"]
             raise AdapterError(
@@ -105,6 +106,13 @@ class RunFolder:
         save_tensors(self.checkpoint, state.tensors, {"manifest": self.manifest, **facts})
         finished = state.epoch == self.manifest["recipe"]["epochs"]
         save_json(self.folder / SUMMARY, {"manifest": self.manifest, "finished": finished, "history": state.history})
+
+
+def _with_later_fields(manifest: Any) -> Any:
+    """The manifest with each younger field of `Recipe` at its default, which is how that run trained."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("recipe"), dict):
+        return manifest
+    return {**manifest, "recipe": {**dataclasses.asdict(Recipe()), **manifest["recipe"]}}
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], path: str = "") -> list[str]:

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from .attention_kernels import unfused_if_slower
 from .data_sets.base import check_labels, labels_of
 from .devices import borrowed
+from .drop_path import drop_path_places, stochastic_depth
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .evaluation import evaluate
@@ -95,6 +96,7 @@ def fit(
         tensorboard: write scalars to `out`/tensorboard.
         cache_features: keep the features of the frozen first blocks in memory. "auto": if at least one block is frozen, the images
             are the same in every epoch, and they take at most 4 GiB; True: insist for the training set; False: never.
+            With `recipe.drop_path` those of the training set are random, so they are not kept.
         stop: called after each epoch with its row of the history; training ends when it returns True.
         on_epoch: called after each epoch with its row, for live plots.
 
@@ -125,7 +127,12 @@ def fit(
         total, done = recipe.epochs * loop.steps, len(history) * loop.steps
         board = _board(run.out if tensorboard and accelerator.is_main_process else None)
         kernels = unfused_if_slower(model, accelerator.device, accelerator.mixed_precision)
-        with kernels, board as log, tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar:
+        with (
+            kernels,
+            stochastic_depth(model, recipe.drop_path),
+            board as log,
+            tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar,
+        ):
             for epoch in range(len(history), recipe.epochs):
                 start = time.perf_counter()
                 try:
@@ -167,6 +174,14 @@ def _check_data(model: AdaptedViT, train: Dataset, val: Dataset | None, recipe: 
         check_labels(f"fit: {name}", labels, model.num_classes)
         if isinstance(data, Features):
             data.check(model)
+    if recipe.drop_path:
+        for block in model.backbone.blocks:
+            drop_path_places(block)
+    if isinstance(train, Features) and recipe.drop_path:
+        raise AdapterError(
+            f"fit: drop_path={recipe.drop_path} leaves out parts of the frozen blocks at random, but `train` "
+            "holds cached features; set drop_path to 0 or give the images"
+        )
     if isinstance(train, Features) and recipe.mixes:
         raise AdapterError("fit: mixup and cutmix mix images, but `train` holds cached features; set both to 0 or give the images")
     if has_batch_norm(model) and min(recipe.batch_size, len(labels_of(train))) == 1:
@@ -211,6 +226,8 @@ def _cached(
         why_not = why_not_cacheable(model, data)
         if name == "train" and recipe.mixes:
             why_not = "mixup and cutmix change the images in every epoch"
+        if name == "train" and recipe.drop_path:
+            why_not = f"drop_path={recipe.drop_path} leaves out parts of the frozen blocks at random"
         must = wanted is True and name == "train"
         if isinstance(data, Features):
             notes[name] = "given as features"

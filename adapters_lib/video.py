@@ -78,6 +78,7 @@ def create_clip_backbone(
     *,
     time_scale: float = 1.0,
     weights: str | None = None,
+    fresh_norm: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
     """Create a timm image ViT by name and turn it into a model of clips (B, C, T, H, W).
@@ -94,6 +95,9 @@ def create_clip_backbone(
         time_scale: size (root mean square) of the separable positions' part in time, relative to that in space; with 0 the model
             does not know one slice from another.
         weights: a safetensors file of VideoMAE weights, see `load_videomae`, in place of the image model's own.
+        fresh_norm: the norm behind the pooling starts at weight 1 and bias 0. So it does in the code of
+            AdaptFormer and PAdapter, which drops the pre-trained final norm; here that one is kept and moves
+            behind the pooling, unless this is True.
 
     Returns:
         A timm VisionTransformer in evaluation mode, without class token. Its norm stands behind the pooling, and `adapt` lets it train.
@@ -104,6 +108,7 @@ def create_clip_backbone(
     if name == EMBEDDED_CLIPS:
         if positions is not None or weights is not None or time_scale != 1.0:
             raise AdapterError(f"{name} has weights and positions of its own; leave out positions, time_scale and weights")
+        kwargs |= {"fresh_norm": True} if fresh_norm else {}
         return create_backbone(name, pretrained, image_size, frames=frames, tubelet=tubelet, **kwargs)
     options: dict[str, Any] = {"frames": frames, "tubelet": tubelet, "time_scale": time_scale}
     options["positions"] = positions or ("sinusoid" if weights else "separable")
@@ -111,7 +116,10 @@ def create_clip_backbone(
     vit = to_clip_model(create_backbone(name, pretrained and weights is None, image_size, **kwargs), **options)
     if weights is not None and pretrained:
         load_videomae(vit, weights)
-    given = {name: value for name, value in (("image_size", image_size), ("weights", weights)) if value is not None}
+    asked = {"image_size": image_size, "weights": weights, "fresh_norm": fresh_norm or None}
+    given = {option: value for option, value in asked.items() if value is not None}
+    if fresh_norm:
+        vit.fc_norm.reset_parameters()  # type: ignore[union-attr, operator]
     vit.adapters_lib_source = {"name": name, "kwargs": {**kwargs, **options, **given}}  # type: ignore[assignment]
     return vit.eval()
 
@@ -121,7 +129,8 @@ def to_clip_model(
 ) -> nn.Module:
     """Turn a timm image ViT into a clip model; returns it, changed in place. Arguments and errors as for `create_clip_backbone`.
 
-    A class token, registers and attention pooling are dropped; tokens are averaged in their place. The classifier stays.
+    A class token, registers and attention pooling are dropped; tokens are averaged in their place. The
+    classifier stays, and so do the weights of the final norm, which moves behind the pooling.
     """
     _check(frames, tubelet, positions, time_scale)
     check_backbone(image_model)

@@ -2,8 +2,10 @@
 
     qkv.bias = [q_bias, 0, v_bias]        a key's bias would add the same to every score of a query, and the softmax takes it away
 
-Read from safetensors, in the layout of the authors' code (`blocks.0.attn.qkv.weight`, `blocks.0.attn.q_bias`, …; a pre-training checkpoint
-has them behind `encoder.`) or in that of the transformers library (`videomae.encoder.layer.0.attention.attention.query.weight`, …).
+Read from safetensors, in three layouts: of the authors' code (`blocks.0.attn.qkv.weight`,
+`blocks.0.attn.q_bias`, …; a pre-training checkpoint has them behind `encoder.`); of AdaptFormer's and
+PAdapter's code, which cuts query, key and value apart (`blocks.0.attn.q_proj.weight`, `blocks.0.fc1.weight`,
+…); and of the transformers library (`videomae.encoder.layer.0.attention.attention.query.weight`, …).
 
 Tong, Song, Wang, Wang, "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video Pre-Training", NeurIPS 2022,
 arXiv:2203.12602. Frames are normalised with the mean and standard deviation of ImageNet, positions are one sinusoid over all tokens.
@@ -29,10 +31,11 @@ __all__ = ["load_videomae", "videomae_state"]
 
 # What stands in front of a whole network in one file or another; none of it tells anything.
 _WRAPPERS = re.compile(r"^(module\.|model\.|backbone\.|videomae\.|encoder\.(?!layer\.))+")
-# Names of the transformers library → those of the authors, which are timm's but for the biases.
+_PROJECTIONS = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
+# Names of the transformers library and of AdaptFormer → the authors', which are timm's except in attention.
 _RENAMED = (
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)\.weight$", r"blocks.\1.attn.\2"),
+    (r"^encoder\.layer\.(\d+)\.attention\.attention\.([qkv])(uery|ey|alue)\.", r"blocks.\1.attn.\2_proj."),
     (r"^encoder\.layer\.(\d+)\.attention\.attention\.([qv]_bias)$", r"blocks.\1.attn.\2"),
     (r"^encoder\.layer\.(\d+)\.attention\.output\.dense\.", r"blocks.\1.attn.proj."),
     (r"^encoder\.layer\.(\d+)\.intermediate\.dense\.", r"blocks.\1.mlp.fc1."),
@@ -40,6 +43,8 @@ _RENAMED = (
     (r"^encoder\.layer\.(\d+)\.layernorm_before\.", r"blocks.\1.norm1."),
     (r"^encoder\.layer\.(\d+)\.layernorm_after\.", r"blocks.\1.norm2."),
     (r"^layernorm\.", "norm."),
+    (r"^blocks\.(\d+)\.attn\.([qkv])_proj\.bias$", r"blocks.\1.attn.\2_bias"),
+    (r"^blocks\.(\d+)\.(fc[12])\.", r"blocks.\1.mlp.\2."),
 )
 # The decoder of pre-training and the classifier of another task; `adapt` makes a head of its own.
 _LEFT_ASIDE = re.compile(r"^(decoder\.|encoder_to_decoder\.|mask_token$|head\.|classifier\.)")
@@ -93,17 +98,26 @@ def videomae_state(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], li
             raise AdapterError(f"two tensors stand for {short!r}, {name!r} is the second; give the weights of one network")
         else:
             state[short] = tensor
-    for attention in sorted({name.rpartition(".")[0] for name in state if re.fullmatch(r"blocks\.\d+\.attn\.\w+", name)}):
-        if (weights := _take(state, attention, ("query", "key", "value"))) is not None:
-            state[f"{attention}.qkv.weight"] = torch.cat(weights)
+    parts = (re.match(r"(blocks\.\d+\.attn)\.[qkv]_", name) for name in state)
+    for attention in sorted({part[1] for part in parts if part}):
+        if (weights := _take(state, attention, _PROJECTIONS)) is not None:
+            _put(state, f"{attention}.qkv.weight", weights)
         if (biases := _take(state, attention, ("q_bias", "v_bias"))) is not None:
             q, v = biases
-            state[f"{attention}.qkv.bias"] = torch.cat((q, torch.zeros_like(q), v))
+            k = state.pop(f"{attention}.k_bias", torch.zeros_like(q))
+            _put(state, f"{attention}.qkv.bias", [q, k, v])
     if "fc_norm.weight" not in state:  # of pre-training: the encoder's last norm, which a clip backbone has behind the pooling
         for part in ("weight", "bias"):
             if (norm := state.pop(f"norm.{part}", None)) is not None:
                 state[f"fc_norm.{part}"] = norm
     return state, aside
+
+
+def _put(state: dict[str, Tensor], name: str, parts: list[Tensor]) -> None:
+    """Add the tensor that three parts, one below the other, make."""
+    if name in state:
+        raise AdapterError(f"the weights have {name!r} as a whole and in parts; give those of one network")
+    state[name] = torch.cat(parts)
 
 
 def _take(state: dict[str, Tensor], owner: str, names: tuple[str, ...]) -> list[Tensor] | None:
@@ -112,7 +126,10 @@ def _take(state: dict[str, Tensor], owner: str, names: tuple[str, ...]) -> list[
     if not found:
         return None
     if lost := [name for name in names if name not in found]:
-        raise AdapterError(f"the weights have {owner}.{found[0]} but no {owner}.{lost[0]}; both are needed, so fetch the file again")
+        raise AdapterError(
+            f"the weights have {owner}.{found[0]} but no {owner}.{lost[0]}; "
+            "they belong together, so fetch the file again"
+        )
     return [state.pop(f"{owner}.{name}") for name in names]
 
 

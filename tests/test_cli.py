@@ -145,6 +145,18 @@ def test_train_keeps_an_adapter_that_evaluate_loads_with_the_same_result(capsys,
     assert resumed["history"] == trained["history"]
 
 
+def test_a_preset_brings_its_head_which_an_option_may_change(capsys, tmp_path, tiny_backbone):
+    data = ["--data", "digits", "--n-per-class", "4", "--data-option", "augment=None"]
+    short = ["--epochs", "1", "--batch-size", "8", "--warmup-epochs", "0", "--recipe", "warmup_steps=1"]
+    training = ["train", *data, "--method", "vpt-deep:prompts=2", "--preset", "vpt_paper", *short]
+    for option, head in ([], "linear_kaiming"), (["--head", "bn_linear"], "bn_linear"):
+        out = tmp_path / head
+        assert answer(capsys, *training, *option, "--out", str(out))["head"] == head
+        assert json.loads((out / "adapter_config.json").read_text())["head"] == head
+        answer(capsys, "evaluate", "--checkpoint", str(out), *data)
+    assert answer(capsys, "train", *data, "--epochs", "1")["head"] == "linear"
+
+
 def test_evaluate_refuses_another_number_of_classes(capsys, tmp_path, tiny_backbone):
     from adapters_lib.adapting import adapt
 
@@ -179,6 +191,7 @@ def test_data_lists_describes_and_draws(capsys, tmp_path):
         (["cost", "--backbone", "vit_tiny_patch16_224", "--latency", "--threads", "0"], "threads=0"),
         (["train", "--recipe", "learning_rate=1"], "unknown recipe field"),
         (["train", "--epochs", "0"], "at least 1"),
+        (["train", "--head", "linear_xavir"], "did you mean 'linear_xavier'"),
         (["data", "describe", "digitz"], "did you mean 'digits'"),
         (["data", "describe", "digits", "--data-option", "speed=3"], "speed"),
         (["data", "contact-sheet", "digits", "--out", "x.png", "--classes", "0"], "at least 1"),

@@ -1,11 +1,14 @@
 """Claims about recipes: what they check, which parameters decay, and how the learning rate runs."""
 
+import logging
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from tiny_training import tiny_model
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from tiny_training import striped_images, tiny_model
 from torch import nn
 
 import adapters_lib as al
@@ -36,6 +39,40 @@ def test_the_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
 
 
+def test_without_the_prefix_the_cosine_has_run_since_the_first_update():
+    recipe = Recipe(epochs=10, lr=1.0, min_lr=0.1, warmup_steps=20, warmup_lr=0.02, warmup_prefix=False)
+    schedule = make_schedule(make_optimizer(tiny_model("linear"), recipe), recipe, updates_per_epoch=10)
+    expected = [
+        0.02 + 0.98 * u / 20 if u < 20 else 0.1 + 0.45 * (1 + math.cos(math.pi * u / 100)) for u in range(100)
+    ]
+    np.testing.assert_allclose([schedule.rate(u) for u in range(100)], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("warmup", [0, 1, 7])
+def test_both_curves_are_those_of_timms_scheduler(prefix: bool, warmup: int):
+    recipe = Recipe(epochs=3, lr=0.3, min_lr=1e-5, warmup_steps=warmup, warmup_lr=1e-6, warmup_prefix=prefix)
+    ours, theirs = (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3) for _ in range(2))
+    schedule = make_schedule(ours, recipe, updates_per_epoch=10)
+    total = 30 - warmup if prefix else 30
+    timms = CosineLRScheduler(
+        theirs, total, 1e-5, warmup_t=warmup, warmup_lr_init=1e-6, warmup_prefix=prefix, t_in_epochs=False
+    )
+    for update in range(30):
+        schedule.step_update(update)
+        timms.step_update(update)
+        assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
+
+
+def test_a_training_of_one_update_logs_and_warns_nothing(caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for recipe in (Recipe(epochs=1, batch_size=8), Recipe(epochs=2, batch_size=8, warmup_steps=1)):
+            run = al.fit(tiny_model("lora"), striped_images(8), None, recipe, progress=False)
+            assert run.final["lr"] == recipe.lr
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 BAD_RECIPES = [
     ({"epochs": 0}, "epochs=0; it must be a whole number, at least 1"),
     ({"epochs": 1.5}, "epochs=1.5"),
@@ -47,6 +84,11 @@ BAD_RECIPES = [
     ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
     ({"clip_norm": 0.0}, "clip_norm=0.0"),
     ({"min_lr": 1.0}, "at most lr=0.001"),
+    ({"warmup_lr": 1.0}, "warmup_lr=1.0; it must be None, or from 0 to lr=0.001"),
+    ({"warmup_lr": -1.0}, "warmup_lr=-1.0"),
+    ({"warmup_prefix": 1}, "warmup_prefix=1; it must be True or False"),
+    ({"drop_path": 1.0}, "drop_path=1.0; it must be at least 0 and below 1"),
+    ({"drop_path": True}, "drop_path=True"),
     ({"warmup_steps": 5, "warmup_epochs": 1}, "both set the warm-up"),
     ({"mixup": 0.2, "batch_size": 7}, "make it even"),
 ]

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,34 @@ def test_a_folder_with_another_run_is_refused_and_left_alone(tmp_path: Path, wha
     with pytest.raises(al.AdapterError, match=message):
         fit(make(), images, None, recipe, out=tmp_path, resume=resume, progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+YOUNGER_FIELDS = ("warmup_lr", "warmup_prefix", "drop_path")
+
+
+def forget(folder: Path, fields: tuple[str, ...]) -> None:
+    """Make a run folder one from before `Recipe` had these fields."""
+    tensors, header = checkpoint.load_tensors(folder / "checkpoint.safetensors")
+    summary = checkpoint.load_json(folder / "run.json")
+    for manifest in (header["manifest"], summary["manifest"]):
+        for field in fields:
+            del manifest["recipe"][field]
+    checkpoint.save_tensors(folder / "checkpoint.safetensors", tensors, header)
+    checkpoint.save_json(folder / "run.json", summary)
+
+
+def test_a_run_from_before_a_recipes_field_resumes_at_the_fields_default(tmp_path: Path, uninterrupted):
+    def stopped_after_one(row: dict) -> bool:
+        return True
+
+    data_ = data(), striped_images(12, seed=1)
+    fit(tiny_model(METHOD), *data_, RECIPE, out=tmp_path, progress=False, stop=stopped_after_one)
+    forget(tmp_path, YOUNGER_FIELDS)
+    with pytest.raises(al.AdapterError, match=r"recipe.drop_path is 0.0 there, 0.1 here"):
+        fit(tiny_model(METHOD), *data_, replace(RECIPE, drop_path=0.1), out=tmp_path, progress=False)
+    model, run = resume(tmp_path)
+    assert list(run.history["epoch"]) == [1, 2, 3, 4]
+    assert identical(weights(model), uninterrupted)
 
 
 def test_a_truncated_checkpoint_is_named_and_the_model_is_unchanged(tmp_path: Path):

@@ -80,6 +80,22 @@ def test_the_norm_behind_the_pooling_trains_with_the_head() -> None:
     assert not groups["adapter"]
 
 
+@pytest.mark.parametrize("name", ["micro_vit", "micro_vit_clips"])
+def test_a_fresh_norm_starts_at_one_and_nothing_else_changes(name: str, tmp_path) -> None:
+    kept, fresh = (al.create_clip_backbone(name, image_size=48, fresh_norm=fresh) for fresh in (False, True))
+    assert not torch.equal(kept.fc_norm.weight, torch.ones(128))
+    assert torch.equal(fresh.fc_norm.weight, torch.ones(128))
+    assert torch.equal(fresh.fc_norm.bias, torch.zeros(128))
+    for (name, tensor), other in zip(kept.state_dict().items(), fresh.state_dict().values(), strict=True):
+        assert name.startswith(("fc_norm.", "head.")) or torch.equal(tensor, other), name
+    model = al.adapt(fresh, "padapter:position=a_m_p,bottleneck=4", 3, seed=0).eval()
+    assert model.backbone_source["kwargs"]["fresh_norm"]
+    assert "fresh_norm" not in kept.adapters_lib_source["kwargs"]  # as stored before there was the option
+    model.save_pretrained(tmp_path)
+    clips = torch.randn(2, 3, 8, 48, 48)
+    assert torch.equal(al.AdaptedViT.from_pretrained(tmp_path)(clips), model(clips))
+
+
 @pytest.mark.parametrize(
     ("form", "parameters", "macs"), [("x_p", 1_195_404, 73_728), ("p_x_p", 1_791_372, 98_304), ("p_2x_p", 2_381_580, 147_456)]
 )

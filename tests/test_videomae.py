@@ -68,6 +68,18 @@ def transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def adaptformer_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights as the code of AdaptFormer and PAdapter names and cuts them."""
+    cut = {}
+    for name, tensor in state.items():
+        if name.endswith("attn.qkv.weight"):
+            for part, rows in zip("qkv", tensor.chunk(3), strict=True):
+                cut[name.replace("qkv", f"{part}_proj")] = rows
+        else:
+            cut[name.replace(".mlp.", ".")] = tensor
+    return cut
+
+
 def by_hand(w: dict[str, Tensor], clips: Tensor) -> Tensor:
     """VideoMAE's forward pass as its paper and code define it: features (B, D) behind the pooling and the norm."""
     x = F.conv3d(clips, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=(2, 8, 8)).flatten(2).transpose(1, 2)
@@ -87,7 +99,10 @@ def by_hand(w: dict[str, Tensor], clips: Tensor) -> Tensor:
     return F.layer_norm(x.mean(1), (WIDTH,), w["fc_norm.weight"], w["fc_norm.bias"], eps=1e-6)
 
 
-@pytest.mark.parametrize("layout", ["fine-tuned", "pre-training", "transformers", "half precision"])
+LAYOUTS = ["fine-tuned", "pre-training", "transformers", "adaptformer", "half precision"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_published_layout_gives_videomaes_features(layout: str) -> None:
     weights = published()
     given = {
@@ -99,17 +114,46 @@ def test_every_published_layout_gives_videomaes_features(layout: str) -> None:
             "encoder_to_decoder.weight": torch.zeros(16, WIDTH),
         },
         "transformers": {**transformers_names(weights), "classifier.weight": torch.zeros(174, WIDTH)},
+        "adaptformer": adaptformer_names(published("encoder.", norm="norm")),
         "half precision": {name: tensor.half() for name, tensor in weights.items()},
     }[layout]
     vit = clip_vit()
     aside = al.load_videomae(vit, given)
     assert {name.split(".")[0] for name in aside} <= {"head", "decoder", "mask_token", "encoder_to_decoder", "classifier"}
-    assert len(aside) == len(given) - (len(weights) + (2 * DEPTH if layout == "transformers" else 0))
+    in_parts = 2 * DEPTH if layout in ("transformers", "adaptformer") else 0
+    assert len(aside) == len(given) - (len(weights) + in_parts)
     clips = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
     if layout == "half precision":
         weights = {name: tensor.half().float() for name, tensor in weights.items()}
     torch.testing.assert_close(vit.forward_head(vit.forward_features(clips), pre_logits=True), by_hand(weights, clips))
     assert al.adapt(vit, "padapter", 3).data_config["mean"] == (0.485, 0.456, 0.406)
+
+
+def test_a_file_with_queries_keys_and_values_apart_gives_the_logits_of_the_fused_one(tmp_path) -> None:
+    head = {"head.weight": torch.randn(5, WIDTH), "head.bias": torch.randn(5)}
+    found = []
+    for name, state in (("fused", published()), ("apart", adaptformer_names(published()))):
+        path, vit = tmp_path / f"{name}.safetensors", clip_vit()
+        save_file({key: tensor.contiguous() for key, tensor in state.items()}, path)
+        assert al.load_videomae(vit, path) == []
+        vit.load_state_dict(head, strict=False)
+        found.append(vit(torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))))
+    assert torch.equal(*found)
+
+
+def test_biases_may_stand_with_their_projections_the_keys_too() -> None:
+    state = adaptformer_names(published())
+    for block in range(DEPTH):
+        owner = f"blocks.{block}.attn."
+        for part in "qv":
+            state[f"{owner}{part}_proj.bias"] = state.pop(f"{owner}{part}_bias")
+    without, _ = videomae_state(state)
+    fused, _ = videomae_state(published())
+    assert without.keys() == fused.keys()
+    assert all(torch.equal(without[name], fused[name]) for name in fused)
+    state["blocks.1.attn.k_proj.bias"] = torch.ones(WIDTH)
+    _, key, _ = videomae_state(state)[0]["blocks.1.attn.qkv.bias"].chunk(3)
+    assert torch.equal(key, torch.ones(WIDTH))
 
 
 def test_a_key_has_no_bias() -> None:
@@ -131,6 +175,10 @@ def test_a_backbone_created_from_a_file_is_found_again_with_its_adapter(tmp_path
     assert torch.equal(al.AdaptedViT.from_pretrained(tmp_path / "adapter")(clips), model(clips))
 
 
+def _also_in_parts(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return state | {f"blocks.0.attn.{part}_proj.weight": torch.ones(WIDTH, WIDTH) for part in "qkv"}
+
+
 def _without(*names: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     return lambda state: {name: tensor for name, tensor in state.items() if name not in names}
 
@@ -144,6 +192,8 @@ def _without(*names: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         (_without("fc_norm.weight", "fc_norm.bias"), "lack 2 .*'fc_norm.weight'"),
         (lambda s: s | {"blocks.0.gamma_1": torch.ones(WIDTH)}, "1 tensors that the backbone does not have, first 'blocks.0.gamma_1'"),
         (lambda s: s | {"blocks.4.norm1.weight": torch.ones(WIDTH)}, "blocks.4.norm1.weight"),
+        (lambda s: _without("blocks.2.attn.k_proj.weight")(adaptformer_names(s)), "no blocks.2.attn.k_proj"),
+        (_also_in_parts, "'blocks.0.attn.qkv.weight' as a whole and in parts"),
         (lambda s: s | {"module.fc_norm.bias": torch.ones(WIDTH)}, "'module.fc_norm.bias' is the second"),
         (lambda s: s | {"patch_embed.proj.weight": torch.ones(WIDTH, 3, 4, 8, 8)}, "(32, 3, 4, 8, 8).*take the same tubelet"),
         (lambda s: s | {"pos_embed": torch.ones(1, 128, WIDTH)}, "pos_embed.*take the same frames"),

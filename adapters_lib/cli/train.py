@@ -25,12 +25,20 @@ _RECIPE = {  # fields of Recipe that have an option of their own; their defaults
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_clips(parser)
+    fresh = "the norm behind a clip model's pooling starts at 1 and 0, see create_clip_backbone"
+    parser.add_argument("--fresh-norm", action="store_true", help=fresh)
     parser.add_argument("--data", default="leaves-ultra", help="a name that `data list` shows (default leaves-ultra)")
     add_data(parser)
     parser.add_argument("--out", metavar="FOLDER", help="keep checkpoints, adapter and result here; the same command resumes a killed run")
     parser.add_argument("--restart", action="store_true", help="begin again instead of resuming the run in --out")
     parser.add_argument("--random-weights", action="store_true", help="a backbone without pre-trained weights, drawn from the seed")
-    parser.add_argument("--preset", metavar="NAME", help="begin with a published recipe (`methods --recipes`); other options change it")
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="begin with a published recipe and its head (`methods --recipes`); other options change it",
+    )
+    classifier = "the classifier, see al.adapt (default: the preset's, or linear)"
+    parser.add_argument("--head", metavar="KIND", help=classifier)
     for name, (kind, meaning) in _RECIPE.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     parser.add_argument(
@@ -51,7 +59,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..data_sets import load_data
     from ..errors import unknown
     from ..methods import format_method, parse_method
-    from ..recipe_presets import named_recipe
+    from ..recipe_presets import PRESETS, named_recipe
     from ..recipes import Recipe
     from ..training import evaluate, fit
 
@@ -63,16 +71,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if name not in known:
             raise unknown("recipe field", name, known)
     recipe = named_recipe(args.preset, **settings) if args.preset else Recipe(**settings)
+    head = args.head or (PRESETS[args.preset].head if args.preset else "linear")
     torch.manual_seed(args.seed)  # random weights come out the same again, so that such a run can be resumed, too
     pretrained = not args.random_weights
-    backbone = create_backbone(args.backbone, pretrained, args.image_size, **clip_options(args))
+    clips = clip_options(args) | ({"fresh_norm": True} if args.fresh_norm else {})
+    backbone = create_backbone(args.backbone, pretrained, args.image_size, **clips)
     task = load_data(args.data, backbone=backbone, **data_options(args))
-    model = adapt(backbone, methods, num_classes=task.num_classes, seed=args.seed)
+    model = adapt(backbone, methods, num_classes=task.num_classes, head=head, seed=args.seed)
     trained = fit(model, task.train, task.val, recipe, out=args.out, resume=not args.restart)
     tested = evaluate(model, task.test, recipe.batch_size, num_workers=recipe.num_workers)
     result = {
         "backbone": args.backbone,
         "methods": [format_method(method) for method in methods],
+        "head": head,
         "data": task.describe(),
         "recipe": asdict(recipe),
         "cost": cost(model).to_dict(),
