@@ -31,7 +31,7 @@ from .backbones import EMBEDDED, create_backbone
 from .checkpoint import atomic_write
 from .costs import cost
 from .data_sets import load_data
-from .devices import borrowed
+from .devices import borrowed, device_name
 from .errors import AdapterError
 from .evaluation import evaluate
 from .memory import memory_use
@@ -39,6 +39,11 @@ from .recipes import Recipe
 from .training import fit
 
 __all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "run_missing", "store_row", "unpack_hits"]
+
+_FIRST_FIELDS = frozenset(
+    ["epochs", "lr", "batch_size", "weight_decay", "optimizer", "warmup_epochs", "warmup_steps", "min_lr", "clip_norm", "accumulate", "mixed_precision", "label_smoothing", "mixup", "cutmix", "seed", "num_workers", "head_lr_scale"]
+)
+"""Fields that a recipe had when the first rows were stored. A field that came later and is at its default does not change a run's key."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,10 @@ class Experiment:
         return " + ".join(self.methods) or "linear"
 
     def configuration(self) -> dict[str, Any]:
-        """All that decides the result, as JSON values."""
+        """All that decides the result, as JSON values; of the recipe's younger fields only those that are not at their default."""
         recipe = asdict(replace(self.recipe, seed=self.seed))
+        usual = asdict(Recipe())
+        recipe = {name: value for name, value in recipe.items() if name in _FIRST_FIELDS or value != usual[name]}
         return {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
 
     @property
@@ -84,9 +91,10 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
 
     Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
     backbone (parameters), macs, lr, head_lr, epochs, precision, step_ms (training time a step, median over epochs), memory_mib (peak of a
-    training step), seconds, threads, versions, and the configuration as JSON.
+    training step), seconds, cpu_seconds (of all threads of this process), updates (of the weights), device, threads, versions, and the
+    configuration as JSON.
     """
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     seed = experiment.seed
     backbone = create_backbone(experiment.backbone)
     task = load_data(experiment.data, backbone=backbone, seed=seed, **experiment.data_options)
@@ -113,10 +121,13 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
         "lr": recipe.lr,
         "head_lr": recipe.lr * recipe.head_lr_scale,
         "epochs": recipe.epochs,
+        "updates": run.updates,
         "precision": run.precision,
         "step_ms": 1000 * recipe.batch_size / speed,
         "memory_mib": memory_use(model, recipe.batch_size).training / 2**20,
         "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - used,
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "version": __version__,
         "torch": torch.__version__,

@@ -1,5 +1,6 @@
 """A grid makes one tidy table, runs nothing twice, and survives a failing run."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def test_the_key_changes_with_every_part_of_the_configuration() -> None:
     ]
     assert len({e.key for e in [base, *others]}) == 6
     assert base.key == Experiment(("lora",), "digits").key
+
+
+def test_a_field_that_recipes_get_later_changes_no_key_until_it_is_used(monkeypatch) -> None:
+    old = Experiment(("lora",), "digits").key
+    younger = dataclasses.make_dataclass("Recipe", [("centre", bool, False)], bases=(al.Recipe,), frozen=True)
+    monkeypatch.setattr(experiments, "Recipe", younger)
+    assert Experiment(("lora",), "digits", recipe=younger()).key == old
+    assert Experiment(("lora",), "digits", recipe=younger(centre=True)).key != old
 
 
 def test_rows_written_side_by_side_are_all_there(tmp_path: Path) -> None:
