@@ -13,17 +13,25 @@ from pathlib import Path
 import pandas as pd
 
 from .errors import AdapterError, unknown
-from .experiments import Experiment, arrange_rows, read_table, run_grid, store_row
+from .experiments import Experiment, arrange_rows, read_table, run_grid, store_row, work_folder
 from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
 
 __all__ = ["COMBINATIONS", "FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
 
 FOLDER = Path("data/results")
 
-def results(name: str, folder: str | Path = FOLDER, *, jobs: int = 1, seeds: Sequence[int] | None = None) -> pd.DataFrame:
+def results(
+    name: str,
+    folder: str | Path = FOLDER,
+    *,
+    jobs: int = 1,
+    seeds: Sequence[int] | None = None,
+    work: Path | None = None,
+) -> pd.DataFrame:
     """Run what the grid's table lacks and return its rows; in the end the table is in the order of the grid.
 
-    name: a key of `GRIDS`. jobs: runs side by side. seeds: only these, default all.
+    name: a key of `GRIDS`. jobs: runs side by side. seeds: only these, default all. work: see `experiments.run_experiment`,
+    default `experiments.work_folder()`.
 
     Raises AdapterError for an unknown grid, no seed of the grid, or, after all others, the runs that failed.
     """
@@ -34,7 +42,7 @@ def results(name: str, folder: str | Path = FOLDER, *, jobs: int = 1, seeds: Seq
         raise AdapterError(f"grid {name}: no run with seeds {tuple(seeds or ())}; choose among {known}")
     path = Path(folder) / f"{name}.csv"
     _borrow({run.key for run in runs}, path)
-    rows = run_grid(runs, path, jobs=jobs)
+    rows = run_grid(runs, path, jobs=jobs, work=work or work_folder())
     arrange_rows([run.key for run in declared], path)
     return rows
 

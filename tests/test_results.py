@@ -14,7 +14,7 @@ from adapters_lib.experiments import Experiment, pack_hits, read_table, unpack_h
 from adapters_lib.methods import METHODS
 
 
-def _pretend(experiment: Experiment, progress: bool = False) -> dict:
+def _pretend(experiment: Experiment, **_: object) -> dict:
     return {"key": experiment.key, "method": experiment.name, "seed": experiment.seed, "top1": 50.0, "hits": "00ff"}
 
 
@@ -54,7 +54,7 @@ def test_a_run_of_another_table_is_taken_over_and_not_run_again(tmp_path: Path, 
     monkeypatch.setattr(experiments, "run_experiment", _pretend)
     results.results("methods", tmp_path, seeds=(0,))
     ran = []
-    monkeypatch.setattr(experiments, "run_experiment", lambda e, progress=False: ran.append(e.key) or _pretend(e))
+    monkeypatch.setattr(experiments, "run_experiment", lambda e, **_: ran.append(e.key) or _pretend(e))
     rows = results.results("granularity", tmp_path, seeds=(0,))
     assert len(rows) == 20
     assert len(ran) == 16
