@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 from torch import nn
 
-__all__ = ["borrowed"]
+__all__ = ["borrowed", "device_name"]
 
 
 @contextlib.contextmanager
@@ -30,3 +30,8 @@ def borrowed(model: nn.Module, device: torch.device | None = None) -> Iterator[t
         yield device
     finally:
         model.to(home)
+
+
+def device_name(device: torch.device) -> str:
+    """What a row of a table says of the device: "cpu", or a GPU by the name that its driver gives it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
+import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -30,15 +31,40 @@ from .adapting import adapt
 from .backbones import EMBEDDED, create_backbone
 from .checkpoint import atomic_write
 from .costs import cost
-from .data_sets import load_data
-from .devices import borrowed
+from .data_sets import DATA_SETS, Task, load_data
+from .devices import borrowed, device_name
+from .engine import AdaptedViT
 from .errors import AdapterError
 from .evaluation import evaluate
 from .memory import memory_use
+from .methods import format_method
+from .places import output_folder
 from .recipes import Recipe
+from .run_clock import RunClock
 from .training import fit
 
-__all__ = ["Experiment", "grid", "pack_hits", "read_table", "run_experiment", "run_grid", "run_missing", "store_row", "unpack_hits"]
+__all__ = [
+    "Experiment",
+    "grid",
+    "load_task",
+    "pack_hits",
+    "read_table",
+    "run_experiment",
+    "run_folder",
+    "run_grid",
+    "run_missing",
+    "store_row",
+    "unpack_hits",
+    "work_folder",
+]
+
+_FIRST_FIELDS = frozenset(
+    (
+        *("epochs", "lr", "batch_size", "weight_decay", "optimizer", "warmup_epochs", "warmup_steps", "min_lr", "clip_norm"),
+        *("accumulate", "mixed_precision", "label_smoothing", "mixup", "cutmix", "seed", "num_workers", "head_lr_scale"),
+    )
+)
+"""Fields that a recipe had when the first rows were stored. A field that came later and is at its default does not change a run's key."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +89,10 @@ class Experiment:
         return " + ".join(self.methods) or "linear"
 
     def configuration(self) -> dict[str, Any]:
-        """All that decides the result, as JSON values."""
+        """All that decides the result, as JSON values; of the recipe's younger fields only those that are not at their default."""
         recipe = asdict(replace(self.recipe, seed=self.seed))
+        usual = asdict(Recipe())
+        recipe = {name: value for name, value in recipe.items() if name in _FIRST_FIELDS or value != usual[name]}
         return {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
 
     @property
@@ -79,25 +107,28 @@ def grid(methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int]
     return [Experiment(methods=m, data=data, seed=seed, **options) for m, seed in product(listed, seeds)]
 
 
-def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, Any]:
+def run_experiment(experiment: Experiment, progress: bool = False, work: str | Path | None = None) -> dict[str, Any]:
     """Train, evaluate the last epoch on the test images in the precision of the training, and return the row of the table.
 
+    work: a folder, see `work_folder`; with it images are drawn once for all runs, and a run that was killed goes on from the end of
+    its last epoch.
+
     Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
-    backbone (parameters), macs, lr, head_lr, epochs, precision, step_ms (training time a step, median over epochs), memory_mib (peak of a
-    training step), seconds, threads, versions, and the configuration as JSON.
+    backbone (parameters), macs, lr, head_lr, epochs, updates (of the weights), precision, step_ms (training time a step, median over
+    epochs), memory_mib (peak of a training step), seconds, cpu_seconds (of all threads), device, threads, versions, and the configuration
+    as JSON.
     """
-    started = time.perf_counter()
-    seed = experiment.seed
+    out = None if work is None else run_folder(work, experiment)
+    clock, seed = RunClock(out), experiment.seed
     backbone = create_backbone(experiment.backbone)
-    task = load_data(experiment.data, backbone=backbone, seed=seed, **experiment.data_options)
+    task = load_task(experiment, backbone, work)
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     recipe = replace(experiment.recipe, seed=seed)
-    run = fit(model, task.train, None, recipe, progress=progress)
+    run = fit(model, task.train, None, recipe, progress=progress, out=out, on_epoch=clock.note)
     with borrowed(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
-    price = cost(model)
-    speed = run.history["images_per_second"].median()
+    trainable, macs, memory = _facts(model, recipe.batch_size)
     return {
         "key": experiment.key,
         "method": experiment.name,
@@ -107,22 +138,55 @@ def run_experiment(experiment: Experiment, progress: bool = False) -> dict[str, 
         "val_top1": validated["top1"],
         "n_test": result.get("n", 0),
         "hits": pack_hits(result["logits"].argmax(1) == result["labels"]) if result else "",
-        "trained": sum(price.trainable.values()),
-        **price.trainable,
-        "macs": price.macs,
+        "trained": sum(trainable.values()),
+        **trainable,
+        "macs": macs,
         "lr": recipe.lr,
         "head_lr": recipe.lr * recipe.head_lr_scale,
         "epochs": recipe.epochs,
+        "updates": run.updates,
         "precision": run.precision,
-        "step_ms": 1000 * recipe.batch_size / speed,
-        "memory_mib": memory_use(model, recipe.batch_size).training / 2**20,
-        "seconds": time.perf_counter() - started,
+        "step_ms": 1000 * recipe.batch_size / run.history["images_per_second"].median(),
+        "memory_mib": memory / 2**20,
+        **clock.read(),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "version": __version__,
         "torch": torch.__version__,
         "timm": timm.__version__,
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
     }
+
+
+def load_task(experiment: Experiment, backbone: Any, work: str | Path | None = None) -> Task:
+    """The experiment's data; drawn images are kept in the `work` folder, so that the next run need not draw them."""
+    draws = work is not None and DATA_SETS[experiment.data].module == "leaves"
+    drawn = {"drawn": Path(work) / "images"} if draws and work is not None else {}
+    return load_data(experiment.data, backbone=backbone, seed=experiment.seed, **experiment.data_options, **drawn)
+
+
+def run_folder(work: str | Path, experiment: Experiment) -> Path:
+    """Where the checkpoint of a run lies while it is going on; it goes when the row is stored."""
+    return Path(work) / "runs" / experiment.key
+
+
+def work_folder() -> Path:
+    """Where grids keep drawn images and the checkpoints of runs that are going on: $ADAPTERS_CACHE, else `runs/cache`; may be deleted."""
+    chosen = os.environ.get("ADAPTERS_CACHE")
+    return Path(chosen) if chosen else output_folder("runs") / "cache"
+
+
+_FACTS: dict[str, tuple[dict[str, int], int, int]] = {}
+
+
+def _facts(model: AdaptedViT, batch: int) -> tuple[dict[str, int], int, int]:
+    """Trainable parameters by role, MACs, bytes of a training step: worked out once a process for what all seeds of a method share."""
+    source = json.dumps(model.backbone_source, sort_keys=True, default=str)
+    key = repr([source, model.image_size, [format_method(m) for m in model.methods], model.num_classes, batch])
+    if key not in _FACTS:
+        price = cost(model)
+        _FACTS[key] = (price.trainable, price.macs, memory_use(model, batch).training)
+    return _FACTS[key]
 
 
 def pack_hits(hits: Tensor) -> str:
@@ -139,7 +203,13 @@ def unpack_hits(text: str, n: int) -> np.ndarray:
 
 
 def run_grid(
-    experiments: Sequence[Experiment], table: str | Path, *, jobs: int = 1, progress: bool = True, rerun: bool = False
+    experiments: Sequence[Experiment],
+    table: str | Path,
+    *,
+    jobs: int = 1,
+    progress: bool = True,
+    rerun: bool = False,
+    work: str | Path | None = None,
 ) -> pd.DataFrame:
     """Run what the table does not hold yet and return the rows of all `experiments`, in their order.
 
@@ -148,6 +218,7 @@ def run_grid(
         jobs: processes side by side, through joblib; under `joblib.parallel_config(backend="dask")`, or "ray" once Ray is registered with
             joblib, the runs go there, and the table must lie where all workers can write it.
         rerun: run again what is there already; the old rows are replaced.
+        work: as in `run_experiment`; the grids of the workbook give `work_folder()`.
 
     Raises:
         AdapterError: no experiment at all; or, after all others have run, those that failed, each by name with its error.
@@ -155,7 +226,7 @@ def run_grid(
     if not experiments:
         raise AdapterError("run_grid got no experiments; choose at least one method and one seed")
     known = set() if rerun else set(read_table(table).get("key", ()))
-    missing = [(_title(e), (e, Path(table), rerun)) for e in experiments if e.key not in known]
+    missing = [(_title(e), (e, Path(table), rerun, work)) for e in experiments if e.key not in known]
     run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress)
     rows = read_table(table).set_index("key")
     return rows.loc[[e.key for e in experiments]].reset_index()
@@ -193,10 +264,18 @@ def _title(experiment: Experiment) -> str:
     return f"{experiment.name} on {experiment.data}, seed {experiment.seed}"
 
 
-def _run_and_store(experiment: Experiment, table: Path, rerun: bool) -> None:
+def _run_and_store(experiment: Experiment, table: Path, rerun: bool, work: str | Path | None = None) -> None:
     """Run one experiment and store its row, unless another grid has done so meanwhile."""
-    if rerun or experiment.key not in set(read_table(table).get("key", ())):
-        store_row(run_experiment(experiment), table)
+    if work is None:
+        if rerun or experiment.key not in set(read_table(table).get("key", ())):
+            store_row(run_experiment(experiment), table)
+        return
+    folder = run_folder(work, experiment)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # two processes would write the same checkpoint
+        if rerun or experiment.key not in set(read_table(table).get("key", ())):
+            store_row(run_experiment(experiment, work=work), table)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_table(table: str | Path) -> pd.DataFrame:

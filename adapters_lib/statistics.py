@@ -49,7 +49,8 @@ def summarise(table: pd.DataFrame, by: Sequence[str], value: str = "top1") -> pd
     """One row a group of `by`: the mean of `value`, its 95 % half-width and n; other numeric columns by their median.
 
     Raises:
-        AdapterError: the table is empty or lacks a column, or a group mixes versions of the code (see `versions.one_version`).
+        AdapterError: the table is empty or lacks a column, or a group mixes versions of the code, budgets or precisions (see
+            `versions.one_version`).
     """
     _need(table, (*by, value))
     if table.empty:
@@ -76,10 +77,12 @@ def paired_difference(
 
     Raises:
         AdapterError: a missing column, a method without rows, seeds that only one of them ran, two rows of one seed, or rows of
-            several versions of the code.
+            several versions of the code or budgets.
     """
     _need(table, (by, "seed", value))
-    refuse_mixture(table[table[by].isin([first, second])], [])
+    rows = table[table[by].isin([first, second])]
+    refuse_mixture(rows, [], precisions=False)
+    refuse_mixture(rows, [by])
     columns = []
     for name in (first, second):
         rows = table[table[by] == name]

@@ -50,6 +50,7 @@ class Run:
         out: folder with the checkpoint, or None.
         cached: for "train" and "val": whether features were cached, or why not.
         precision: "no", "bf16" or "fp16": what "auto" came to.
+        updates: how often the optimiser has changed the weights, before a resume included.
     """
 
     history: pd.DataFrame
@@ -58,6 +59,7 @@ class Run:
     out: Path | None = None
     cached: dict[str, str] = dataclasses.field(default_factory=dict)
     precision: str = "no"
+    updates: int = 0
 
     @property
     def final(self) -> Row:
@@ -154,7 +156,7 @@ def fit(
                 if stop and stop(dict(row)) and epoch + 1 < recipe.epochs:
                     run.stopped = f"stop() asked for it after epoch {epoch + 1} of {recipe.epochs}"
                     break
-        run.history = _table(history)
+        run.history, run.updates = _table(history), loop.updates
         model.eval()
         if run.out is not None and accelerator.is_main_process:
             model.save_pretrained(run.out)

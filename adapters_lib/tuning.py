@@ -112,12 +112,13 @@ def tune(
     data_options: Mapping[str, Any] | None = None,
     jobs: int = 1,
     exits: bool = False,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """Train every method with every rate and seed, without the test images; return the rows, with those of other rates in the table.
 
     rates: None: `RATES`, or a method's own of `OTHER_RATES`. data_options: for `load_data`; None means 40 validation images a class, and
     plants that no reported result stands on; of motion leaves, 20 clips a class. jobs: runs side by side. exits: with the recipe that goes
-    with exits, see `offline_recipe`.
+    with exits, see `offline_recipe`. work: as in `experiments.run_experiment`.
     """
     runs: list[Experiment] = []
     setting = _setting(data, exits)
@@ -136,7 +137,7 @@ def tune(
             recipe = setting.recipe(lr=rate, **changes)
             found = grid([method], data, seeds, recipe=recipe, backbone=backbone, data_options=options, test=False)
             runs += [run for run in found if rate in candidates or run.key in held]
-    return run_grid(runs, table, jobs=jobs)
+    return run_grid(runs, table, jobs=jobs, work=work)
 
 
 def choose(table: pd.DataFrame) -> dict[str, float]:

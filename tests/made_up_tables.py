@@ -11,7 +11,7 @@ import torch
 import adapters_lib as al
 from adapters_lib.exits.study import SETTINGS
 from adapters_lib.experiments import Experiment, grid, pack_hits
-from adapters_lib.results import ALL_METHODS, GRIDS
+from adapters_lib.grids import ALL_METHODS, GRIDS
 
 N_TEST = 80
 

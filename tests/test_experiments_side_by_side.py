@@ -43,7 +43,7 @@ def test_a_grid_that_was_killed_while_it_wrote_goes_on_where_it_stood(tables: Pa
 def test_a_grid_that_was_stopped_by_the_user_goes_on_where_it_stood(tmp_path: Path, monkeypatch) -> None:
     ran: list[int] = []
 
-    def stopped_once(run: Experiment, progress: bool = False) -> dict:
+    def stopped_once(run: Experiment, **_: object) -> dict:
         ran.append(run.seed)
         if ran == [0, 1, 2]:
             raise KeyboardInterrupt
@@ -60,7 +60,7 @@ def test_a_grid_that_was_stopped_by_the_user_goes_on_where_it_stood(tmp_path: Pa
 def test_a_failed_run_is_tried_again_and_the_others_are_not(tmp_path: Path, monkeypatch) -> None:
     ran: list[int] = []
 
-    def fragile(run: Experiment, progress: bool = False) -> dict:
+    def fragile(run: Experiment, **_: object) -> dict:
         ran.append(run.seed)
         if ran.count(1) == 1 and run.seed == 1:
             raise RuntimeError("no luck")
@@ -78,7 +78,7 @@ def test_a_run_that_another_grid_has_stored_meanwhile_is_not_run_again(tmp_path:
     wanted = grid(["linear"], "digits", range(3))
     ran: list[int] = []
 
-    def meanwhile(run: Experiment, progress: bool = False) -> dict:
+    def meanwhile(run: Experiment, **_: object) -> dict:
         ran.append(run.seed)
         if run.seed == 0:  # the other grid is quicker with the next one
             experiments.store_row(pretend(wanted[1]), tmp_path / "t.csv")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapters_lib.data_sets import TensorImages, load_data
+from adapters_lib.data_sets import TensorImages, leaves, load_data
 from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, SCENE_FIELDS, _sensor_noise, draw
 from adapters_lib.data_sets.leaf_parameters import HELD_BACK, JITTER, N_SPECIES, cultivars, new_species, sample_leaves, species
 from adapters_lib.data_sets.leaves import KINDS, contact_sheet, granularity_sheet, load, task_sample
@@ -238,3 +238,42 @@ def test_figures_say_that_the_leaves_are_synthetic() -> None:
         figure.canvas.draw()
     with pytest.raises(AdapterError, match="give a Task or uint8"):
         contact_sheet(torch.zeros(2, 3, 8, 8))
+
+
+def test_images_that_are_kept_are_those_that_would_be_drawn_and_are_drawn_once(tmp_path, monkeypatch) -> None:
+    fresh = load("ultra", seed=5, **SMALL)
+    kept = load("ultra", seed=5, drawn=tmp_path, **SMALL)
+    leaves._images.cache_clear()  # as another process would
+    monkeypatch.setattr(leaves, "draw", lambda *_: pytest.fail("drawn again"))
+    again = load("ultra", seed=5, drawn=tmp_path, **SMALL)
+    for part in ("train", "val", "test"):
+        assert torch.equal(images_of(kept, part), images_of(fresh, part))
+        assert torch.equal(images_of(again, part), images_of(fresh, part))
+        assert torch.equal(again.parts()[part].labels, fresh.parts()[part].labels)
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 6}, {"plants": 1}, {"granularity": 0.3}, {"image_size": 48}, {"n_train": 3}, {"cultivars": 19}]
+)
+def test_other_images_are_another_entry(tmp_path, other: dict) -> None:
+    load("ultra", drawn=tmp_path, **{"seed": 5, **SMALL})
+    task = load("ultra", drawn=tmp_path, **{"seed": 5, **SMALL, **other})
+    assert torch.equal(images_of(task, "train"), images_of(load("ultra", **{"seed": 5, **SMALL, **other}), "train"))
+
+
+def test_another_way_of_drawing_is_another_entry(tmp_path, monkeypatch) -> None:
+    load("ultra", drawn=tmp_path, **SMALL)
+    leaves._images.cache_clear()
+    drawn = []
+    monkeypatch.setattr(leaves, "VERSION", leaves.VERSION + 1)
+    monkeypatch.setattr(leaves, "draw", lambda *given: drawn.append(given) or draw(*given))
+    load("ultra", drawn=tmp_path, **SMALL)
+    assert len(drawn) == 3
+
+
+def test_writing_to_a_kept_image_does_not_reach_the_disk(tmp_path) -> None:
+    first = images_of(load("ultra", drawn=tmp_path, **SMALL), "train")
+    before = first.clone()
+    first.zero_()
+    leaves._images.cache_clear()
+    assert torch.equal(images_of(load("ultra", drawn=tmp_path, **SMALL), "train"), before)

@@ -15,8 +15,8 @@ from adapters_lib import figures_results as results
 from adapters_lib import paper_figures
 from adapters_lib.figure_parts import points
 from adapters_lib.figures import looks
+from adapters_lib.grids import ALL_METHODS
 from adapters_lib.paper_figures import FIGURES, command_for, load
-from adapters_lib.results import ALL_METHODS
 from adapters_lib.versions import OutdatedRows
 
 

@@ -1,13 +1,14 @@
 """Rows of another version of the code are marked, and never averaged with those of this one in silence."""
 
 import json
+import warnings
 
 import pandas as pd
 import pytest
 
 import adapters_lib as al
 from adapters_lib.statistics import paired_difference, pareto_front, summarise
-from adapters_lib.versions import OutdatedRows, one_version, versions_of
+from adapters_lib.versions import OutdatedRows, budgets_of, one_version, versions_of
 
 
 def _row(method: str, seed: int, version: str, top1: float = 50.0) -> dict:
@@ -66,3 +67,68 @@ def test_two_versions_of_different_methods_can_stand_in_one_summary() -> None:
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(al.AdapterError, match="no column 'setting'"):
         one_version(MIXED, ["setting"])
+
+
+def _trained(method: str, seed: int, passes: int, images: int | None = None, precision: str = "no", data: str = "leaves-ultra") -> dict:
+    options = {} if images is None else {"n_train": images}
+    said = {"data": data, "data_options": options, "recipe": {"epochs": passes}, "version": al.__version__}
+    row = {**_row(method, seed, al.__version__, 50.0 + passes), "data": data, "precision": precision}
+    return {**row, "configuration": json.dumps(said)}
+
+
+SHORT = [_trained(method, seed, 3) for method in "ab" for seed in range(3)]
+
+
+def test_a_budget_is_passes_and_images_a_class_those_of_the_kind_unless_said() -> None:
+    table = pd.DataFrame([_trained("a", 0, 3), _trained("a", 0, 6, 120), _trained("a", 0, 5, data="digits"), {"method": "b"}])
+    expected = ["3 passes over 60 a class", "6 passes over 120 a class", "5 passes", "unknown"]
+    assert budgets_of(table).tolist() == expected
+    assert budgets_of(pd.DataFrame({"top1": [1.0]})).tolist() == ["unknown"]
+
+
+def test_a_table_shows_its_old_budget_until_the_new_one_has_caught_up() -> None:
+    begun = pd.DataFrame([*SHORT, *(_trained("a", seed, 6, 120) for seed in range(5))])
+    with pytest.warns(OutdatedRows, match=r"^5 rows of other budgets \(6 passes over 120 a class\) left out beside 3 passes over 60"):
+        assert len(one_version(begun, ["method"])) == 6
+    caught_up = pd.DataFrame([*SHORT, *(_trained(method, seed, 6, 120) for method in "ab" for seed in range(2))])
+    with pytest.warns(OutdatedRows, match="6 rows of other budgets"):
+        found = one_version(caught_up, ["method"])
+    assert found["top1"].tolist() == [56.0] * 4
+    assert not found["outdated"].any()
+
+
+def test_every_data_set_has_a_budget_of_its_own() -> None:
+    rows = [_trained(method, seed, 6, 120, data="leaves-coarse") for method in "ab" for seed in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(one_version(pd.DataFrame([*SHORT, *rows]), ["data", "method"])) == 10
+
+
+def test_a_learning_curve_keeps_all_its_budgets() -> None:
+    rows = pd.DataFrame([_trained("a", 0, passes, 60) | {"updates": 300 * passes} for passes in (3, 6)])
+    assert len(one_version(rows, ["method", "updates"])) == 2
+    assert len(summarise(rows, ["method", "updates"])) == 2
+
+
+def test_of_several_precisions_the_usual_one_is_kept_and_float32_when_in_doubt() -> None:
+    rows = pd.DataFrame([_trained("a", 0, 6), _trained("a", 1, 6, None, "bf16"), _trained("a", 2, 6, None, "bf16"), _trained("b", 0, 6)])
+    with pytest.warns(OutdatedRows, match="1 rows of another precision left out"):
+        found = one_version(rows, ["method"])
+    assert found["precision"].tolist() == ["bf16", "bf16", "no"]
+    with pytest.warns(OutdatedRows, match="1 rows of another precision"):
+        assert one_version(rows[:2], ["method"])["precision"].tolist() == ["no"]
+
+
+@pytest.mark.parametrize(("other", "kind"), [((6, 120), "budgets"), ((3, None, "bf16"), "precisions")])
+def test_no_mean_is_taken_over_two_budgets_or_precisions(other: tuple, kind: str) -> None:
+    rows = pd.DataFrame([*SHORT, _trained("a", 3, *other)])
+    with pytest.raises(al.AdapterError, match=f"a: rows of {kind} .* would be averaged together"):
+        summarise(rows, ["method"])
+
+
+def test_methods_of_two_budgets_are_not_compared_but_those_of_two_precisions_are() -> None:
+    longer = pd.DataFrame([*SHORT[:3], *(_trained("b", seed, 6, 120) for seed in range(3))])
+    with pytest.raises(al.AdapterError, match="rows of budgets"):
+        paired_difference(longer, "a", "b")
+    other = pd.DataFrame([*SHORT[:3], *(_trained("b", seed, 3, None, "bf16") for seed in range(3))])
+    assert paired_difference(other, "a", "b").n == 3

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 import warnings
 
 import numpy as np
@@ -186,6 +187,41 @@ def test_processes_share_one_bound(tmp_path):
     files = list(tmp_path.glob("*/*.npy"))
     assert sum(path.stat().st_size for path in files) <= ClipCache(tmp_path, 30_000).size <= 30_000
     assert not list(tmp_path.glob("*/*.part"))
+
+
+def _made_slowly(folder, number):
+    cache = ClipCache(folder / "cache", 10**6)
+
+    def make():
+        (folder / f"made-{number}").touch()
+        time.sleep(0.2)
+        return np.arange(1000)
+
+    assert int(cache.mapped("a", make).sum()) == 499_500
+
+
+def test_of_processes_that_ask_for_the_same_array_one_makes_it(tmp_path):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.starmap(_made_slowly, [(tmp_path, 0), (tmp_path, 1)])
+    assert len(list(tmp_path.glob("made-*"))) == 1
+
+
+def test_a_mapped_array_that_was_cut_short_or_deleted_is_made_again(tmp_path):
+    cache = ClipCache(tmp_path, 10**6)
+    first = cache.mapped("a", lambda: np.arange(5000))
+    path = cache._path("a")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert cache.mapped("a", lambda: np.arange(5000)).sum() == np.arange(5000).sum()
+    path.unlink()
+    assert cache.mapped("a", lambda: np.arange(3)).tolist() == [0, 1, 2]
+    assert cache.mapped("a", lambda: pytest.fail("not kept")).tolist() == [0, 1, 2]
+    assert first.shape == (5000,)
+
+
+def test_an_array_larger_than_the_cache_is_handed_over_without_being_kept(tmp_path):
+    cache = ClipCache(tmp_path, 1000)
+    assert cache.mapped("large", lambda: np.ones(9000)).sum() == 9000
+    assert cache.size == 0
 
 
 def test_a_cache_of_no_size_is_refused(tmp_path, folder):

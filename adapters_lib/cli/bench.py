@@ -82,7 +82,7 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
 
     from ..bench_latency import latency_table, step_table
     from ..checkpoint import atomic_write
-    from ..results import ALL_METHODS
+    from ..grids import ALL_METHODS
 
     if args.threads < 1:
         raise AdapterError(f"threads={args.threads}: at least 1 is needed")

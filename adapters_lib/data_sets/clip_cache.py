@@ -54,6 +54,26 @@ class ClipCache:
         self._put(path, value)
         return value
 
+    def mapped(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """As `get`, but the array stays on the disk, its pages shared by all processes that ask for it; writing changes a copy.
+
+        For large arrays that are dear to make: of several processes that ask at the same time one makes it, the others wait.
+        """
+        path = self._path(key)
+        path.parent.mkdir(exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            try:
+                kept: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+                os.utime(path)
+                return kept
+            except FileNotFoundError:
+                pass
+            except (OSError, ValueError, EOFError):  # cut short by a full disk or a crash of the machine
+                path.unlink(missing_ok=True)
+            value = np.ascontiguousarray(make())
+            self._put(path, value)
+            return np.load(path, mmap_mode="c", allow_pickle=False) if path.exists() else value
+
     @property
     def size(self) -> int:
         """Bytes of all entries."""

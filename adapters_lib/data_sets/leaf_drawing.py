@@ -19,7 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LEAF_FIELDS", "SCENE_FIELDS", "Field", "draw"]
+__all__ = ["LEAF_FIELDS", "SCENE_FIELDS", "VERSION", "Field", "draw"]
+
+VERSION = 1  # raise it when the same numbers would give other pixels: drawn images that were kept are then drawn again
 
 BLADE = 0.86  # half the length of the blade, in units of half the image
 

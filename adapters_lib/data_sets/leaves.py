@@ -16,9 +16,12 @@ veins, a band along the margin), so frozen features lack something that adapters
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +29,15 @@ import torch
 from torch import Tensor
 
 from adapters_lib.data_sets.base import Task, TensorImages
-from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, draw
+from adapters_lib.data_sets.clip_cache import ClipCache
+from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, VERSION, draw
 from adapters_lib.data_sets.leaf_figures import contact_sheet, granularity_sheet
 from adapters_lib.data_sets.leaf_parameters import HELD_BACK, LeafSample, cultivars, new_species, sample_leaves
 from adapters_lib.errors import AdapterError, unknown
 
 __all__ = ["KINDS", "Kind", "contact_sheet", "granularity_sheet", "load", "task_sample"]
 
+KEPT = 4 * 2**30  # bytes of drawn images that a folder may hold; those that were not asked for longest go first
 SPREAD = (3.0, 2.0, 1.5, 1.2, 1.0)  # leaves-mixed: the granularity of its species, as multiples of the option
 
 
@@ -73,6 +78,7 @@ def load(
     n_test: int | None = None,
     species: int | None = None,
     cultivars: int | None = None,
+    drawn: str | os.PathLike[str] | None = None,
 ) -> Task:
     """Draw a task; `load_data("leaves-" + kind, ...)` is the usual way here.
 
@@ -88,6 +94,8 @@ def load(
             this value (at most 1).
         n_train, n_val, n_test: images a class.
         species, cultivars: how many; the classes are all pairs.
+        drawn: a folder in which the images are kept, at most 4 GiB, for whoever asks for them again, processes side by side included:
+            they map the same file instead of drawing for a minute. None: they are drawn, and kept in memory. It may be deleted.
 
     Returns: a Task whose `info` holds, class by class, `species` (which one), `granularity` and `parameters` (a row in [0, 1], columns
     `parameter_names`). The three parts have random streams of their own and share no leaf.
@@ -110,7 +118,8 @@ def load(
     parts: dict[str, TensorImages] = {}
     for part in ("train", "val", "test"):
         stream = plants if part == "test" else seed
-        images, labels = _images(count["species"], count["cultivars"], dial, plants, stream, part, count[f"n_{part}"], image_size)
+        asked = (count["species"], count["cultivars"], dial, plants, stream, part, count[f"n_{part}"], image_size)
+        images, labels = _images(*asked, None if drawn is None else os.fspath(drawn))
         parts[part] = TensorImages(images, labels, mean, std, augment if part == "train" else None)
     info: dict[str, Any] = {
         "source": "synthetic leaves, drawn by adapters_lib",
@@ -153,11 +162,32 @@ def _plants(n_species: int, n_cultivars: int, dial: float, number: int) -> tuple
 
 @lru_cache(maxsize=12)
 def _images(
-    n_species: int, n_cultivars: int, dial: float, plants: int, seed: int, part: str, per_class: int, size: int
+    n_species: int,
+    n_cultivars: int,
+    dial: float,
+    plants: int,
+    seed: int,
+    part: str,
+    per_class: int,
+    size: int,
+    folder: str | None,
 ) -> tuple[Tensor, Tensor]:
-    """Drawn images and labels of one part, kept in memory because notebooks ask for the same task again and again."""
+    """Images (uint8) and labels of one part, kept in memory because notebooks ask for the same task again and again."""
     sample = sample_leaves(_plants(n_species, n_cultivars, dial, plants)[0], per_class, part, seed)
-    return draw(sample.leaves, sample.scenes, sample.seeds, size), torch.from_numpy(sample.labels)
+    labels = torch.from_numpy(sample.labels)
+    if folder is None:
+        return draw(sample.leaves, sample.scenes, sample.seeds, size), labels
+    cache = ClipCache(Path(folder), KEPT)
+    pixels = cache.mapped(_digest(sample, size), lambda: draw(sample.leaves, sample.scenes, sample.seeds, size).numpy())
+    return torch.from_numpy(pixels), labels
+
+
+def _digest(sample: LeafSample, size: int) -> str:
+    """Of all that decides the pixels: every leaf's own numbers, so that another way of choosing them is another digest, too."""
+    digest = hashlib.blake2b(f"leaves, drawing {VERSION}, {size} pixels".encode(), digest_size=16)
+    for numbers in (sample.leaves, sample.scenes, sample.seeds):
+        digest.update(np.ascontiguousarray(numbers).data)
+    return digest.hexdigest()
 
 
 def _names(which: list[int], n_cultivars: int) -> list[str]:
