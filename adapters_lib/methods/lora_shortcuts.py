@@ -25,17 +25,22 @@ __all__ = ["add_in_place", "folded_linear", "may_fold", "may_write_in_place"]
 def may_fold(layer: LoRALinear, x: Tensor) -> bool:
     """Whether making W' pays for the tokens x (…, in), and gives the same.
 
-    Not while a graph is traced (its batch may have any size), nor under autocast, which wants to choose the types itself, nor if W
-    trains as well, or somebody listens to the layer. In training, float32 at least: in W' a small update would be rounded away.
+    Not while a graph is traced (its batch may have any size), nor if somebody listens to the plain layer. With gradients neither under
+    autocast, which wants to choose the types itself, nor if W trains as well, nor in half precision, where W' would round a small
+    update away.
     """
-    base = layer.base
-    if type(base) is not nn.Linear or torch.compiler.is_compiling() or x.numel() <= layer.tokens_to_fold * x.shape[-1]:
+    base: Any = layer.base
+    if type(base) is not nn.Linear or torch.compiler.is_compiling() or x.numel() <= layer.tokens_to_fold * layer.in_features:
         return False
-    if base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base.weight.requires_grad:
+    if base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base.weight.dtype != layer.lora_a.dtype:
         return False
-    if not base.weight.dtype == layer.lora_a.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
-        return False
-    return x.dtype.itemsize >= 4 or not torch.is_grad_enabled()
+    if not torch.is_grad_enabled():
+        return True
+    return not base.weight.requires_grad and x.dtype == base.weight.dtype and x.dtype.itemsize >= 4 and not _casts(x)
+
+
+def _casts(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
 
 
 def may_write_in_place(layer: LoRALinear) -> bool:
@@ -46,8 +51,9 @@ def may_write_in_place(layer: LoRALinear) -> bool:
 def folded_linear(layer: LoRALinear, x: Tensor) -> Tensor:
     """W' x + c: (…, in) → (…, out), with gradients for x, A, B and c."""
     base: Any = layer.base
-    where = (layer.scale, layer.updated, layer.slices)
-    return _Folded.apply(x, base.weight, base.bias, layer.lora_a, layer.lora_b, *where)  # type: ignore[no-any-return, no-untyped-call]
+    if torch.is_grad_enabled():
+        return _Folded.apply(x, base.weight, base.bias, layer.lora_a, layer.lora_b, layer.scale, layer.updated)  # type: ignore[no-any-return, no-untyped-call]
+    return F.linear(x, _fold(base.weight, layer.lora_a, layer.lora_b, layer.scale, layer.updated), base.bias)
 
 
 def add_in_place(layer: LoRALinear, x: Tensor) -> Tensor:
@@ -62,7 +68,7 @@ def add_in_place(layer: LoRALinear, x: Tensor) -> Tensor:
 
 def _fold(weight: Tensor, a: Tensor, b: Tensor, scale: float, updated: tuple[int, ...]) -> Tensor:
     """W' (out, in)."""
-    weight, size = weight.clone(), b.shape[1]
+    weight, size = weight.clone(), b.shape[1]  # made anew for this batch, so that the batch itself costs what the bare layer costs
     for slot, a_i, b_i in zip(updated, a.unbind(), b.unbind(), strict=True):
         weight[slot * size : (slot + 1) * size].addmm_(b_i, a_i, alpha=scale)
     return weight
@@ -72,12 +78,12 @@ class _Folded(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, updated: Any, slices: int) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, updated: Any) -> Tensor:
         return F.linear(x, _fold(weight, a, b, scale, updated), bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        x, weight, _, a, b, ctx.scale, ctx.updated, _ = inputs
+        x, weight, _, a, b, ctx.scale, ctx.updated = inputs
         ctx.save_for_backward(x, weight, a, b)
 
     @staticmethod
@@ -93,4 +99,4 @@ class _Folded(torch.autograd.Function):
         thin = torch.cat([b_i.t() @ part.t() for part, b_i in zip(parts, b.unbind(), strict=True)])  # Bᵀ ȳ, (count · r, T)
         grad_a = (thin @ tokens).view_as(a) * ctx.scale
         grad_b = torch.stack([(low_i.t() @ part).t() for part, low_i in zip(parts, low.unbind(1), strict=True)])
-        return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
+        return grad_x, None, grad_bias, grad_a, grad_b, None, None
