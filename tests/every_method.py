@@ -22,7 +22,7 @@ _SMALL: dict[str, Any] = {
 NAMES = list(METHODS)
 MERGEABLE = [name for name, cls in METHODS.items() if cls.mergeable]
 AT_SITES = [name for name in NAMES if name not in (*MERGEABLE, "dyn")]
-"""Methods that put a module at a site of a block; the others train what is there, or stand in a layer's place or behind a block."""
+"""Methods with a module at a site of a block; the others train what is there, or stand in a layer's place."""
 
 
 def methods_of(name: str) -> Any:
@@ -31,7 +31,7 @@ def methods_of(name: str) -> Any:
 
 
 def adapted(name: str, dtype: torch.dtype = torch.float32, **options: Any) -> al.AdaptedViT:
-    """2 blocks of width 32 on 4 × 4 patches, whose trainable tensors are away from their start; in evaluation mode."""
+    """2 blocks of width 32 on 4 × 4 patches, trainable tensors away from their start; in evaluation mode."""
     torch.manual_seed(0)
     vit = make_tiny_vit(**{"img_size": 16, "depth": 2, **options}).to(dtype)
     model = al.adapt(vit, methods_of(name), 5, seed=0)

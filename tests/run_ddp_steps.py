@@ -1,4 +1,4 @@
-"""Run by test_like_torch.py: every method takes three steps under plain DistributedDataParallel, in two processes."""
+"""Run by test_like_torch.py: every method takes three steps under plain DDP, in two processes."""
 
 import sys
 from pathlib import Path
@@ -18,9 +18,14 @@ def steps(name: str, rank: int, exits: bool) -> list[str]:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     generator = torch.Generator().manual_seed(rank)
     for _ in range(3):
-        images, labels = torch.randn(4, 3, 16, 16, generator=generator), torch.randint(0, 5, (4,), generator=generator)
+        images, labels = (
+            torch.randn(4, 3, 16, 16, generator=generator),
+            torch.randint(0, 5, (4,), generator=generator),
+        )
         if exits:
-            loss = model.objective.loss(model, wrapped(images, exits=True), labels, nn.functional.cross_entropy, 0.0)
+            loss = model.objective.loss(
+                model, wrapped(images, exits=True), labels, nn.functional.cross_entropy, 0.0
+            )
         else:
             loss = nn.functional.cross_entropy(wrapped(images), labels)
         optimizer.zero_grad()
@@ -41,5 +46,7 @@ if __name__ == "__main__":
     moved = {name: steps(name, rank, exits=False) for name in NAMES}
     moved["dyn, every exit"] = steps("dyn", rank, exits=True)
     if rank == 0:
-        (folder / "moved.txt").write_text("\n".join(f"{name}: {' '.join(keys)}" for name, keys in moved.items()))
+        (folder / "moved.txt").write_text(
+            "\n".join(f"{name}: {' '.join(keys)}" for name, keys in moved.items())
+        )
     dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""An adapted model goes where any torch module goes: into torch.export, torch.compile and plain DistributedDataParallel."""
+"""An adapted model goes where any torch module goes: into torch.export, torch.compile and plain DDP."""
 
 import os
 import subprocess
@@ -17,7 +17,8 @@ import adapters_lib as al
 @torch.no_grad()
 def test_every_method_is_exported_unmerged_with_a_batch_of_any_size(name: str) -> None:
     model = adapted(name)
-    exported = torch.export.export(model, (some_images(3),), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},), strict=False)
+    any_batch = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    exported = torch.export.export(model, (some_images(),), dynamic_shapes=any_batch, strict=False)
     for batch in (1, 7, 64):
         images = some_images(batch)
         torch.testing.assert_close(exported.module()(images), model(images))
@@ -42,7 +43,7 @@ def test_every_method_compiles_to_one_graph_and_trains_there(name: str) -> None:
         torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lora", "vqt"])  # those whose forward looks at the surroundings, or at what a hook heard
+@pytest.mark.parametrize("name", ["lora", "vqt"])  # which look at their surroundings, or at what a hook heard
 @torch.no_grad()
 def test_a_compiled_model_predicts_what_the_eager_one_does(name: str) -> None:
     torch.compiler.reset()
@@ -53,9 +54,15 @@ def test_a_compiled_model_predicts_what_the_eager_one_does(name: str) -> None:
 
 def test_plain_ddp_trains_every_method_and_with_all_exits_the_early_heads_too(tmp_path: Path) -> None:
     script = Path(__file__).with_name("run_ddp_steps.py")
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(script.parents[1]), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([str(script.parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     both = [
-        subprocess.Popen([sys.executable, str(script), str(rank), str(tmp_path)], env=env, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), str(tmp_path)],
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in (0, 1)
     ]
     errors = [process.communicate(timeout=300)[1] for process in both]
@@ -65,7 +72,10 @@ def test_plain_ddp_trains_every_method_and_with_all_exits_the_early_heads_too(tm
     for name, keys in moved.items():
         trained = [key for key, p in adapted(name.split(",")[0]).named_parameters() if p.requires_grad]
         unmoved = set(trained) - set(keys.split())
-        assert all(key.startswith("exits.") for key in unmoved) if name == "dyn" else not unmoved, (name, unmoved)
+        assert all(key.startswith("exits.") for key in unmoved) if name == "dyn" else not unmoved, (
+            name,
+            unmoved,
+        )
 
 
 def test_without_a_process_group_a_loss_on_the_last_logits_leaves_early_heads_without_gradients() -> None:
