@@ -197,6 +197,11 @@ def load_pretrained(
     if config.get("library") != "adapters_lib":
         raise AdapterError(f"{place / WEIGHTS} was not written by save_pretrained; give the folder that it wrote to")
     source = config["backbone"]
+    if backbone is None and not source["name"]:
+        raise AdapterError(
+            f"the adapter in {folder} was trained on a VisionTransformer that was built by hand, so there is no name to create it by; "
+            "build it again, load its weights, and pass it as backbone=…"
+        )
     if backbone is None:
         backbone = create_backbone(source["name"], **source["kwargs"])
     found = (getattr(backbone, "embed_dim", None), len(getattr(backbone, "blocks", ())))

@@ -1,10 +1,11 @@
-"""What adapters make of the timm model that hosts them: its blocks include them, and its own walk no longer leaves them out.
+"""What adapters make of the timm model that hosts them: blocks that include them, and no walk without them.
 
-The first module at a site gives the backbone, and the first one inside a block gives that block, another class in place
-(`take_part`): the same object with the same parameters by the same names, with `AdaptedBackbone` or `AdaptedBlock` in front of timm's
-class. So a forward hook on a block, or captum, sees what really goes in and comes out, adapters inside included, and timm's own walk
-over the blocks, which knows nothing of what stands between them, is refused instead of computing something else without a word.
-Adapters in a layer's place (LoRA, SSF, RepAdapter) need none of this, and leave every class as it was.
+The first module at a site gives the backbone, and the first one inside a block gives that block, another
+class in place (`take_part`): the same object with the same parameters by the same names, with
+`AdaptedBackbone` or `AdaptedBlock` in front of timm's class. So a forward hook on a block, or captum, sees
+what really goes in and comes out, adapters inside included, and timm's own walk over the blocks, which knows
+nothing of what stands between them, is refused instead of computing something else without a word. Adapters
+in a layer's place (LoRA, SSF, RepAdapter) need none of this, and leave every class as it was.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class AdaptedPart(nn.Module):
 
 
 class AdaptedBlock(AdaptedPart):
-    """A block with adapters inside. The modules, and where the tokens stand, come with every call, from the engine."""
+    """A block with adapters inside; with every call the engine hands over modules and layout."""
 
     def forward(self, x: Tensor, *, sites: BlockSites | None = None, layout: Layout | None = None) -> Tensor:
         """(B, N, D) → (B, N, D).
@@ -44,20 +45,21 @@ class AdaptedBlock(AdaptedPart):
         """
         if sites is None or layout is None:
             raise AdapterError(
-                "a block with adapters inside was called by itself, but only the adapted model knows where its tokens stand; "
-                "call the model, or model.run_block(index, x, layout) with the layout that came with x"
+                "a block with adapters inside was called by itself, but only the adapted model knows where "
+                "its tokens stand; call the model, or model.run_block(index, x, layout) with x's layout"
             )
         return sites.inside(self, x, layout)
 
 
 class AdaptedBackbone(AdaptedPart):
-    """A backbone with adapters around or inside its blocks: a walk of its own over them would leave adapters out, and is refused."""
+    """A backbone with adapters at its blocks: its own walk would leave them out, and is refused."""
 
     def forward_features(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Raises AdapterError, and so do `forward`, `forward_intermediates` and `get_intermediate_layers`."""
         raise AdapterError(
-            "the backbone's own call would leave out the adapters at the sites of its blocks; call the adapted model in its place: "
-            "model(x), model.forward_features(x), model.forward_intermediates(x) or model.get_intermediate_layers(x)"
+            "the backbone's own call would leave out the adapters at the sites of its blocks; call the "
+            "adapted model in its place: model(x), model.forward_features(x), "
+            "model.forward_intermediates(x) or model.get_intermediate_layers(x)"
         )
 
     forward = forward_intermediates = get_intermediate_layers = forward_features

@@ -1,8 +1,8 @@
-"""Features of an adapted model by timm's own names: `forward_features`, `forward_intermediates`, `get_intermediate_layers`.
+"""Features of an adapted model by timm's own names: `forward_features`, `forward_intermediates` and its like.
 
-Signatures and what is returned are timm's; what differs is what adapters change. Behind a block means behind every module there, as
-an early exit reads the stream. Prompts are not returned. Each map has the grid that its block left behind: 12 × 12, 10 × 10, … once a
-module between blocks has shrunk it.
+Signatures and what is returned are timm's; what differs is what adapters change. Behind a block means behind
+every module there, as an early exit reads the stream. Prompts are not returned. Each map has the grid that
+its block left behind: 12 × 12, 10 × 10, … once a module between blocks has shrunk it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ __all__ = ["IntermediateFeatures"]
 class IntermediateFeatures:
     """Base of `AdaptedViT` that walks it for features in place of logits."""
 
-    def forward_features(self, images: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Images (B, C, H, W) → tokens (B, N', D) behind the last block and the final norm, prefix tokens in front.
+    def forward_features(
+        self, images: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
+        """Images (B, C, H, W) → tokens (B, N', D) behind the last block and the final norm, prefix in front.
 
         Raises:
             AdapterError: a mask of the attention, which no adapter knows what to do with.
@@ -38,7 +40,7 @@ class IntermediateFeatures:
         return model.normalise(x, layout)[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Tokens (B, N', D) of `forward_features` → logits (B, classes), or the pooled features (B, D) that the classifier reads."""
+        """Tokens (B, N', D) of `forward_features` → logits (B, classes); pre_logits: what the head reads."""
         return cast("AdaptedViT", self).backbone.forward_head(x, pre_logits=pre_logits)
 
     def forward_intermediates(
@@ -59,15 +61,18 @@ class IntermediateFeatures:
         Args:
             images: (B, C, H, W), or clips (B, C, T, H, W) for a clip backbone.
             indices: blocks from 0, negative ones from the end; a number n: the last n; None: all.
-            return_prefix_tokens: give (map, prefix tokens (B, prefix, D)) in place of each map, if the backbone has such tokens.
+            return_prefix_tokens: give (map, prefix tokens (B, prefix, D)) in place of each map, if any.
             norm: apply the final norm to each of them.
             stop_early: run no block behind the last one asked for.
-            output_fmt: `NCHW`, maps (B, D, rows, columns), of a clip (B, D, slices, rows, columns); or `NLC`, patches (B, N, D).
+            output_fmt: `NCHW`, maps (B, D, rows, columns), of a clip (B, D, slices, rows, columns); or `NLC`,
+                patches (B, N, D).
             intermediates_only: leave out the final features.
-            output_dict: a dictionary with `image_intermediates`, `image_features` and, if asked for, `image_intermediates_prefix`.
+            output_dict: a dictionary with `image_intermediates`, `image_features` and, if asked for,
+                `image_intermediates_prefix`.
 
         Returns:
-            (features as `forward_features` gives them, list of intermediates), the list alone, or the dictionary.
+            (features as `forward_features` gives them, list of intermediates), the list alone, or the
+            dictionary.
 
         Raises:
             AdapterError: an unknown output_fmt, or a mask.
@@ -104,10 +109,19 @@ class IntermediateFeatures:
         norm: bool = False,
         attn_mask: Tensor | None = None,
     ) -> list[Any]:
-        """The intermediates of the last n blocks, or of the blocks n (from 0); maps if `reshape`, else patches (B, N, D), as DINO has it."""
+        """The intermediates of the last n blocks, or of the blocks n (from 0), as DINO has it.
+
+        reshape: maps in place of patches (B, N, D). The other arguments as for `forward_intermediates`.
+        """
         fmt = "NCHW" if reshape else "NLC"
         found: list[Any] = self.forward_intermediates(
-            images, n, return_prefix_tokens, norm, output_fmt=fmt, intermediates_only=True, attn_mask=attn_mask
+            images,
+            n,
+            return_prefix_tokens,
+            norm,
+            output_fmt=fmt,
+            intermediates_only=True,
+            attn_mask=attn_mask,
         )
         return found
 
@@ -119,4 +133,6 @@ def _map(x: Tensor, layout: Layout) -> Tensor:
 
 def _no_mask(attn_mask: Tensor | None, is_causal: bool) -> None:
     if attn_mask is not None or is_causal:
-        raise AdapterError("attn_mask, is_causal: an adapted model takes no mask, since adapters would not follow it; leave it out")
+        raise AdapterError(
+            "attn_mask, is_causal: an adapted model takes no mask, as adapters would not follow it; leave it"
+        )

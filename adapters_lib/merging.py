@@ -62,9 +62,10 @@ def unmerge(model: AdaptedViT) -> AdaptedViT:
     if not model.merged:
         raise AdapterError("this model is not merged; call merge() first")
     dtype = _dtype(model)
-    for _, _, original in model._replaced_by_merge:
-        # Where the model has gone since: device, type and training mode. Left alone, no type changes, whatever mixture it was.
-        original.to(next(model.backbone.parameters()).device, dtype if dtype != model._dtype_when_merged else None)
+    for owner, name, original in model._replaced_by_merge:
+        # To where the model has gone since: device, type and training mode. If it was not cast, a mixture of types stays one.
+        weight = next(getattr(owner, name).parameters(), next(model.backbone.parameters()))
+        original.to(weight.device, dtype if dtype != model._dtype_when_merged else None)
         original.train(model.training)
     _put(model._replaced_by_merge)
     model._replaced_by_merge = []

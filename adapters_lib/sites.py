@@ -17,8 +17,9 @@ and a module m can be plugged in at these places:
     after             x = m(x, layout)           after the MLP's residual
     leave             x, layout = m(x, layout)   last of all, between two blocks; may change the number of tokens
 
-`enter` and `before` stand in front of the block's own call, `after` and `leave` behind it; all the others act inside `block(x)`, so
-that a forward hook on the block sees the tokens as the first two hand them over, and what the last two are given.
+`enter` and `before` stand in front of the block's own call, `after` and `leave` behind it; all the others act
+inside `block(x)`, so that a forward hook on the block sees the tokens as the first two hand them over, and
+what the last two are given.
 
 Besides, one `reader` may carry out the attention itself, to see what passes there (VQT).
 """

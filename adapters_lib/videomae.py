@@ -80,7 +80,7 @@ def load_videomae(backbone: nn.Module, weights: str | Path | Mapping[str, Tensor
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(state[name])
-    vit.pretrained_cfg = {**(vit.pretrained_cfg or {}), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+    vit.pretrained_cfg = {**(getattr(vit, "pretrained_cfg", None) or {}), "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
     return aside
 
 

@@ -14,6 +14,7 @@ from adapters_lib.methods.adaptformer import ScaledAdapter
 from adapters_lib.methods.adpt import ParallelAdapter
 from adapters_lib.methods.convpass import ConvBypass
 from adapters_lib.methods.lora import LoRALinear
+from adapters_lib.methods.lora_shortcuts import may_fold
 from adapters_lib.methods.repadapter import RepAdapterLinear
 from adapters_lib.methods.sequential import SequentialAdapter, near_zero_
 from adapters_lib.methods.ssf import ScaleShift
@@ -129,9 +130,58 @@ def test_lora_updates_q_and_v_and_leaves_k(tokens: int, gradients: bool) -> None
         torch.testing.assert_close(m(x), expected)
 
 
-def test_lora_without_gradients_runs_in_bfloat16_autocast() -> None:
-    m = shaken(LoRALinear(nn.Linear(6, 12), rank=2, alpha=3, slices=3, updated=(0, 2)))
-    x = torch.randn(2, 3, 6)
+def frozen_lora(dtype: torch.dtype = torch.float64) -> LoRALinear:
+    m = shaken(LoRALinear(nn.Linear(6, 12), rank=2, alpha=3, slices=3, updated=(0, 2))).to(dtype)
+    m.base.requires_grad_(False)
+    return m
+
+
+@pytest.mark.parametrize("trains_bias", [False, True])
+def test_folding_lora_gives_the_equations_gradients_and_their_gradients(trains_bias: bool) -> None:
+    m = frozen_lora()
+    m.base.bias.requires_grad_(trains_bias)
+    names = [name for name, p in m.named_parameters() if p.requires_grad]
+    x = torch.randn(3, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert may_fold(m, x)
+
+    def run(x: Tensor, *tensors: Tensor) -> Tensor:
+        return torch.func.functional_call(m, dict(zip(names, tensors, strict=True)), x)
+
+    given = (x, *(m.get_parameter(name).detach().requires_grad_() for name in names))
+    assert torch.autograd.gradcheck(run, given)
+    assert torch.autograd.gradgradcheck(run, given)
+    folded = torch.autograd.grad(run(*given).square().sum(), given)
+    m.base.register_forward_hook(lambda *_: None)  # with a listener the layer itself is called
+    assert not may_fold(m, x)
+    for found, expected in zip(folded, torch.autograd.grad(run(*given).square().sum(), given), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_whoever_listens_to_the_layer_under_lora_hears_it(gradients: bool) -> None:
+    m, x, heard = frozen_lora(), torch.randn(3, 50, 6, dtype=torch.float64), []
+    with torch.set_grad_enabled(gradients):
+        expected = m(x)
+        m.base.register_forward_hook(lambda _, inputs, out: heard.append(out.clone()))
+        torch.testing.assert_close(m(x), expected)
+    assert torch.equal(heard[0], m.base(x))
+
+
+def test_in_half_precision_training_a_small_update_is_not_rounded_away() -> None:
+    m = LoRALinear(nn.Linear(6, 12, bias=False), rank=1, alpha=1).to(torch.bfloat16)
+    with torch.no_grad():
+        m.base.weight.fill_(1)
+        m.lora_a.copy_(torch.tensor([1.0, 0, 0, 0, 0, 0]))
+        m.lora_b.fill_(1e-3)  # 1 + 0.001 is 1 in bfloat16
+    m.base.requires_grad_(False)
+    x = torch.tensor([1.0, -1, 0, 0, 0, 0], dtype=torch.bfloat16).expand(2, 50, 6)
+    torch.testing.assert_close(m(x), torch.full((2, 50, 12), 1e-3, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("tokens", [3, 300])
+def test_lora_runs_in_bfloat16_autocast(tokens: int) -> None:
+    m = frozen_lora(torch.float32)
+    x = torch.randn(2, tokens, 6)
     for gradients in (True, False):
         with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(gradients):
             torch.testing.assert_close(m(x).float(), m(x.float()).float(), atol=0.1, rtol=0.1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import adapters_lib as al
+from adapters_lib.sites import first_outputs
 
 
 def vpt_by_hand(model: al.AdaptedViT, images: Tensor, deep: bool) -> Tensor:
@@ -65,10 +66,56 @@ def vqt_by_hand(model: al.AdaptedViT, images: Tensor) -> Tensor:
     return vit.head.classifier(torch.cat(parts, dim=1))
 
 
-@pytest.mark.parametrize("options", [{}, {"qk_norm": True}])
+@pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"qkv_bias": False}])
 def test_vqt_equals_masked_prompts(options: dict, images: Tensor) -> None:
     model = al.adapt(make_tiny_vit(**options), "vqt:prompts=2", 5).eval()
     torch.testing.assert_close(model(images), vqt_by_hand(model, images))
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["lora", "lora:targets=k", "lora:targets=qkv,rank=2", "ssf", "repadapter", "bitfit", ["lora", "ssf"], ["repadapter", "lora"]],
+    ids=str,
+)
+@pytest.mark.parametrize("vqt_first", [True, False])
+def test_adapters_in_the_qkv_layer_act_on_the_prompts_whatever_was_listed_first(other: object, vqt_first: bool, images: Tensor) -> None:
+    others = other if isinstance(other, list) else [other]
+    torch.manual_seed(0)
+    model = al.adapt(make_tiny_vit(), ["vqt:prompts=2", *others] if vqt_first else [*others, "vqt:prompts=2"], 5).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn_like(parameter)
+    torch.testing.assert_close(model(images), vqt_by_hand(model, images))
+
+
+def test_of_the_prompts_vqt_computes_queries_only() -> None:
+    depth, width, tokens, prompts, classes = 4, 32, 65, 3, 5
+    added = al.cost(al.adapt(make_tiny_vit(), f"vqt:prompts={prompts}", classes)).macs - al.cost(make_tiny_vit()).macs
+    norms, query, attention, projection, mlp = 2 * width, width**2, 2 * tokens * width, width**2, 8 * width**2
+    block = prompts * (norms + query + attention + projection + mlp)
+    assert added == depth * (block + prompts * width * classes)  # the head reads every answer
+
+
+def test_the_first_outputs_of_a_layer_that_nobody_knows_are_cut_from_all() -> None:
+    layer, x = torch.nn.Sequential(torch.nn.Linear(6, 9)), torch.randn(2, 6)
+    assert torch.equal(first_outputs(layer, x, 4), layer(x)[:, :4])
+
+
+def test_prompt_dropout_of_vqt_has_a_mask_for_every_image() -> None:
+    model = al.adapt(make_tiny_vit(), "vqt:prompts=8,dropout=0.5", 5, seed=0).train()
+    six = torch.randn(1, 3, 32, 32).expand(6, -1, -1, -1)
+    assert model(six).std(0).min() > 1e-4
+    model.eval()
+    assert model(six).std(0).max() < 1e-6
+    without = al.adapt(make_tiny_vit(), "vqt:prompts=8,dropout=0.0", 5, seed=0).train()
+    assert without(six).std(0).max() < 1e-6
+
+
+def test_the_class_token_of_vqt_trains_if_asked() -> None:
+    frozen, trained = (al.adapt(make_tiny_vit(), text, 5) for text in ("vqt", "vqt:class_token=true"))
+    assert not frozen.backbone.cls_token.requires_grad
+    assert [name for name, _ in trained.parameter_groups()["backbone"]] == ["backbone.cls_token"]
 
 
 def test_vqt_leaves_the_frozen_stream_without_gradients(images: Tensor) -> None:

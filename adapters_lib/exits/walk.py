@@ -44,10 +44,11 @@ def run_exits(model: AdaptedViT, x: Tensor, layout: Layout, start: int = 0) -> l
 
 
 def with_all_exits(model: AdaptedViT, logits: Tensor) -> Tensor:
-    """`logits` as they are; in a process group their backward pass also gives the early heads' parameters gradients: zeros.
+    """`logits` as they are; in a process group their backward pass also gives the early heads gradients: zeros.
 
-    DistributedDataParallel waits for a gradient of every trainable parameter, and a loss on the full depth's logits reaches no early
-    head. In a single process these parameters keep no gradient at all, so that no optimiser touches them.
+    DistributedDataParallel waits for a gradient of every trainable parameter, and a loss on the full depth's
+    logits reaches no early head. In a single process these parameters keep no gradient at all, so that no
+    optimiser touches them.
     """
     grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not (grouped and torch.is_grad_enabled()):

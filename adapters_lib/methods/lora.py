@@ -2,8 +2,8 @@
 
     W x  →  W x + (α / r) · B A x,   A: (r, in) Kaiming-uniform, B: (out, r) zero, so the model starts unchanged
 
-timm fuses q, k and v into one linear layer; an update of q and v alone uses one A and one B for each of them, an update of `qkv` one
-A and one B for all three.
+timm fuses q, k and v into one linear layer; an update of q and v alone uses one A and one B for each of them,
+an update of `qkv` one A and one B for all three.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _TARGETS = (*_QKV, "qkv", "proj", "fc1", "fc2")
 class LoRALinear(LinearAdapter):
     """A linear layer plus rank-r updates of some of its `slices` equal groups of outputs: (…, in) → (…, out).
 
-    For the fused qkv layer there are 3 slices and `updated` names those with an update, e.g. (0, 2) for q and v.
-    Parameters: len(updated) · r · (in + out / slices).
+    For the fused qkv layer there are 3 slices and `updated` names those with an update, e.g. (0, 2) for q and
+    v. Parameters: len(updated) · r · (in + out / slices).
     """
 
     def __init__(self, base: Any, rank: int, alpha: float, slices: int = 1, updated: tuple[int, ...] = (0,), dropout: float = 0.0) -> None:
@@ -74,24 +74,27 @@ class LoRALinear(LinearAdapter):
         return self.scale * (self.spread_b() @ self.lora_a.flatten(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """W x + c + (α / r) · B A x, by the equation unless a shortcut gives the same sooner (see `lora_shortcuts`)."""
+        """W x + c + (α / r) · B A x: the equation, unless a shortcut gives the same sooner (`lora_shortcuts`)."""
         if not (self.training and self.drops):
             if may_fold(self, x):
                 return folded_linear(self, x)
             if may_write_in_place(self):
                 return add_in_place(self, x)
-        low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1)))  # (…, len(updated)·r)
-        out = self.base(x)
+        out, low = self.base(x), self._low(x)
         return torch.addmm(out.flatten(0, -2), low.flatten(0, -2) * self.scale, self.spread_b().t()).view_as(out)
 
     def first_outputs(self, x: Tensor, count: int) -> Tensor:
-        low = self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1))).chunk(len(self.updated), -1)
         out, size = first_outputs(self.base, x, count), self.lora_b.shape[1]
+        low = self._low(x).chunk(len(self.updated), -1)
         for slot, z, b in zip(self.updated, low, self.lora_b.unbind(), strict=True):
             if slot * size < count:
                 delta = F.linear(z, b[: count - slot * size]) * self.scale
                 out = out + F.pad(delta, (slot * size, count - slot * size - delta.shape[-1]))
         return out
+
+    def _low(self, x: Tensor) -> Tensor:
+        """A x of every update, one after another: (…, in) → (…, len(updated)·r)."""
+        return self.bottleneck_dropout(F.linear(self.dropout(x), self.lora_a.flatten(0, 1)))  # type: ignore[no-any-return]
 
     @property
     def drops(self) -> bool:

@@ -1,11 +1,13 @@
-"""VQT: tokens that only ask. Query prompts read every block's attention; what they learn goes straight to the head.
+"""VQT: tokens that only ask. Query prompts read every block's attention; what they learn goes to the head.
 
-    q = Q(LN P),  K, V of the block's own tokens only;  p = P + Attn(q, K, V);  p ← p + MLP(LN p);  head([x_cls, p_1, …, p_L])
+    q = Q(LN P),  K, V of the block's own tokens only;  p = P + Attn(q, K, V);  p ← p + MLP(LN p);
+    head([x_cls, p_1, …, p_L])
 
-Tu, Mai, Chao, "Visual Query Tuning: Towards Effective Usage of Intermediate Representations for Parameter and Memory Efficient
-Transfer Learning", CVPR 2023, arXiv:2212.03220. No other token sees the prompts, so the frozen stream needs no gradients. Prompts start
-as VPT's; every part of the head's input, flattened to a vector, has length one (F.normalize). Site adapters of other methods change
-what the prompts read, but do not act on the prompts themselves; adapters inside linear layers do.
+Tu, Mai, Chao, "Visual Query Tuning: Towards Effective Usage of Intermediate Representations for Parameter and
+Memory Efficient Transfer Learning", CVPR 2023, arXiv:2212.03220. No other token sees the prompts, so the
+frozen stream needs no gradients. Prompts start as VPT's; every part of the head's input, flattened to a
+vector, has length one (F.normalize). Site adapters of other methods change what the prompts read, but do not
+act on the prompts themselves; adapters inside linear layers do.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ __all__ = ["VQT", "QueryHead", "QueryPrompts"]
 class QueryPrompts(AttentionReader):
     """T query-only prompts for one block; their outputs (B, T, D) wait for the head. Parameters: T·D.
 
-    `hear` is a forward hook on the block's qkv layer. MACs: of the prompts' qkv only the third that makes queries.
+    `hear` is a forward hook on the block's qkv layer. MACs: of the prompts' qkv only the third that makes
+    queries.
     """
 
     def __init__(self, count: int, width: int, bound: float, dropout: float) -> None:
@@ -48,7 +51,7 @@ class QueryPrompts(AttentionReader):
         self._heard = [out]
 
     def read(self, block: Any, h: Tensor) -> Tensor:
-        """The block's attention on h (B, N, D), untouched, with its keys and values overheard for the prompts."""
+        """The block's attention on h (B, N, D), untouched; the prompts overhear its keys and values."""
         out: Tensor = block.attn(h)
         self._answers = [self._ask(block, self._heard.pop())]
         return out
@@ -57,18 +60,22 @@ class QueryPrompts(AttentionReader):
         """Run the prompts through the block with the keys and values in qkv (B, N, 3·A): (B, T, D)."""
         attn = block.attn
         batch, tokens, _ = qkv.shape
-        _, k, v = qkv.reshape(batch, tokens, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        _, k, v = qkv.reshape(batch, tokens, 3, attn.num_heads, -1).permute(
+            2, 0, 3, 1, 4
+        )  # (B, heads, N, d) each
         p = self._dropped_out(batch)  # (1 or B, T, D)
-        q = first_outputs(attn.qkv, block.norm1(p), qkv.shape[-1] // 3)  # nobody reads the prompts' keys and values
+        # Nobody reads the prompts' own keys and values, so they are not made.
+        q = first_outputs(attn.qkv, block.norm1(p), qkv.shape[-1] // 3)
         q = attn.q_norm(q.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2))  # (1 or B, heads, T, d)
         drop = attn.attn_drop.p if attn.training else 0.0
         seen = F.scaled_dot_product_attention(q.expand(batch, -1, -1, -1), attn.k_norm(k), v, dropout_p=drop)
-        seen = attn.norm(seen.transpose(1, 2).flatten(2)) if hasattr(attn, "norm") else seen.transpose(1, 2).flatten(2)
+        seen = seen.transpose(1, 2).flatten(2)  # (B, T, A)
+        seen = attn.norm(seen) if hasattr(attn, "norm") else seen
         p = p + block.drop_path1(block.ls1(attn.proj_drop(attn.proj(seen))))
         return p + block.drop_path2(block.ls2(block.mlp(block.norm2(p))))  # type: ignore[no-any-return]
 
     def _dropped_out(self, batch: int) -> Tensor:
-        """The prompts: (1, T, D) for all images as long as they are the same, (B, T, D) if every image has a mask of its own."""
+        """The prompts: (1, T, D) for all images alike, (B, T, D) if each image has a mask of its own."""
         if self.training and self.dropout.p > 0:
             return self.dropout(self.prompts.expand(batch, -1, -1))  # type: ignore[no-any-return]
         return self.prompts
@@ -85,7 +92,7 @@ class QueryPrompts(AttentionReader):
 
 
 class QueryHead(nn.Module):
-    """A classifier that reads the pooled token (B, D) and the answers of all query prompts: (B, D + L·T·D) → logits."""
+    """A classifier on the pooled token (B, D) and all answers of query prompts: (B, D + L·T·D) → logits."""
 
     def __init__(self, readers: list[QueryPrompts], classifier: nn.Module, normalise: bool) -> None:
         super().__init__()
@@ -134,10 +141,14 @@ class VQT(Method):
     def plug(self, model: AdaptedViT) -> None:
         vit = model.backbone
         if len(model.head_modules()) > 1:
-            raise AdapterError("vqt: this distilled backbone has two classifiers; use one with a single classifier")
+            raise AdapterError(
+                "vqt: this distilled backbone has two classifiers; use one with a single classifier"
+            )
         for block in vit.blocks:
             if type(block.attn) is not Attention or getattr(block.attn, "gate", None) is not None:
-                raise AdapterError("vqt reads timm's plain Attention, which this backbone does not have; use a plain ViT")
+                raise AdapterError(
+                    "vqt reads timm's plain Attention, which this backbone does not have; use a plain ViT"
+                )
         readers = []
         for block, sites in zip(vit.blocks, model.sites, strict=True):
             reader = QueryPrompts(self.prompts, model.width, prompt_bound(model), self.dropout)
