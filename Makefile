@@ -4,7 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: workbook test lab results figures site browser lint clean
+# `make lowest` takes the oldest Python too: the oldest packages have wheels for it, and not for newer ones.
+OLDEST_PYTHON ?= python3.11
+LOWEST        ?= .venv-lowest
+
+.PHONY: workbook test lowest lab results figures site browser lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
 	$(BIN)/python -m adapters_lib.workbook
@@ -13,6 +17,9 @@ test: $(READY)  ## lint, types and tests, the notebooks in their small setting i
 	$(BIN)/ruff check .
 	$(BIN)/mypy adapters_lib
 	$(BIN)/python -m pytest -q -n auto
+
+lowest: $(LOWEST)/.ready  ## the tests with the lowest versions that pyproject.toml allows, in an environment of its own
+	$(LOWEST)/bin/python -m pytest -q -n auto
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -35,11 +42,18 @@ lint: $(READY)
 	$(BIN)/mypy adapters_lib
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; choose one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e ".[lab,test]"
+	touch $@
+
+$(LOWEST)/.ready: pyproject.toml
+	@$(OLDEST_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed; give it with make lowest OLDEST_PYTHON=..."; exit 1; }
+	$(OLDEST_PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade pip uv
+	$(LOWEST)/bin/python -m uv pip install --quiet --python $(LOWEST)/bin/python --upgrade --resolution lowest-direct -e ".[lab,test]"
 	touch $@

@@ -1,17 +1,35 @@
-"""pyproject.toml, environment.yml and the Makefile agree; nothing is pinned."""
+"""pyproject.toml, environment.yml and the imports agree; nothing is pinned, and what is declared is safe to use."""
 
 import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import nbformat
 import pytest
+import timm
+import torch
 import yaml
 
 import adapters_lib as al
 
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # packages with another name on conda-forge
+NEVER_IMPORTED = {
+    "seaborn": "on the owner's list, for the reader's own plots",
+    "jupyterlab": "a program: make lab",
+    "ipykernel": "runs the notebooks",
+    "pytest-xdist": "pytest -n",
+    "tensorboard": "torch.utils.tensorboard imports it",
+    "ruff": "a program",
+    "mypy": "a program",
+    "pandas-stubs": "read by mypy",
+    "types-pyyaml": "read by mypy",
+}
 
 
 def _parse(requirement: str) -> tuple[str, str]:
@@ -56,3 +74,109 @@ def test_what_type_checkers_see_is_what_can_be_imported() -> None:
     seen = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level for alias in node.names}
     assert seen == set(al.__all__)
     assert all(getattr(al, name) is not None for name in al.__all__)
+
+
+def test_what_a_file_of_the_library_imports_at_its_top_is_a_dependency() -> None:
+    assert not _undeclared(_library(top=True), _declared("dependencies"))
+
+
+def test_what_the_library_imports_within_a_function_is_a_dependency_or_in_an_extra() -> None:
+    assert not _undeclared(_library(top=False), _declared("dependencies", "lab", "test"))
+
+
+def test_what_tests_and_notebooks_import_is_declared() -> None:
+    assert not _undeclared(_tests(), _declared("dependencies", "lab", "test", "browser"))
+    assert not _undeclared(_notebooks(), _declared("dependencies"))
+
+
+def test_every_declared_package_is_imported_somewhere_or_has_a_reason() -> None:
+    in_library = _packages(_library(top=False))
+    anywhere = in_library | _packages(_tests()) | _packages(_notebooks())
+    assert _declared("dependencies") - in_library == {"seaborn"}
+    assert _declared("lab", "test", "browser") - anywhere == NEVER_IMPORTED.keys() - {"seaborn"}
+
+
+@pytest.mark.parametrize(("name", "safe"), [("torch", (2, 6)), ("timm", (1, 0, 26))])
+def test_no_version_is_allowed_that_runs_code_out_of_a_weights_file(name: str, safe: tuple[int, ...]) -> None:
+    bound = dict(map(_parse, _project()["dependencies"]))[name].removeprefix(">=")
+    assert tuple(map(int, bound.split("."))) >= safe
+
+
+def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
+    """timm's argument `checkpoint_path` can come with a backbone's options, which stand in the header of a saved adapter."""
+    ran, weights = tmp_path / "ran", tmp_path / "weights.pth"
+    torch.save({"state_dict": _Opens(str(ran))}, weights)
+    with pytest.raises(RuntimeError, match="weights_only=True blocked"):
+        timm.create_model("vit_tiny_patch16_224", depth=1, checkpoint_path=str(weights))
+    assert not ran.exists()
+    torch.load(weights, weights_only=False)
+    assert ran.exists()  # the file is what it is meant to be
+
+
+class _Opens:
+    """Unpickled, it is no object of this class but a call: a file is opened for writing, and so made."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+def _declared(*groups: str) -> set[str]:
+    project = _project()
+    extras = project["optional-dependencies"]
+    listed = [r for group in groups for r in (project["dependencies"] if group == "dependencies" else extras[group])]
+    return {_normal(_parse(requirement)[0]) for requirement in listed}
+
+
+def _undeclared(modules: set[str], declared: set[str]) -> set[str]:
+    """The modules that no declared package brings; one that is not installed here is brought by a package of its own name."""
+    return {module for module in modules if not _brought_by(module) & declared}
+
+
+def _packages(modules: set[str]) -> set[str]:
+    return set().union(*map(_brought_by, modules))
+
+
+def _brought_by(module: str) -> set[str]:
+    return {_normal(name) for name in _installed().get(module, [module])}
+
+
+@cache
+def _installed() -> dict[str, list[str]]:
+    return dict(packages_distributions())
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _library(top: bool) -> set[str]:
+    """Names of the foreign modules that adapters_lib imports; `top`: only those that the import of a file needs."""
+    return _foreign((path.read_text(encoding="utf-8") for path in (ROOT / "adapters_lib").rglob("*.py")), top)
+
+
+def _tests() -> set[str]:
+    files = list((ROOT / "tests").rglob("*.py"))
+    return _foreign(path.read_text(encoding="utf-8") for path in files) - {path.stem for path in files}
+
+
+def _notebooks() -> set[str]:
+    cells = [cell for path in (ROOT / "notebooks").glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
+    return _foreign(re.sub(r"(?m)^\s*[%!].*$", "", cell.source) for cell in cells if cell.cell_type == "code")
+
+
+def _foreign(sources: Iterator[str], top: bool = False) -> set[str]:
+    known = {*sys.stdlib_module_names, "adapters_lib"}
+    return {module for source in sources for module in _imports(ast.parse(source), top)} - known
+
+
+def _imports(node: ast.AST, top: bool) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+        yield node.module.partition(".")[0]
+    for child in ast.iter_child_nodes(node):
+        if not (top and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)):
+            yield from _imports(child, top)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 
 from adapters_lib.errors import AdapterError
 
@@ -91,8 +91,8 @@ class ClipCache:
     def _ledger(self) -> Path:
         return self.folder / "bytes.txt"
 
-    def _lock(self) -> FileLock:
-        return FileLock(self.folder / "lock", poll_interval=0.002)  # held for about a millisecond
+    def _lock(self) -> AcquireReturnProxy:
+        return FileLock(self.folder / "lock").acquire(poll_interval=0.002)  # held for about a millisecond
 
     def _path(self, key: object) -> Path:
         name = hashlib.sha256(repr(key).encode()).hexdigest()
