@@ -280,7 +280,8 @@ def test_videos_are_found_by_the_same_walk(tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"x")
     found = scan(tmp_path, {".mp4"}, "video")
     assert found.files == [tmp_path / "b.mp4"]
-    assert found.left_out == [(tmp_path / "a.HEIC", ".HEIC is no ending of a video")]
+    assert found.left_out == []
+    assert found.foreign == [(tmp_path / "a.HEIC", ".HEIC is no ending of a video")]
 
 
 def test_a_pipe_is_no_image_and_does_not_hang(tmp_path):

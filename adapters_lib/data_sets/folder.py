@@ -54,8 +54,8 @@ def load(
     Without train / val / test folders the images are split by `seed`, class by class (70/15/15 unless told otherwise); a class with fewer
     than three is left out. With only two of them, the missing validation part is drawn from train, and `val` serves as test if there is
     no `test`. Whatever is left out (broken, stray and foreign files, dangling links, linked folders inside a class, images of more than
-    `max_pixels`, classes without enough images) lands in `info["skipped"]` with the reason and in one DataWarning; hidden files and
-    folders are passed over at every depth. A class folder may itself be a link.
+    `max_pixels`, classes without enough images) lands in `info["skipped"]` with the reason and, but for files that are something else by
+    their ending, in one DataWarning; hidden files and folders are passed over at every depth. A class folder may itself be a link.
 
     Raises AdapterError when `root` is missing or fewer than two classes remain.
     """
@@ -78,13 +78,14 @@ def samples_of_folders(
     if root is None or not root.is_dir():
         given = "root=None" if root is None else f"{root} is not a folder"
         raise AdapterError(f"{name}: {given}; pass root=<a folder with one folder of {what}s a class>")
-    skipped: Skipped = _stray(root, extensions, what)
+    foreign: Skipped = []
+    skipped: Skipped = _stray(root, extensions, what, foreign)
     folders = part_folders(root)
     skipped += [(p, "class folder beside train, val and test") for p in class_folders(root) if folders and p not in folders.values()]
     for folder in folders.values():
-        skipped += _stray(folder, extensions, what)
-    scanned = {part: _scan(folder, extensions, check, skipped, what) for part, folder in folders.items()}
-    found = scanned or {"all": _scan(root, extensions, check, skipped, what)}
+        skipped += _stray(folder, extensions, what, foreign)
+    scanned = {part: _scan(folder, extensions, check, skipped, foreign, what) for part, folder in folders.items()}
+    found = scanned or {"all": _scan(root, extensions, check, skipped, foreign, what)}
     how = _name_parts(found)
     classes = _usable_classes(found, root, skipped, what)
     if len(classes) < 2:
@@ -97,22 +98,26 @@ def samples_of_folders(
         parts.update(zip(["train", "val", "test"], split_samples(whole, chosen, seed), strict=False))
     warn_skipped(name, skipped, root)
     samples: dict[str, list[Sample]] = {part: parts[part] for part in ("train", "val", "test")}
-    return classes, samples, {"root": str(root), "split": how, "skipped": skipped}
+    return classes, samples, {"root": str(root), "split": how, "skipped": [*skipped, *foreign]}
 
 
-def _stray(folder: Path, extensions: frozenset[str], what: str) -> Skipped:
+def _stray(folder: Path, extensions: frozenset[str], what: str, foreign: Skipped) -> Skipped:
     """Files beside the class folders: usable ones too belong to no class."""
     found = scan(folder, extensions, what, depth=0)
+    foreign.extend(found.foreign)
     return [*((path, "not in a class folder") for path in found.files), *found.left_out]
 
 
-def _scan(folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, what: str) -> list[tuple[Path, str]]:
-    """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`."""
+def _scan(
+    folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, foreign: Skipped, what: str
+) -> list[tuple[Path, str]]:
+    """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`, notes to `foreign`."""
     files: list[tuple[Path, str]] = []
     for group in class_folders(folder):
         found = scan(group, extensions, what)
         files += [(path, group.name) for path in found.files]
         skipped.extend(found.left_out)
+        foreign.extend(found.foreign)
     bad = dict(check([path for path, _ in files]))
     skipped.extend(bad.items())
     sound = [(path, label) for path, label in files if path not in bad]

@@ -25,10 +25,15 @@ UNREADABLE = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".webp": "WebP"
 
 
 class Found(NamedTuple):
-    """files: what is to be read, sorted. left_out: (path, reason) of everything else but hidden things, sorted."""
+    """What a folder holds, hidden things aside; each list is sorted.
+
+    files: what is to be read. left_out: (path, reason) of what one would have expected to be read. foreign: (path, reason) of
+    what is something else by its name, such as notes and lists.
+    """
 
     files: list[Path]
     left_out: list[tuple[Path, str]]
+    foreign: list[tuple[Path, str]]
 
 
 def hidden(name: str) -> bool:
@@ -47,6 +52,7 @@ def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: in
     known = frozenset(extensions)
     files: list[Path] = []
     left_out: list[tuple[Path, str]] = []
+    foreign: list[tuple[Path, str]] = []
     named_like_files: list[Path] = []
     waiting = [(folder, 0)]
     while waiting:
@@ -61,8 +67,12 @@ def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: in
             if path.name.lower() in CLUTTER or path.name.startswith("."):
                 continue
             if not _is_folder(path):
-                reason = "hidden: its name begins with __" if hidden(path.name) else _defect(path, known, what)
-                files.append(path) if reason is None else left_out.append((path, reason))
+                if other := _other(path, known, what):
+                    foreign.append((path, other))
+                elif reason := _unread(path, known) or _defect(path):
+                    left_out.append((path, reason))
+                else:
+                    files.append(path)
             elif depth is not None and level >= depth:
                 continue
             elif hidden(path.name):
@@ -74,7 +84,7 @@ def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: in
                 named_like_files += [path] if path.suffix.lower() in known else []
     used = {parent for path in files for parent in path.parents}
     left_out += [(path, f"a folder, not {_an(what)}") for path in named_like_files if path not in used]
-    return Found(sorted(files), sorted(left_out))
+    return Found(sorted(files), sorted(left_out), sorted(foreign))
 
 
 def _is_folder(path: Path) -> bool:
@@ -84,21 +94,31 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _defect(path: Path, known: frozenset[str], what: str) -> str | None:
-    """Why a file is not read, from its name and what the file system says of it."""
+def _other(path: Path, known: frozenset[str], what: str) -> str | None:
+    """Why a file's name says that it is something else, or None."""
+    ending = path.suffix.lower()
+    if hidden(path.name):
+        return "hidden: its name begins with __"
+    if ending in known or (what == "image" and ending in UNREADABLE):
+        return None
+    return f"{path.suffix} is no ending of {_an(what)}" if ending else f"a name without the ending of {_an(what)}"
+
+
+def _unread(path: Path, known: frozenset[str]) -> str | None:
+    kind = UNREADABLE.get(path.suffix.lower()) if path.suffix.lower() not in known else None
+    return f"{kind} is not read here; convert it to JPEG or PNG" if kind else None
+
+
+def _defect(path: Path) -> str | None:
+    """Why a file cannot be read, from what the file system says of it."""
     try:
         about = path.stat()
     except FileNotFoundError:
         return f"a link to nothing ({os.readlink(path)})" if path.is_symlink() else "no such file"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    ending = path.suffix.lower()
     if not stat.S_ISREG(about.st_mode):
         return "not a regular file"
-    if ending not in known:
-        if what == "image" and ending in UNREADABLE:
-            return f"{UNREADABLE[ending]} is not read here; convert it to JPEG or PNG"
-        return f"{path.suffix} is no ending of {_an(what)}" if ending else f"a name without the ending of {_an(what)}"
     return "an empty file" if about.st_size == 0 else None
 
 

@@ -55,11 +55,12 @@ def load(
     """
     classes, trainval_expected, test_expected = EXPECTED[name]
     root = _home(name, root)
+    left_out: Skipped = []
     foreign: Skipped = []
     if (root / "test.csv").is_file():
         trainval, test, names = _from_lists(root, classes, outside_root)
     elif root.is_dir() and (folders := part_folders(root)):
-        trainval, test, names = _from_folders(name, root, folders, foreign)
+        trainval, test, names = _from_folders(name, root, folders, left_out, foreign)
     else:
         raise AdapterError(
             f"{name}: expected {trainval_expected} training and {test_expected} test images of {classes} classes in {root}, found none. "
@@ -71,10 +72,11 @@ def load(
     trainval, test = ([sample for sample in part if sample[0] not in bad] for part in (trainval, test))
     found = {"classes": len({label for _, label in trainval}), "images in train + val": len(trainval), "in test": len(test)}
     expected = {"classes": classes, "images in train + val": trainval_expected, "in test": test_expected}
-    skipped += foreign
+    skipped += left_out
     check_counts(name, expected, found, skipped, strict, root)
     train, val = split_samples(trainval, [val_fraction], seed)
-    info = {"root": str(root), "split": f"val: {val_fraction:.0%} of train + val, stratified by seed", "found": found, "skipped": skipped}
+    info = {"root": str(root), "split": f"val: {val_fraction:.0%} of train + val, stratified by seed", "found": found}
+    info["skipped"] = [*skipped, *foreign]
     parts = {"train": train, "val": val, "test": test}
     return files_task(name, names, parts, config={**config, **ULTRA_CROP}, augment=augment, cache=cache, max_pixels=max_pixels, info=info)
 
@@ -96,7 +98,9 @@ def _from_lists(root: Path, classes: int, outside_root: bool) -> tuple[list[Samp
     return trainval, read_list(found["test"], root, classes, ",", outside_root), [str(label) for label in range(classes)]
 
 
-def _from_folders(name: str, root: Path, folders: dict[str, Path], foreign: Skipped) -> tuple[list[Sample], list[Sample], list[str]]:
+def _from_folders(
+    name: str, root: Path, folders: dict[str, Path], left_out: Skipped, foreign: Skipped
+) -> tuple[list[Sample], list[Sample], list[str]]:
     if "test" not in folders:
         raise AdapterError(f"{name}: {root} has no folder test; it holds {', '.join(folder.name for folder in folders.values())}")
     names = sorted({group.name for folder in folders.values() for group in class_folders(folder)}, key=_numbers_first)
@@ -106,7 +110,8 @@ def _from_folders(name: str, root: Path, folders: dict[str, Path], foreign: Skip
         for group in class_folders(folder):
             found = scan(group, EXTENSIONS)
             parts[part] += [(path, ids[group.name]) for path in found.files]
-            foreign += found.left_out
+            left_out += found.left_out
+            foreign += found.foreign
     return parts["train"] + parts.get("val", []), parts["test"], names
 
 
