@@ -20,6 +20,7 @@ from .errors import AdapterError, unknown
 from .experiments import read_table
 from .figures import ACCURACIES, COST_AXES, style
 from .figures_scores import pareto_plot
+from .outside_text import csv_cell, drawn, latex
 from .places import output_folder
 from .statistics import pareto_front
 from .versions import versions_of
@@ -140,7 +141,7 @@ def select(table: pd.DataFrame, labels: Sequence[str], task: str, cost: str, val
 def explore(rows: pd.DataFrame, cost: str, value: str = "top1") -> Figure:
     """Means with 95 % t-intervals over seeds, n on the axis, and the Pareto front. rows: from `select`."""
     task, synthetic = rows["task"].iloc[0], "leaves" in rows["task"].iloc[0]
-    return pareto_plot(rows, cost, value, "label", title=f"{task}{' (synthetic leaves)' if synthetic else ''}")
+    return pareto_plot(rows, cost, value, "label", title=f"{drawn(task)}{' (synthetic leaves)' if synthetic else ''}")
 
 
 def summary(rows: pd.DataFrame, cost: str, value: str = "top1") -> pd.DataFrame:
@@ -171,7 +172,8 @@ def export(rows: pd.DataFrame, kind: str, name: str, cost: str, value: str = "to
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{re.sub(r'[^A-Za-z0-9._=]+', '-', name).strip('-')}.{EXPORTS[kind]}"
     if kind == "CSV":
-        rows.to_csv(path, index=False)
+        safe = {column: rows[column].map(lambda cell: csv_cell(cell) if isinstance(cell, str) else cell) for column in rows}
+        pd.DataFrame(safe).to_csv(path, index=False)
     elif kind == "LaTeX":
         path.write_text(_latex(rows, cost, value), encoding="utf-8")
     else:
@@ -186,16 +188,12 @@ def _latex(rows: pd.DataFrame, cost: str, value: str) -> str:
     plus_minus = [f"${m:.1f} \\pm {h:.1f}$" if n > 1 else f"${m:.1f}$" for m, h, n in found[[value, "half", "n"]].to_numpy()]
     shown = pd.DataFrame(
         {
-            "method": found["method"].map(_escape),
-            _escape(COST_AXES[cost]): [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in found[cost]],
-            _escape(ACCURACIES[value]): plus_minus,
+            "method": found["method"].map(latex),
+            latex(COST_AXES[cost]): [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in found[cost]],
+            latex(ACCURACIES[value]): plus_minus,
             "$n$": found["n"],
             "Pareto front": found["on_front"].map({True: "yes", False: ""}),
         }
     )
-    caption = f"{_escape(rows['task'].iloc[0])}: mean and 95\\,\\% t-interval over $n$ seeds."
+    caption = f"{latex(rows['task'].iloc[0])}: mean and 95\\,\\% t-interval over $n$ seeds."
     return "% needs \\usepackage{booktabs}\n" + str(shown.to_latex(index=False, caption=caption, column_format="lrrrl"))
-
-
-def _escape(text: str) -> str:
-    return re.sub(r"([&%$#_{}])", r"\\\1", text)

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from .data_sets import DATA_SETS
 from .errors import AdapterError
+from .outside_text import drawn
 from .statistics import summarise
 from .versions import one_version
 
@@ -39,12 +40,13 @@ def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "t
 def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version made the hollow points."""
     kinds = sorted({kind for name in data if (kind := _synthetic(name))})
-    names = ", ".join(sorted(set(data)))
+    names = ", ".join(drawn(name) for name in sorted(set(data)))
     lines = [title] if title else []
     lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
     lines.append(_interval(found["n"]))
     if found["outdated"].any():
-        lines.append(f"hollow: made by version {', '.join(sorted(set(found.loc[found['outdated'], 'version'])))} of the code")
+        versions = sorted(set(found.loc[found["outdated"], "version"]))
+        lines.append(f"hollow: made by version {', '.join(map(drawn, versions))} of the code")
     return "\n".join(lines)
 
 
@@ -75,7 +77,7 @@ def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
 def swatch(label: str, look: tuple[str, str], *, outdated: bool = False) -> Line2D:
     """The entry of a legend for `mark`, without the interval's line."""
     colour, marker = look
-    return Line2D([], [], color=colour, marker=marker, ms=4.5, mew=0.9, mfc="white" if outdated else colour, ls="none", label=label)
+    return Line2D([], [], color=colour, marker=marker, ms=4.5, mew=0.9, mfc="white" if outdated else colour, ls="none", label=drawn(label))
 
 
 def _synthetic(data: str) -> str | None:

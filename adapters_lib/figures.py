@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from .errors import AdapterError, unknown
 from .methods import METHODS
+from .outside_text import drawn
 from .places import output_folder
 from .statistics import summarise
 
@@ -157,7 +158,8 @@ def accuracy_against_cost(
             for row in sorted(rows, key=lambda row: float(row[cost])):
                 colour, marker = look[str(row[by])]
                 half = np.nan_to_num(row["half"])  # one seed has no interval
-                ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, ms=5, capsize=2, elinewidth=0.9, label=row[by])
+                kept: Any = {"ms": 5, "capsize": 2, "elinewidth": 0.9, "label": drawn(row[by])}
+                ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, **kept)
             cost_scale(ax, [float(row[cost]) for row in rows])
             ax.set_xlabel(COST_AXES[cost])
         n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
@@ -202,9 +204,9 @@ def training_curves(histories: Mapping[str, pd.DataFrame], *, chance: float | No
         for name, history in histories.items():
             colour, marker = look[name]
             every = max(len(history) // 6, 1)
-            left.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, ms=4, markevery=every, label=name)
+            left.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
             if "val_top1" in history:
-                right.plot(history["epoch"], history["val_top1"], color=colour, marker=marker, ms=4, markevery=every, label=name)
+                right.plot(history["epoch"], history["val_top1"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
         if chance is not None:
             right.axhline(chance, color="0.4", ls="--", lw=0.8)
             right.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
@@ -229,11 +231,11 @@ def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "")
             for index, name in enumerate(names):
                 share = 100 * counts.get(name, 0) / total
                 colour = _COLOURS[index % len(_COLOURS)]
-                ax.barh(row, share, left=left, color=colour, edgecolor="white", lw=0.6, label=name if row == 0 else None)
+                ax.barh(row, share, left=left, color=colour, edgecolor="white", lw=0.6, label=drawn(name) if row == 0 else None)
                 if share > 6:
                     ax.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", fontsize=7, color="white")
                 left += share
-        ax.set_yticks(range(len(parts)), [f"{what}\n({short(sum(c.values()))})" for what, c in parts.items()])
+        ax.set_yticks(range(len(parts)), [f"{drawn(what)}\n({short(sum(c.values()))})" for what, c in parts.items()])
         ax.invert_yaxis()
         ax.grid(False)
         ax.set(xlabel="share (%)", xlim=(0, 100), title=title)
@@ -254,7 +256,7 @@ def image_grid(images: Any, labels: Sequence[str], *, columns: int = 8, title: s
             ax.axis("off")
             if index < count:
                 ax.imshow(np.asarray(images[index]).transpose(1, 2, 0), interpolation="nearest")
-                ax.set_title(labels[index], fontsize=6, pad=1.5)
+                ax.set_title(drawn(labels[index]), fontsize=6, pad=1.5)
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure

@@ -21,6 +21,7 @@ from .analysis.attention import on_image
 from .analysis.rollout import GroupRollout
 from .errors import AdapterError
 from .figures import COLUMN, look_of, style
+from .outside_text import drawn
 
 __all__ = ["attention_distances", "attention_panels", "attribution_panels", "cka_pairs", "rollout_panels"]
 
@@ -99,7 +100,7 @@ def attention_distances(models: Mapping[str, Sequence[Tensor]], *, title: str = 
                 ax.plot([number] * len(heads), heads.tolist(), marker, color=colour, ms=3.5, alpha=0.6, ls="none")
             ax.plot(range(1, len(blocks) + 1), [float(heads.mean()) for heads in blocks], color=colour)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.set(xlabel="block", title=name)
+            ax.set(xlabel="block", title=drawn(name))
         axes[0, 0].set_ylabel("attention distance (pixels)")
         axes[0, 0].set_ylim(bottom=0)
         figure.suptitle(title, fontsize=8)
@@ -141,8 +142,8 @@ def cka_pairs(
             ax.grid(False)
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_major_locator(MaxNLocator(6, integer=True))
-            ax.set(title=name, xlabel=horizontal)
-        axes[0, 0].set_ylabel(vertical)
+            ax.set(title=drawn(name), xlabel=drawn(horizontal))
+        axes[0, 0].set_ylabel(drawn(vertical))
         figure.colorbar(shown, ax=axes, label="CKA of attention", shrink=0.85)
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
@@ -174,9 +175,9 @@ def _panels(images: Tensor, maps: Mapping[str, Tensor], labels: Sequence[str] | 
             for ax, (name, values) in zip(axes[row, 1:], maps.items(), strict=True):
                 show(ax, row, values[row].detach().float().cpu().numpy())
                 if row == 0:
-                    ax.set_title(name, fontsize=7, pad=2)
+                    ax.set_title(drawn(name), fontsize=7, pad=2)
             if labels is not None:
-                axes[row, 0].set_ylabel(labels[row], fontsize=7)
+                axes[row, 0].set_ylabel(drawn(labels[row]), fontsize=7)
         for ax in axes.flat:
             ax.set(xticks=[], yticks=[])
             ax.grid(False)

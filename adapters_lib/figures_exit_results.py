@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from .errors import AdapterError
 from .figure_parts import caption, mark, outside_legend, points, sample
 from .figures import COLUMN, looks, style
+from .outside_text import drawn
 from .statistics import mean_interval
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
@@ -49,7 +50,7 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
             mean, half, _ = np.nan_to_num(mean_interval(hosts))
             left.axvline(mean, color="0.4", ls="--", lw=0.8)
             left.axvspan(mean - half, mean + half, color="0.92", zorder=0)
-        left.set_yticks(range(len(order)), order)
+        left.set_yticks(range(len(order)), [drawn(name) for name in order])
         left.set_ylim(len(order) - 0.5, -0.5)
         left.set_xlabel("top-1 (%)")
         handles: list[Any] = [plt.Line2D([], [], color=c, marker=m, ls="none", ms=5) for c, m in _LOOK.values()]
@@ -93,7 +94,7 @@ def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"),
                 ax.plot(line["exit"] + aside, line["share"], color=colour, lw=0.8, alpha=0.6)
                 for row in line.to_dict("records"):
                     mark(ax, row["exit"] + aside, row["share"], row["half"], (colour, marker), outdated=row["outdated"])
-                ax.plot([], [], color=colour, marker=marker, ms=4.5, lw=0.8, label=name)
+                ax.plot([], [], color=colour, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
             last = int(found["exit"].max())
             ax.set_xticks(range(1, last + 1), [*map(str, range(1, last)), f"{last} (full depth)"])
             ax.set(xlabel="exit", title=_NAMES[point])
@@ -130,10 +131,10 @@ def exit_curves(
         for name in names:
             colour, marker = look[name]
             x, mean, half = _over_seeds(rows[rows["setting"] == name], cost, "top1")
-            ax.plot(x, mean, color=colour, marker=marker, ms=4, markevery=4, label=name)
+            ax.plot(x, mean, color=colour, marker=marker, ms=4, markevery=4, label=drawn(name))
             ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
             x, mean, _ = _over_seeds(rows[rows["setting"] == name], cost, "fixed_depth")
-            ax.plot(x, mean, color=colour, ls=(0, (4, 2)), lw=0.9, label=f"{name}, fixed depth")
+            ax.plot(x, mean, color=colour, ls=(0, (4, 2)), lw=0.9, label=f"{drawn(name)}, fixed depth")
         if hosts:
             mean, half, _ = np.nan_to_num(mean_interval(hosts))
             ax.axhline(mean, color="0.4", ls="--", lw=0.8, label="host without exits")

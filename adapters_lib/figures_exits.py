@@ -24,6 +24,7 @@ from .exits.prediction import Prediction
 from .exits.simulation import StoredExits, confidences, simulate
 from .figures import COLUMN, image_grid, look_of, style
 from .methods.dyn import SCHEDULES, exit_weights
+from .outside_text import drawn
 
 __all__ = [
     "confidence_histograms",
@@ -47,7 +48,7 @@ def exits_by_class(
         figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 0.17 * len(classes) + 0.9))
         rows = [_shares(index[stored.labels == c], stored.costs) for c in order]
         _stacked(ax, rows, stored.costs)
-        ax.set_yticks(range(len(order)), [classes[c] for c in order])
+        ax.set_yticks(range(len(order)), [drawn(classes[c]) for c in order])
         ax.set(title=title)
     plt.close(figure)
     return figure
@@ -174,10 +175,10 @@ def exit_curve(
         for name, table in curves.items():
             colour, marker = look[name]
             every = max(len(table) // 8, 1)
-            ax.plot(table[cost], table["top1"], color=colour, marker=marker, ms=4, markevery=every, label=name)
+            ax.plot(table[cost], table["top1"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
             for control, dashes in (("random", (0, (1, 1.5))), ("fixed_depth", (0, (4, 2)))):
                 if controls and control in table:
-                    label = f"{name}, {control.replace('_', ' ')}" if len(curves) < 3 else None
+                    label = f"{drawn(name)}, {control.replace('_', ' ')}" if len(curves) < 3 else None
                     ax.plot(table[cost], table[control], color=colour, ls=dashes, lw=0.9, label=label)
         if full_depth is not None:
             ax.axhline(full_depth, color="0.4", ls="--", lw=0.8, label="full depth")

@@ -20,6 +20,7 @@ from .errors import AdapterError, unknown
 from .figure_parts import caption, mark, outside_legend, points, sample, swatch
 from .figures import COLUMN, COST_AXES, cost_scale, looks, short, style
 from .methods import parse_method
+from .outside_text import drawn
 from .statistics import paired_difference
 from .versions import one_version
 
@@ -63,7 +64,7 @@ def accuracy_scatter(
         if sized_by:
             _size_legend(ax, found[sized_by], size)
         figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
-        outside_legend(figure, handles, found["method"].to_list())
+        outside_legend(figure, handles, [drawn(name) for name in found["method"]])
     plt.close(figure)
     return figure
 
@@ -81,9 +82,9 @@ def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None
         for ax, data in zip(axes.flat, panels, strict=True):
             for row in found[found["data"] == data].to_dict("records"):
                 mark(ax, row["top1"], order.index(row["method"]), row["half"], look[row["method"]], outdated=row["outdated"], across=True)
-            ax.set(xlabel="top-1 (%)", title=data if len(panels) > 1 else "")
+            ax.set(xlabel="top-1 (%)", title=drawn(data) if len(panels) > 1 else "")
             ax.set_ylim(len(order) - 0.5, -0.5)
-        axes[0, 0].set_yticks(range(len(order)), [(names or {}).get(m, m) for m in order])
+        axes[0, 0].set_yticks(range(len(order)), [drawn((names or {}).get(m, m)) for m in order])
         figure.suptitle(caption(found, panels, title), fontsize=7)
     plt.close(figure)
     return figure
@@ -149,7 +150,7 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
             ax.set_xlabel("granularity (towards 0: one and the same plant)")
         right.axhline(0, color="0.4", lw=0.8)
         left.set_ylabel("top-1 (%)")
-        right.set_ylabel(f"top-1 above {reference} (points)")
+        right.set_ylabel(f"top-1 above {drawn(reference)} (points)")
         figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
         outside_legend(figure, *left.get_legend_handles_labels())
     plt.close(figure)
@@ -177,9 +178,9 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
             ax.hlines(place + 0.22, each.images.low, each.images.high, color="0.45", lw=0.8)
             mark(ax, each.seeds.mean, place - 0.1, each.seeds.half, look[each.first], across=True, elinewidth=1.4, ecolor=colour)
         ax.axvline(0, color="0.4", lw=0.8)
-        ax.set_yticks(range(len(found)), [each.first for each in found])
+        ax.set_yticks(range(len(found)), [drawn(each.first) for each in found])
         ax.set_ylim(len(found) - 0.4, -0.6)
-        ax.set_xlabel(f"top-1 above {reference} (percentage points)")
+        ax.set_xlabel(f"top-1 above {drawn(reference)} (percentage points)")
         said = caption(points(table), table["data"].unique().tolist(), title).replace("mean and", "coloured: paired difference,")
         figure.suptitle(f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7)
     plt.close(figure)
@@ -188,7 +189,7 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
 
 def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], label: str) -> None:
     colour, marker = look
-    shown: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "elinewidth": 0.7, "capsize": 1.5, "label": label}
+    shown: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "elinewidth": 0.7, "capsize": 1.5, "label": drawn(label)}
     ax.errorbar(x, rows["top1"], yerr=np.nan_to_num(rows["half"]), **shown)
     old = rows["outdated"].to_numpy()
     ax.plot(x[old], rows["top1"][old], ls="none", marker=marker, ms=4, color=colour, mfc="white", zorder=3)

@@ -18,6 +18,7 @@ from .analysis.reliability import Reliability
 from .errors import AdapterError, unknown
 from .figure_parts import outside_legend
 from .figures import ACCURACIES, COLUMN, COST_AXES, cost_scale, look_of, looks, style
+from .outside_text import drawn
 from .statistics import Interval, mean_interval, pareto_front
 
 __all__ = [
@@ -53,7 +54,7 @@ def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str =
                 intervals = [mean_interval(column) for column in values.T.tolist()]
                 mean, half = (np.array([getattr(i, part) for i in intervals]) for part in ("mean", "half"))
                 areas = [float(area.mean()) for area in (found.deletion_area, found.insertion_area)]
-                label = f"{name}: deletion {areas[0]:.3f}, insertion {areas[1]:.3f}"
+                label = f"{drawn(name)}: deletion {areas[0]:.3f}, insertion {areas[1]:.3f}"
                 ax.plot(x, mean, color=colour, marker=marker, ms=3.5, markevery=4, label=label)
                 ax.fill_between(x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=colour, alpha=0.15, lw=0)
             ax.set(xlabel=f"pixels {'taken away' if which == 'deletion' else 'put in'} (%)", title=f"{which}: {better} area is better")
@@ -72,7 +73,7 @@ def sanity_curves(tables: Mapping[str, pd.DataFrame], *, title: str = "") -> Fig
         figure, ax = plt.subplots(figsize=(COLUMN, 2.8))
         for name, table in tables.items():
             colour, marker = look[name]
-            ax.plot(table["stage"], table["correlation"], color=colour, marker=marker, ms=4, label=name)
+            ax.plot(table["stage"], table["correlation"], color=colour, marker=marker, ms=4, label=drawn(name))
         ax.axhline(0, color="0.4", lw=0.8)
         ax.tick_params(axis="x", rotation=60)
         ax.set(xlabel="weights shuffled down to", ylabel="rank correlation\nwith the intact map", title=title)
@@ -100,7 +101,7 @@ def feature_scatter(
         if len(found.points) != len(target):
             raise AdapterError(f"feature_scatter: {len(target)} labels for the {len(found.points)} points of {name!r}")
     present = np.unique(target)
-    names = [classes[c] if classes is not None else str(c) for c in present]
+    names = [drawn(classes[c]) if classes is not None else str(c) for c in present]
     look = list(look_of([str(c) for c in present]).values())
     per_row = min(len(present), 3 * len(projections))
     legend = 0.17 * -(-len(present) // per_row) if len(present) <= _MANY else 0.0  # inches
@@ -112,7 +113,7 @@ def feature_scatter(
             shares = [f" ({100 * share:.0f} % of the variance)" for share in found.explained] if found.explained else ["", ""]
             kind = {"pca": "PC", "tsne": "t-SNE "}[found.method]
             ax.set(xticks=[], yticks=[], xlabel=f"{kind}1{shares[0]}", ylabel=f"{kind}2{shares[1]}")
-            ax.set_title(f"{name}\n{notes[name]}" if notes and name in notes else name)
+            ax.set_title(drawn(f"{name}\n{notes[name]}" if notes and name in notes else name))
         if len(present) <= _MANY:
             handles = axes[0, 0].get_legend_handles_labels()
             figure.legend(*handles, loc="outside lower center", ncols=per_row, markerscale=1.4)
@@ -136,8 +137,9 @@ def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
                     j, i, f"{percent[i, j]:.0f}", ha="center", va="center", fontsize=6, color="black" if percent[i, j] > 55 else "white"
                 )
         if count <= 2 * _MANY:
-            ax.set_xticks(range(count), found.classes, rotation=90, fontsize=6)
-            ax.set_yticks(range(count), found.classes, fontsize=6)
+            names = [drawn(name) for name in found.classes]
+            ax.set_xticks(range(count), names, rotation=90, fontsize=6)
+            ax.set_yticks(range(count), names, fontsize=6)
         ax.grid(False)
         top1 = 100 * np.trace(found.matrix) / found.matrix.sum()
         ax.set(xlabel="said", ylabel="true", title=f"{title}{': ' if title else ''}top-1 {top1:.1f} %, n = {int(found.matrix.sum())}")
@@ -161,7 +163,7 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
             colour, marker = look[name]
             bins = found.bins
             low, high = _wilson(bins["accuracy"].to_numpy(), bins["n"].to_numpy())
-            label = f"{name}: ECE {100 * found.ece:.1f} %, n = {found.n}"
+            label = f"{drawn(name)}: ECE {100 * found.ece:.1f} %, n = {found.n}"
             top.plot(bins["confidence"], bins["accuracy"], color=colour, marker=marker, ms=4, label=label)
             top.vlines(bins["confidence"], low, high, color=colour, lw=0.8)
             below.plot((bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=colour, marker=marker, ms=3)
@@ -186,7 +188,7 @@ def paired_differences(differences: Mapping[str, Interval], *, value: str = "top
             ax.annotate(f"n = {found.n}", (1, row), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
                         va="center", fontsize=7, color="0.4")  # fmt: skip
         ax.axvline(0, color="0.4", lw=0.8)
-        ax.set_yticks(range(len(differences)), list(differences))
+        ax.set_yticks(range(len(differences)), [drawn(name) for name in differences])
         ax.set_ylim(len(differences) - 0.5, -0.5)
         ax.set(xlabel=f"difference in {value} (percentage points)", title=title)
     plt.close(figure)
@@ -216,7 +218,7 @@ def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "
             share = "" if np.isnan(row["front_share"]) else f" ({100 * row['front_share']:.0f} %)"
             half = np.nan_to_num(row["half"])
             ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, ms=5, capsize=2, elinewidth=0.9,
-                        alpha=1 if row["on_front"] else 0.45, label=f"{row[by]}{share}")  # fmt: skip
+                        alpha=1 if row["on_front"] else 0.45, label=f"{drawn(row[by])}{share}")  # fmt: skip
         ax.set(xlabel=COST_AXES[cost], ylabel=f"{ACCURACIES.get(value, value)}, mean of n = {n}", title=title)
         cost_scale(ax, front[cost].tolist())
         figure.legend(loc="outside right upper", title="on the front in", title_fontsize=7)

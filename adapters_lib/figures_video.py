@@ -19,6 +19,7 @@ from .analysis.prompts import BlockPrompts, cat_share, prompt_norms, prompt_simi
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .figures import COLUMN, look_of, style
+from .outside_text import drawn
 
 __all__ = ["attention_over_time", "cat_bias", "prompt_norm_maps", "prompt_similarity_curves"]
 
@@ -110,12 +111,12 @@ def attention_over_time(frames: Tensor, maps: Tensor, *, labels: Sequence[str] |
                 above.imshow(picture, interpolation="nearest")
                 below.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=255)
                 seen = over[clip, frame * maps.shape[1] // total].numpy()
-                drawn = below.imshow(seen, cmap="inferno", vmin=least, vmax=most, alpha=0.7, interpolation="nearest")
+                layer = below.imshow(seen, cmap="inferno", vmin=least, vmax=most, alpha=0.7, interpolation="nearest")
                 if clip == 0:
                     above.set_title(f"frame {frame + 1}", fontsize=7, pad=2)
-            figure.colorbar(drawn, ax=axes[2 * clip + 1], ticks=[least, most], format="×%.2f", aspect=10)
+            figure.colorbar(layer, ax=axes[2 * clip + 1], ticks=[least, most], format="×%.2f", aspect=10)
             if labels is not None:
-                axes[2 * clip, 0].set_ylabel(labels[clip], fontsize=7)
+                axes[2 * clip, 0].set_ylabel(drawn(labels[clip]), fontsize=7)
             axes[2 * clip + 1, 0].set_ylabel("attention", fontsize=7)
         _bare(axes)
         figure.suptitle(title, fontsize=8)

@@ -6,12 +6,13 @@ Every widget calls a function that returns a Matplotlib `Figure` and works witho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from io import BytesIO
 from typing import Any
 
 import ipywidgets
 from matplotlib.figure import Figure
+
+from .outside_text import web
 
 __all__ = ["FigurePanel"]
 
@@ -34,7 +35,7 @@ class FigurePanel(ipywidgets.VBox):
         self.controls = dict(controls)
         self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
         self.message = ipywidgets.HTML()
-        caption = ipywidgets.HTML(f"<small>{escape(alt)}</small>")
+        caption = ipywidgets.HTML(f"<small>{web(alt)}</small>")
         super().__init__([*self.controls.values(), *extras, caption, self.message, self.picture])
         for control in self.controls.values():
             control.observe(self.redraw, names="value")
@@ -58,4 +59,4 @@ class FigurePanel(ipywidgets.VBox):
 
     def show_error(self, error: Exception) -> None:
         """Say in the widget what went wrong, until the next drawing that succeeds."""
-        self.message.value = f"<b style='color:#b00020'>{escape(type(error).__name__)}: {escape(str(error))}</b>"
+        self.message.value = f"<b style='color:#b00020'>{web(type(error).__name__)}: {web(error)}</b>"

@@ -17,6 +17,7 @@ from .data_sets.leaves import KINDS, granularity_sheet
 from .errors import AdapterError
 from .experiments import read_table
 from .figures import COLUMN, look_of, style
+from .outside_text import drawn
 from .places import output_folder
 from .statistics import summarise
 from .widgets import FigurePanel
@@ -69,7 +70,15 @@ def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, tit
             line = found[found["method"] == name].sort_values("granularity")
             half = np.nan_to_num(line["half"].to_numpy(dtype=float))  # one seed has no interval
             ax.errorbar(
-                line["granularity"], line["top1"], yerr=half, color=colour, marker=marker, ms=4, capsize=2, elinewidth=0.8, label=name
+                line["granularity"],
+                line["top1"],
+                yerr=half,
+                color=colour,
+                marker=marker,
+                ms=4,
+                capsize=2,
+                elinewidth=0.8,
+                label=drawn(name),
             )
         ax.axhline(100 / classes, color="0.4", ls="--", lw=0.8, label="guessing")
         if now is not None:

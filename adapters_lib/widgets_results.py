@@ -6,7 +6,6 @@ Everything shown comes from `explorer`; nothing is kept when the notebook is clo
 from __future__ import annotations
 
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 
 from .explorer import EXPORTS, costs_of, explore, export, read_labelled, select, summary, tables, versions_note
 from .figures import ACCURACIES, COST_AXES
+from .outside_text import web
 from .widgets import FigurePanel
 from .widgets_choice import Checkboxes
 
@@ -107,7 +107,7 @@ class ResultsExplorer(FigurePanel):
     def _draw(self, cost: str, value: str, **_others: Any) -> Figure:
         rows = self.selection()
         self.numbers.value = _html(summary(rows, cost, value), cost, value)
-        self.notes.value = f"<b>{escape(versions_note(rows))}</b>" if versions_note(rows) else ""
+        self.notes.value = f"<b>{web(versions_note(rows))}</b>" if versions_note(rows) else ""
         return explore(rows, cost, value)
 
     def export(self, kind: str, _button: object = None) -> None:
@@ -122,14 +122,14 @@ class ResultsExplorer(FigurePanel):
             self.status.value = "nothing written"
             return
         self.message.value = ""
-        self.status.value = f"wrote <code>{escape(str(path))}</code> ({len(rows)} runs)"
+        self.status.value = f"wrote <code>{web(path)}</code> ({len(rows)} runs)"
 
 
 def _html(table: pd.DataFrame, cost: str, value: str) -> str:
     """The summary as a table for readers: units in the head, and no interval or share where one seed gives none."""
     shown = pd.DataFrame(
         {
-            "method": table["method"],
+            "method": table["method"].map(web),
             COST_AXES[cost]: [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in table[cost]],
             ACCURACIES[value]: [f"{mean:.1f}" for mean in table[value]],
             "± (95 %)": [f"{half:.1f}" if half == half else "unknown" for half in table["half"]],
@@ -138,4 +138,4 @@ def _html(table: pd.DataFrame, cost: str, value: str) -> str:
             "… if seeds are drawn anew": [f"in {100 * share:.0f} %" if share == share else "unknown" for share in table["front_share"]],
         }
     )
-    return str(shown.to_html(index=False, border=0, justify="left"))
+    return str(shown.to_html(index=False, border=0, justify="left", escape=False))  # the names are safe, the rest is ours

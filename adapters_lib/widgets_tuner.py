@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from .figures import COST_AXES
 from .latency_model import LatencyModel
 from .methods import parse_method
+from .outside_text import web
 from .tuner import KINDS, Choice, Point, default_calibration, price, small_run, tuner_figure
 from .widgets import FigurePanel
 
@@ -205,7 +206,7 @@ class BottleneckTuner(FigurePanel):
 
     def _fail(self, error: Exception) -> None:
         self._idle("failed")
-        self.message.value = f"<b style='color:#b00020'>{escape(type(error).__name__)}: {escape(str(error))}</b>"
+        self.message.value = f"<b style='color:#b00020'>{web(type(error).__name__)}: {web(error)}</b>"
 
     def _idle(self, status: str) -> None:
         self.train.disabled, self.halt.disabled = False, True

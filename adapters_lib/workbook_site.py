@@ -10,9 +10,10 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from .errors import AdapterError
 
@@ -20,6 +21,7 @@ __all__ = ["Page", "build", "main", "render"]
 
 LINKED = re.compile(r'href="(?:\./)?([\w.-]+)\.ipynb(#[^"]*)?"')
 NUMBERED = re.compile(r"\bnotebook (\d\d)\b")
+_TAG = re.compile(r"<[^>]*>")
 
 _STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -124,16 +126,22 @@ def build(root: str | Path, out: str | Path) -> list[Page]:
     return pages
 
 
+def _address(name: str, anchor: str = "") -> str:
+    """Relative address of a page, or of a section in it, for an attribute in quotation marks."""
+    return quote(f"{name}.html") + (f"#{quote(anchor)}" if anchor else "")
+
+
 def _index(pages: Sequence[Page]) -> str:
     items = []
     for page in pages:
         sections = "".join(
-            f'<li style="margin:0"><a href="{page.name}.html#{anchor}">{text}</a></li>' for anchor, text in page.sections.items()
+            f'<li style="margin:0"><a href="{_address(page.name, unescape(anchor))}">{escape(unescape(_TAG.sub("", text)))}</a></li>'
+            for anchor, text in page.sections.items()
         )
         listed = (
             f"<details><summary><small>{len(page.sections)} sections, {page.figures} figures</small></summary><ul>{sections}</ul></details>"
         )
-        items.append(f'<li><b><a href="{page.name}.html">{escape(page.title)}</a></b><p>{escape(page.question)}</p>{listed}</li>')
+        items.append(f'<li><b><a href="{_address(page.name)}">{escape(page.title)}</a></b><p>{escape(page.question)}</p>{listed}</li>')
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     said = "Every figure is in its page. To move the sliders, open the notebooks in JupyterLab: <code>make lab</code>."
     return (

@@ -192,13 +192,14 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     picture(size=(200, 200)).save(root / "good" / "cut.jpg")
     truncate(root / "good" / "cut.jpg")
     picture().save(root / "stray.png")
-    (root / "good" / "notes.txt").write_text("ignored")
+    (root / "good" / "notes.txt").write_text("no image's ending")
     (root / "good" / "._00.jpg").write_text("ignored")
     with pytest.warns(DataWarning, match=r"folder: left out 5: .*stray\.png.*task\.info\['skipped'\]") as caught:
         task = load_data("folder", root=root, image_size=16)
     assert len(caught) == 1
     reasons = {str(path.relative_to(root)): reason for path, reason in task.info["skipped"]}
-    assert reasons.keys() == {"good/words.jpg", "good/cut.jpg", "stray.png", "lone", "empty"}
+    assert reasons.keys() == {"good/words.jpg", "good/cut.jpg", "good/notes.txt", "stray.png", "lone", "empty"}
+    assert reasons["good/notes.txt"] == ".txt is no ending of an image"
     assert reasons["good/words.jpg"] == "not an image"
     assert "truncated" in reasons["good/cut.jpg"]
     assert reasons["lone"].startswith("class with 1 image")

@@ -98,3 +98,12 @@ def test_files_that_are_no_notebooks_are_named(tmp_path: Path) -> None:
     (tmp_path / "notebooks" / "00_broken.ipynb").write_text("{")
     with pytest.raises(al.AdapterError, match="00_broken.ipynb cannot be read"):
         workbook_site.build(tmp_path, tmp_path / "site")
+
+
+def test_names_and_headings_in_the_table_of_contents_are_text(tmp_path: Path) -> None:
+    name = '00_a"><b>'
+    write(tmp_path, name, "# 00 · A <i>\n\n**Why?**\n\n## <script>x</script> & more", new_code_cell("plot()", outputs=[FIGURE]))
+    workbook_site.build(tmp_path, tmp_path / "site")
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "<script>" not in index
+    assert 'href="00_a%22%3E%3Cb%3E.html"' in index

@@ -7,12 +7,15 @@ import hashlib
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock
 
+from adapters_lib.data_sets.base import DataWarning
 from adapters_lib.errors import AdapterError
 
 __all__ = ["ClipCache"]
@@ -30,28 +33,35 @@ class ClipCache:
 
     A hit renews an entry's time stamp; when a new entry would exceed the limit, the oldest go until a tenth is free. The sum of all sizes
     stands in a file of its own, changed under a lock together with the entries, so processes see one bound. Entries appear whole or not at
-    all; one that does not read back is dropped and made again. Raises AdapterError for a limit below 1.
+    all; one that does not read back is dropped and made again.
+
+    The cache only saves time: where it cannot be read or written (a full disk, a folder of somebody else), one DataWarning says so and
+    every array is made as if there were none. Raises AdapterError for a limit below 1.
     """
 
     def __init__(self, folder: str | os.PathLike[str], limit: int) -> None:
         if limit < 1:
             raise AdapterError(f"clip cache of {limit} bytes; give at least 1, or leave the cache off")
         self.folder, self.limit = Path(folder), int(limit)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._told = False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._tell(error)
 
     def get(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The array kept under `key` (anything whose repr tells it apart), or `make()`, kept from now on."""
         path = self._path(key)
         try:
-            kept = np.load(path, allow_pickle=False)
-            os.utime(path)
-            return kept
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, EOFError):  # cut short by a full disk or a crash of the machine
-            path.unlink(missing_ok=True)
+            if (kept := self._kept(path)) is not None:
+                return kept
+        except OSError as error:
+            self._tell(error)
         value = np.ascontiguousarray(make())
-        self._put(path, value)
+        try:
+            self._put(path, value)
+        except OSError as error:
+            self._tell(error)
         return value
 
     def mapped(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -59,20 +69,39 @@ class ClipCache:
 
         For large arrays that are dear to make: of several processes that ask at the same time one makes it, the others wait.
         """
-        path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            try:
-                kept: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-                os.utime(path)
+        path, made = self._path(key), None
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if (kept := self._kept(path, "c")) is None:
+                    made = np.ascontiguousarray(make())
+                    self._put(path, made)
+                    kept = self._kept(path, "c")
+            if kept is not None:
                 return kept
-            except FileNotFoundError:
-                pass
-            except (OSError, ValueError, EOFError):  # cut short by a full disk or a crash of the machine
-                path.unlink(missing_ok=True)
-            value = np.ascontiguousarray(make())
-            self._put(path, value)
-            return np.load(path, mmap_mode="c", allow_pickle=False) if path.exists() else value
+        except OSError as error:
+            self._tell(error)
+        return np.ascontiguousarray(make()) if made is None else made
+
+    def _kept(self, path: Path, mmap_mode: Literal["c"] | None = None) -> np.ndarray | None:
+        """The array in a file; None when there is none, or none that reads back. mmap_mode: "c" leaves it on the disk."""
+        try:
+            kept: np.ndarray = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (ValueError, EOFError):  # cut short by a full disk or a crash of the machine
+            path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):  # a cache that may only be read is still good for that
+            os.utime(path)
+        return kept
+
+    def _tell(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            why = error.strerror or error
+            message = f"the cache in {self.folder} is not used ({why}); free some space, or load clips with cache_gib=0"
+            warnings.warn(message, DataWarning, stacklevel=4)
 
     @property
     def size(self) -> int:
@@ -85,7 +114,7 @@ class ClipCache:
         with self._lock():
             for path in self.folder.glob("*/*.npy"):
                 path.unlink(missing_ok=True)
-            self._ledger.write_text("0")
+            self._write_total(0)
 
     @property
     def _ledger(self) -> Path:
@@ -111,8 +140,19 @@ class ClipCache:
                 total = self._total() - (path.stat().st_size if path.exists() else 0) + size
                 if total > self.limit:
                     total = self._evict(self.limit * LOW_WATER - size) + size
-                self._ledger.write_text(str(total))  # before the entry: a crash between the two leaves the sum too high, never too low
+                self._write_total(total)  # before the entry: a crash between the two leaves the sum too high, never too low
                 os.replace(part, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+
+    def _write_total(self, total: int) -> None:
+        """Through a file of our own: a link that lies at the ledger's place is replaced, not written through."""
+        handle, part = tempfile.mkstemp(suffix=".part", dir=self.folder)
+        try:
+            with os.fdopen(handle, "w") as stream:
+                stream.write(str(total))
+            os.replace(part, self._ledger)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from adapters_lib.data_sets.base import Task, labels_of
 from adapters_lib.data_sets.leaf_figures import _grid, _show
 from adapters_lib.errors import AdapterError
+from adapters_lib.outside_text import drawn
 
 __all__ = ["clip_sheet"]
 
@@ -38,7 +39,8 @@ def clip_sheet(task: Task, per_class: int = 1, max_classes: int = 20) -> Figure:
             _show(axes, _grid(clip, frames))
             edges = np.arange(1, frames) * clip.shape[-1] - 0.5
             axes.vlines(edges, -0.5, clip.shape[-2] - 0.5, color="white", linewidth=0.8)
-        row[0].set_ylabel(task.classes[label], rotation=0, ha="right", va="center", fontsize=7)
+        row[0].set_ylabel(drawn(task.classes[label]), rotation=0, ha="right", va="center", fontsize=7)
     kind = " (synthetic clips)" if task.synthetic else ""
-    figure.suptitle(f"{task.name}{kind}: {frames} frames, time from left to right; {shown} of {len(task.classes)} classes", fontsize=9)
+    what = f"{frames} frames, time from left to right; {shown} of {len(task.classes)} classes"
+    figure.suptitle(f"{drawn(task.name)}{kind}: {what}", fontsize=9)
     return figure

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters_lib.data_sets.base import Task
-from adapters_lib.data_sets.images import EXTENSIONS, check_files
+from adapters_lib.data_sets.images import EXTENSIONS, MAX_PIXELS, check_files
+from adapters_lib.data_sets.scan import hidden, scan
 from adapters_lib.data_sets.splits import Sample, Skipped, files_task, split_samples, warn_skipped
 from adapters_lib.errors import AdapterError
 
@@ -21,12 +22,12 @@ PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val
 
 def class_folders(root: Path) -> list[Path]:
     """Sub-folders of `root`, sorted by name, without hidden ones."""
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
+    return sorted(entry for entry in root.iterdir() if not hidden(entry.name) and entry.is_dir())
 
 
 def image_files(folder: Path, extensions: frozenset[str] = EXTENSIONS) -> list[Path]:
     """Files with an image's extension (or another of `extensions`) below `folder`, at any depth, sorted, without hidden ones."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file() and not p.name.startswith("."))
+    return scan(folder, extensions).files
 
 
 def part_folders(root: Path) -> dict[str, Path]:
@@ -46,18 +47,22 @@ def load(
     test_fraction: float = 0.15,
     verify: str = "auto",
     cache: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Task:
     """Load `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; class ids follow the sorted folder names.
 
     Without train / val / test folders the images are split by `seed`, class by class (70/15/15 unless told otherwise); a class with fewer
     than three is left out. With only two of them, the missing validation part is drawn from train, and `val` serves as test if there is
-    no `test`. Broken files, stray files and classes without enough images land in `info["skipped"]` and in one DataWarning.
+    no `test`. Whatever is left out (broken, stray and foreign files, dangling links, linked folders inside a class, images of more than
+    `max_pixels`, classes without enough images) lands in `info["skipped"]` with the reason and, but for files that are something else by
+    their ending, in one DataWarning; hidden files and folders are passed over at every depth. A class folder may itself be a link.
 
     Raises AdapterError when `root` is missing or fewer than two classes remain.
     """
     fractions = (val_fraction, test_fraction)
-    classes, samples, info = samples_of_folders(name, root, seed, fractions, EXTENSIONS, lambda paths: check_files(paths, verify))
-    return files_task(name, classes, samples, config=config, augment=augment, cache=cache, info=info)
+    check: Check = lambda paths: check_files(paths, verify, max_pixels)  # noqa: E731
+    classes, samples, info = samples_of_folders(name, root, seed, fractions, EXTENSIONS, check)
+    return files_task(name, classes, samples, config=config, augment=augment, cache=cache, max_pixels=max_pixels, info=info)
 
 
 def samples_of_folders(
@@ -73,11 +78,14 @@ def samples_of_folders(
     if root is None or not root.is_dir():
         given = "root=None" if root is None else f"{root} is not a folder"
         raise AdapterError(f"{name}: {given}; pass root=<a folder with one folder of {what}s a class>")
-    skipped: Skipped = [(p, "not in a class folder") for p in sorted(root.iterdir()) if p.is_file() and p.suffix.lower() in extensions]
+    foreign: Skipped = []
+    skipped: Skipped = _stray(root, extensions, what, foreign)
     folders = part_folders(root)
     skipped += [(p, "class folder beside train, val and test") for p in class_folders(root) if folders and p not in folders.values()]
-    scanned = {part: _scan(folder, extensions, check, skipped, what) for part, folder in folders.items()}
-    found = scanned or {"all": _scan(root, extensions, check, skipped, what)}
+    for folder in folders.values():
+        skipped += _stray(folder, extensions, what, foreign)
+    scanned = {part: _scan(folder, extensions, check, skipped, foreign, what) for part, folder in folders.items()}
+    found = scanned or {"all": _scan(root, extensions, check, skipped, foreign, what)}
     how = _name_parts(found)
     classes = _usable_classes(found, root, skipped, what)
     if len(classes) < 2:
@@ -90,12 +98,26 @@ def samples_of_folders(
         parts.update(zip(["train", "val", "test"], split_samples(whole, chosen, seed), strict=False))
     warn_skipped(name, skipped, root)
     samples: dict[str, list[Sample]] = {part: parts[part] for part in ("train", "val", "test")}
-    return classes, samples, {"root": str(root), "split": how, "skipped": skipped}
+    return classes, samples, {"root": str(root), "split": how, "skipped": [*skipped, *foreign]}
 
 
-def _scan(folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, what: str) -> list[tuple[Path, str]]:
-    """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`."""
-    files = [(path, group.name) for group in class_folders(folder) for path in image_files(group, extensions)]
+def _stray(folder: Path, extensions: frozenset[str], what: str, foreign: Skipped) -> Skipped:
+    """Files beside the class folders: usable ones too belong to no class."""
+    found = scan(folder, extensions, what, depth=0)
+    foreign.extend(found.foreign)
+    return [*((path, "not in a class folder") for path in found.files), *found.left_out]
+
+
+def _scan(
+    folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, foreign: Skipped, what: str
+) -> list[tuple[Path, str]]:
+    """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`, notes to `foreign`."""
+    files: list[tuple[Path, str]] = []
+    for group in class_folders(folder):
+        found = scan(group, extensions, what)
+        files += [(path, group.name) for path in found.files]
+        skipped.extend(found.left_out)
+        foreign.extend(found.foreign)
     bad = dict(check([path for path, _ in files]))
     skipped.extend(bad.items())
     sound = [(path, label) for path, label in files if path not in bad]

@@ -15,6 +15,7 @@ from adapters_lib.data_sets.base import Task, labels_of
 from adapters_lib.data_sets.leaf_drawing import draw
 from adapters_lib.data_sets.leaf_parameters import cultivars, new_species, sample_leaves
 from adapters_lib.errors import AdapterError
+from adapters_lib.outside_text import drawn
 
 __all__ = ["contact_sheet", "granularity_sheet"]
 
@@ -67,12 +68,14 @@ def contact_sheet(task_or_images: Task | Tensor, per_class: int = 8, max_classes
     figure = _figure(2 * (per_class * 0.55 + 1.2), -(-shown // 2) * 0.58 + 0.6)
     cells = figure.subplots(-(-shown // 2), 2, squeeze=False).ravel()
     for label, axes in enumerate(cells):
-        axes.set_axis_off() if label >= shown else axes.set_ylabel(task.classes[label], rotation=0, ha="right", va="center", fontsize=7)
-        if label < shown:
+        if label >= shown:
+            axes.set_axis_off()
+        else:
+            axes.set_ylabel(drawn(task.classes[label]), rotation=0, ha="right", va="center", fontsize=7)
             chosen = (labels == label).nonzero().flatten()[:per_class].tolist()
             images = torch.stack([((task.test[i][0] * std + mean).clamp(0, 1) * 255).round().to(torch.uint8) for i in chosen])
             _show(axes, _grid(images, per_class))
-    figure.suptitle(f"{task.name}{' (synthetic images)' if task.synthetic else ''}: {shown} of {len(task.classes)} classes")
+    figure.suptitle(f"{drawn(task.name)}{' (synthetic images)' if task.synthetic else ''}: {shown} of {len(task.classes)} classes")
     return figure
 
 

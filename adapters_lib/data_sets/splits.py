@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adapters_lib.data_sets.base import DataWarning, Task
-from adapters_lib.data_sets.images import ImageFiles
+from adapters_lib.data_sets.images import MAX_PIXELS, ImageFiles
 from adapters_lib.data_sets.transforms import ULTRA_CROP, image_transforms
 from adapters_lib.errors import AdapterError
 
@@ -97,6 +97,7 @@ def files_task(
     config: dict[str, Any],
     augment: str | None,
     cache: bool = False,
+    max_pixels: int = MAX_PIXELS,
     info: dict[str, Any],
 ) -> Task:
     """Build the Task of `parts` {"train", "val", "test": [(path, label)]} with transforms from `config` (see `image_transforms`)."""
@@ -108,6 +109,7 @@ def files_task(
             train_view if part == "train" else eval_view,
             deterministic=part != "train" or augment is None,
             cache=cache,
+            max_pixels=max_pixels,
         )
         for part, samples in parts.items()
     }

@@ -20,7 +20,7 @@ from torchvision import datasets
 from adapters_lib.data_sets import cifar
 from adapters_lib.data_sets.base import Task, TensorImages
 from adapters_lib.data_sets.folder import image_files
-from adapters_lib.data_sets.images import check_files
+from adapters_lib.data_sets.images import MAX_PIXELS, check_files
 from adapters_lib.data_sets.splits import DEFAULT_ROOT, OFFLINE_HINT, Sample, check_counts, files_task, split_samples, stratified_split
 from adapters_lib.errors import AdapterError
 
@@ -74,11 +74,13 @@ def load(
     strict: bool = True,
     verify: str = "off",
     cache: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Task:
     """Load one of SETS from `root` (default data/real); `download=True` lets torchvision fetch it first.
 
-    `val_fraction` of train, at least one image a class, becomes val where the set has no official one. `strict`, `verify`: see
-    `check_counts` and `check_files`. Raises AdapterError when files are missing: what to fetch, from where, to which folder.
+    `val_fraction` of train, at least one image a class, becomes val where the set has no official one. `strict`, `verify`,
+    `max_pixels`: see `check_counts` and `check_files`. Raises AdapterError when files are missing: what to fetch, from where,
+    to which folder.
     """
     known, root = SETS[name], root if root is not None else DEFAULT_ROOT.absolute()
     opened = [_open(name, known, root, part, download) for part in known.parts or (None,)]
@@ -95,13 +97,14 @@ def load(
         )
         return Task(name, names, train, val, test, config, info={"root": str(root), "split": how, "found": found})
     parts = _split_files([_samples(data) for data in opened], val_fraction, seed)
-    skipped = check_files([path for part in parts for path, _ in part], verify)
+    skipped = check_files([path for part in parts for path, _ in part], verify, max_pixels)
     bad = {path for path, _ in skipped}
     parts = [[sample for sample in part if sample[0] not in bad] for part in parts]
     found = {"classes": len(names), "images": sum(map(len, parts))}
     check_counts(name, expected, found, skipped, strict, root / known.folder)
     info = {"root": str(root), "split": how, "found": found, "skipped": skipped}
-    return files_task(name, names, dict(zip(OFFICIAL, parts, strict=True)), config=config, augment=augment, cache=cache, info=info)
+    shown: dict[str, Any] = {"augment": augment, "cache": cache, "max_pixels": max_pixels}
+    return files_task(name, names, dict(zip(OFFICIAL, parts, strict=True)), config=config, info=info, **shown)
 
 
 def _open(name: str, known: TorchvisionSet, root: Path, part: str | None, download: bool) -> Any:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from adapters_lib.data_sets.base import Task
-from adapters_lib.data_sets.folder import class_folders, image_files, part_folders
-from adapters_lib.data_sets.images import check_files
+from adapters_lib.data_sets.folder import class_folders, part_folders
+from adapters_lib.data_sets.images import EXTENSIONS, MAX_PIXELS, check_files
 from adapters_lib.data_sets.lists import read_list
-from adapters_lib.data_sets.splits import DEFAULT_ROOT, OFFLINE_HINT, Sample, check_counts, files_task, split_samples
+from adapters_lib.data_sets.scan import scan
+from adapters_lib.data_sets.splits import DEFAULT_ROOT, OFFLINE_HINT, Sample, Skipped, check_counts, files_task, split_samples
 from adapters_lib.data_sets.transforms import ULTRA_CROP
 from adapters_lib.errors import AdapterError
 
@@ -41,36 +42,43 @@ def load(
     strict: bool = True,
     verify: str = "auto",
     cache: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    outside_root: bool = False,
 ) -> Task:
     """Load one of EXPECTED from `root` (or `root/<name>`), default data/real/<name>.
 
-    There: train.csv and test.csv of `path,class` rows (val.csv is added to train; ids from 0), or folders train and test (and val) with one
-    folder a class. Validation is drawn from train + val by `seed`, `val_fraction` of each class and at least one image.
+    There: train.csv and test.csv of `path,class` rows (val.csv is added to train; ids from 0), or folders train and test
+    (and val) with one folder a class; lists may only name files in `root`, unless `outside_root`. Validation is drawn from
+    train + val by `seed`, `val_fraction` of each class and at least one image.
 
     Raises AdapterError when nothing is there, or when counts or files differ from what is expected (a DataWarning if not `strict`).
     """
     classes, trainval_expected, test_expected = EXPECTED[name]
     root = _home(name, root)
+    left_out: Skipped = []
+    foreign: Skipped = []
     if (root / "test.csv").is_file():
-        trainval, test, names = _from_lists(root, classes)
+        trainval, test, names = _from_lists(root, classes, outside_root)
     elif root.is_dir() and (folders := part_folders(root)):
-        trainval, test, names = _from_folders(name, root, folders)
+        trainval, test, names = _from_folders(name, root, folders, left_out, foreign)
     else:
         raise AdapterError(
             f"{name}: expected {trainval_expected} training and {test_expected} test images of {classes} classes in {root}, found none. "
             f"Ask the authors (search 'Ultra-FGVC data set, Griffith University'), put the images there with train.csv and test.csv "
             f"(rows 'path,class', ids from 0) or as train/<class>/ and test/<class>/, or pass root=<folder>. {OFFLINE_HINT}."
         )
-    skipped = check_files([path for path, _ in trainval + test], verify)
+    skipped = check_files([path for path, _ in trainval + test], verify, max_pixels)
     bad = {path for path, _ in skipped}
     trainval, test = ([sample for sample in part if sample[0] not in bad] for part in (trainval, test))
     found = {"classes": len({label for _, label in trainval}), "images in train + val": len(trainval), "in test": len(test)}
     expected = {"classes": classes, "images in train + val": trainval_expected, "in test": test_expected}
+    skipped += left_out
     check_counts(name, expected, found, skipped, strict, root)
     train, val = split_samples(trainval, [val_fraction], seed)
-    info = {"root": str(root), "split": f"val: {val_fraction:.0%} of train + val, stratified by seed", "found": found, "skipped": skipped}
+    info = {"root": str(root), "split": f"val: {val_fraction:.0%} of train + val, stratified by seed", "found": found}
+    info["skipped"] = [*skipped, *foreign]
     parts = {"train": train, "val": val, "test": test}
-    return files_task(name, names, parts, config={**config, **ULTRA_CROP}, augment=augment, cache=cache, info=info)
+    return files_task(name, names, parts, config={**config, **ULTRA_CROP}, augment=augment, cache=cache, max_pixels=max_pixels, info=info)
 
 
 def _home(name: str, root: Path | None) -> Path:
@@ -81,24 +89,29 @@ def _home(name: str, root: Path | None) -> Path:
     return inside[0] if inside else root
 
 
-def _from_lists(root: Path, classes: int) -> tuple[list[Sample], list[Sample], list[str]]:
+def _from_lists(root: Path, classes: int, outside_root: bool) -> tuple[list[Sample], list[Sample], list[str]]:
     found = {part: root / file for part, files in LISTS.items() for file in files if (root / file).is_file()}
     training = [found[part] for part in ("train", "val") if part in found] if "train" in found else [*filter(None, [found.get("trainval")])]
     if not training:
         raise AdapterError(f"{root} has test.csv but no train.csv; add it: rows 'path,class', ids 0..{classes - 1}")
-    trainval = [sample for file in training for sample in read_list(file, root, classes, ",")]
-    return trainval, read_list(found["test"], root, classes, ","), [str(label) for label in range(classes)]
+    trainval = [sample for file in training for sample in read_list(file, root, classes, ",", outside_root)]
+    return trainval, read_list(found["test"], root, classes, ",", outside_root), [str(label) for label in range(classes)]
 
 
-def _from_folders(name: str, root: Path, folders: dict[str, Path]) -> tuple[list[Sample], list[Sample], list[str]]:
+def _from_folders(
+    name: str, root: Path, folders: dict[str, Path], left_out: Skipped, foreign: Skipped
+) -> tuple[list[Sample], list[Sample], list[str]]:
     if "test" not in folders:
         raise AdapterError(f"{name}: {root} has no folder test; it holds {', '.join(folder.name for folder in folders.values())}")
     names = sorted({group.name for folder in folders.values() for group in class_folders(folder)}, key=_numbers_first)
     ids = {label: i for i, label in enumerate(names)}
-    parts = {
-        part: [(path, ids[group.name]) for group in class_folders(folder) for path in image_files(group)]
-        for part, folder in folders.items()
-    }
+    parts: dict[str, list[Sample]] = {part: [] for part in folders}
+    for part, folder in folders.items():
+        for group in class_folders(folder):
+            found = scan(group, EXTENSIONS)
+            parts[part] += [(path, ids[group.name]) for path in found.files]
+            left_out += found.left_out
+            foreign += found.foreign
     return parts["train"] + parts.get("val", []), parts["test"], names
 
 

@@ -2,13 +2,18 @@
 
 A `Video` first reads the time stamps of all packets, which decodes nothing. From then on frames have numbers 0…N-1 in the order in which
 they are shown, and `times` says when. `read` seeks to the key frame before a wanted frame when that skips something. Frame rates may vary
-and sides may be odd: nothing here multiplies a frame number by a frame rate.
+and sides may be odd: nothing here multiplies a frame number by a frame rate. Pixels that are not square are made so.
+
+A file decides neither how it is opened nor what else is: its first bytes must be those of a known container, which alone may
+read it. FFmpeg would otherwise follow playlists and scripts (HLS, concat) to any file or address.
 """
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -25,6 +30,11 @@ __all__ = ["EXTENSIONS", "Video", "VideoError", "check_videos"]
 
 EXTENSIONS = frozenset({".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg"})
 VERIFY = ("auto", "full", "header", "off")
+MAX_PIXELS = 89_478_485
+"""Pixels of a frame that is decoded, as for images; 8K video has 33 million."""
+MAX_FRAMES = 10_000_000
+"""Frames of a file that are listed: 46 hours at 60 a second. Damaged counters promise more than any memory holds."""
+ASPECTS = (Fraction(1, 8), Fraction(8))  # of a pixel's width to its height; beyond, the number is damaged
 FULL_BELOW = 2000  # files; "auto" decodes the first frame of each below this many, and looks only that they exist from there on
 
 
@@ -52,12 +62,11 @@ class Video:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path, self.decoded = Path(path), 0
+        with _named(path):
+            self._container = _opened(self.path)
         try:
-            self._container = av.open(os.fspath(path))
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(path, _reason(error)) from error
-        try:
-            self._index()
+            with _named(path):
+                self._index()
         except BaseException:
             self._container.close()
             raise
@@ -66,7 +75,11 @@ class Video:
         if not self._container.streams.video:
             raise VideoError(self.path, "no video in it")
         self._stream = self._container.streams.video[0]
-        self._stream.codec_context.thread_count = 1  # loader workers share the cores; frame threads would also run ahead of a seek
+        codec = self._stream.codec_context
+        if codec.width * codec.height > MAX_PIXELS:
+            raise VideoError(self.path, f"frames of {codec.width} × {codec.height} pixels, of which at most {MAX_PIXELS:,} are decoded")
+        codec.options = {"max_pixels": str(MAX_PIXELS)}  # a stream may change its size on the way
+        codec.thread_count = 1  # loader workers share the cores; frame threads would also run ahead of a seek
         stamps: list[int] = []
         keys: dict[int, int] = {}
         by_decoding_order = self._container.format.name == "avi"  # what its seek understands; the others seek by time of showing
@@ -76,11 +89,13 @@ class Video:
                 if stamp is None or packet.size == 0:
                     continue
                 stamps.append(stamp)
+                if len(stamps) > MAX_FRAMES:
+                    raise VideoError(self.path, f"more than {MAX_FRAMES:,} frames; cut it")
                 if packet.is_keyframe:
                     keys[stamp] = packet.dts if by_decoding_order and packet.dts is not None else stamp
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, OSError):
             if not stamps:
-                raise VideoError(self.path, _reason(error)) from error  # cut off later on: what is there can be used
+                raise  # cut off later on: what is there can be used
         if not stamps:
             raise VideoError(self.path, "it has no frames")
         self._stamps, self._keys = sorted(set(stamps)), sorted(keys)
@@ -100,7 +115,7 @@ class Video:
         self._container.close()
 
     def read(self, indices: Sequence[int] | np.ndarray, short_side: int | None = None) -> np.ndarray:
-        """Return the frames of these numbers, in the given order: uint8 (T, H, W, 3), RGB, upright.
+        """Return the frames of these numbers, in the given order: uint8 (T, H, W, 3), RGB, upright, with square pixels.
 
         Args:
             indices: numbers in 0…N-1; one may come twice.
@@ -113,12 +128,20 @@ class Video:
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self):
             raise AdapterError(f"{self.path}: frames {list(indices)} of {len(self)}; ask for numbers from 0 to {len(self) - 1}")
         pixels: dict[int, np.ndarray] = {}
-        try:
+        with _named(self.path):
             for index, frame in self._frames(wanted):
-                pixels[index] = _pixels(frame, short_side)
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(self.path, _reason(error)) from error
-        return np.stack([pixels[int(i)] for i in indices])
+                pixels[index] = _pixels(frame, short_side, self._aspect())
+            shape = pixels[wanted[0]].shape
+            if any(frame.shape != shape for frame in pixels.values()):
+                raise VideoError(self.path, "its frames change their size")
+            return np.stack([pixels[int(i)] for i in indices])
+
+    def _aspect(self) -> Fraction:
+        """Width of a pixel divided by its height; 1 where the file does not say, or says nonsense."""
+        for told in (self._stream.sample_aspect_ratio, self._stream.codec_context.sample_aspect_ratio):
+            if told and ASPECTS[0] <= told <= ASPECTS[1]:
+                return told
+        return Fraction(1)
 
     def _frames(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield (number, frame) for rising numbers: the last frame whose stamp is not later than the wanted one."""
@@ -174,9 +197,56 @@ class Video:
                 yield frame  # type: ignore[misc]
 
 
-def _pixels(frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
-    """uint8 (H, W, 3) of a frame, shrunk, and turned upright as a phone's file asks."""
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever FFmpeg and its bindings raise over a file becomes a VideoError with the file's name."""
+    try:
+        yield
+    except AdapterError:
+        raise
+    except Exception as error:
+        raise VideoError(path, _reason(error)) from error
+
+
+def _opened(path: Path) -> Any:
+    """The container of a regular file, read by the demuxer that its first bytes call for, which opens nothing else."""
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise VideoError(path, "a folder, not a video" if stat.S_ISDIR(about.st_mode) else "not a regular file")
+    with open(path, "rb") as stream:
+        demuxer = _demuxer(stream.read(4096))
+    if demuxer is None:
+        raise VideoError(path, "not a video of the kinds read here (MP4, MOV, WebM, Matroska, AVI, MPEG)")
+    only = {"format_whitelist": demuxer, "protocol_whitelist": "file"}
+    # The absolute path is no address, whatever the name looks like ("concat:a.mp4").
+    return av.open(os.path.abspath(path), format=demuxer, options=only, metadata_errors="replace")
+
+
+def _demuxer(start: bytes) -> str | None:
+    """FFmpeg's name of the reader for a file that begins so; None for what is no known container."""
+    if start[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    if start[:4] == b"RIFF" and start[8:11] == b"AVI":
+        return "avi"
+    if start[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid"):
+        return "mov"
+    if start[:4] == b"\0\0\x01\xba":
+        return "mpeg"
+    if start[:4] == b"\0\0\x01\xb3":
+        return "mpegvideo"
+    return "mpegts" if start[:1] == start[188:189] == start[376:377] == b"G" else None
+
+
+def _pixels(frame: av.VideoFrame, short_side: int | None, aspect: Fraction = Fraction(1)) -> np.ndarray:
+    """uint8 (H, W, 3) of a frame with square pixels, shrunk, and turned upright as a phone's file asks.
+
+    aspect: width of a pixel divided by its height; the shorter side is stretched, so that nothing is lost.
+    """
     width, height = frame.width, frame.height
+    if aspect > 1:
+        width = max(1, round(width * aspect))
+    elif aspect < 1:
+        height = max(1, round(height / aspect))
     shrink = 1.0 if short_side is None else min(1.0, short_side / min(width, height))
     width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
     rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA" if shrink < 1 else "BILINEAR").to_ndarray()
@@ -188,7 +258,9 @@ def _reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, av.error.InvalidDataError):
         return "not a video, or damaged"
-    return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error or type(error).__name__})"
 
 
 def _defect(path: Path, full: bool) -> str | None:

@@ -12,6 +12,7 @@ import torch
 
 from adapters_lib.data_sets.base import DataWarning, Task
 from adapters_lib.data_sets.clip_sampling import ClipSampler
+from adapters_lib.data_sets.list_files import Fence
 from adapters_lib.data_sets.splits import DEFAULT_ROOT, Sample, Skipped, check_counts
 from adapters_lib.data_sets.video_decoding import check_videos
 from adapters_lib.data_sets.video_lists import READERS, Row
@@ -59,6 +60,7 @@ def load(
     strict: bool = True,
     verify: str = "auto",
     cache_gib: float = 0.0,
+    outside_root: bool = False,
 ) -> Task:
     """Load one of EXPECTED from `root` (default data/real/<name>), in the layout that `video_lists` describes.
 
@@ -70,6 +72,7 @@ def load(
         verify: see `check_videos`; files that cannot be decoded are left out, named in a DataWarning and in `info["skipped"]`.
         cache_gib: bound of a cache of decoded clips in data/cache/clips, in GiB; 0: none. It pays for test clips, and for training
             clips with a small `positions`.
+        outside_root: True lets the lists name videos outside `root`, which they otherwise may not.
 
     Raises AdapterError for a missing list, missing videos (the first 20 by name, and how many), a label out of range, or other counts.
     """
@@ -80,7 +83,7 @@ def load(
     root = root if root is not None else DEFAULT_ROOT.absolute() / name
     if not root.is_dir():
         raise AdapterError(f"{name}: no folder {root}; put the videos and the published lists there, or pass root=<folder>. {HINT}")
-    listed = READERS[name](root, split, facts.classes)
+    listed = READERS[name](root, split, facts.classes, Fence(root, outside_root))
     found = {"training videos": len(listed.train), "test videos": len(listed.test)}
     check_counts(name, {"training videos": facts.train[split - 1], "test videos": facts.test[split - 1]}, found, [], strict, root)
     train, test, skipped = sound_samples(name, [listed.train, listed.test], root, strict, verify)

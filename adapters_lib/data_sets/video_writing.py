@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -46,11 +48,15 @@ def write_video(
         raise AdapterError(f"write_video: frames are {frames.dtype} {frames.shape}; give uint8 (T, H, W, 3) with T of at least 1")
     height, width = frames.shape[1:3]
     encoder = _encoder(codec)
+    rate = _rate(fps, times, len(frames))
     path = Path(path)
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    rate = Fraction(fps).limit_denominator(1001)
+    try:  # a name that nobody else has, made new: a link that waits there is not followed
+        handle, part = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be written ({error.strerror}); free some space, or choose another folder") from error
     try:
-        with av.open(str(part), "w") as container:
+        with av.open(part, "w") as container:
             stream: Any = container.add_stream(encoder, rate=rate, options={**QUALITY.get(encoder, {}), "g": str(key_every)})
             stream.width, stream.height = width, height
             stream.pix_fmt = "yuv444p" if (height % 2 or width % 2) and encoder != "mpeg4" else "yuv420p"
@@ -63,9 +69,29 @@ def write_video(
                 frame.time_base = 1 / rate if times is None else Fraction(1, 1000)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
+        os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise AdapterError(f"{path} cannot be written ({error}); free some space, or name another file (.mp4, .webm, .avi)") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _rate(fps: float, times: Sequence[float] | None, count: int) -> Fraction:
+    """Frames per second as a fraction that containers can hold."""
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < 1000:
+        raise AdapterError(f"write_video: fps={fps!r}; give frames per second above 0 and below 1000")
+    if times is not None and (len(times) != count or not (np.diff(np.asarray(times, dtype=float)) > 0).all() or not times[0] >= 0):
+        raise AdapterError(f"write_video: times of {count} frames rise from 0 or more, one a frame")
+    return max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
+
+
+def _umask() -> int:
+    """The process's own; asking means setting it twice."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _encoder(codec: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters_lib.data_sets.base import Task
-from adapters_lib.data_sets.images import check_files
+from adapters_lib.data_sets.images import MAX_PIXELS, check_files
 from adapters_lib.data_sets.lists import read_list
 from adapters_lib.data_sets.splits import DEFAULT_ROOT, OFFLINE_HINT, check_counts, files_task
 from adapters_lib.errors import AdapterError, unknown
@@ -48,12 +48,17 @@ def load(
     strict: bool = True,
     verify: str = "auto",
     cache: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    outside_root: bool = False,
 ) -> Task:
     """Load `vtab:<task>` from train800.txt, val200.txt and test.txt (rows `path label`) in `root/<task>` or `root`.
 
     `root` defaults to data/real/vtab-1k. Images are resized to a square without cropping, as the benchmark does: several tasks ask
-    where things are. The split is the benchmark's, so `seed` changes nothing. Raises AdapterError for an unknown task, a missing
-    list or image, a label out of range, or counts other than 800 and 200 (the last two kinds of count: a DataWarning if not `strict`).
+    where things are. Lists may only name files in their folder, unless `outside_root`. The split is the benchmark's, so `seed`
+    changes nothing.
+
+    Raises AdapterError for an unknown task, a missing list or image, a label out of range, or counts other than 800 and 200 (the last two
+    kinds of count: a DataWarning if not `strict`).
     """
     task = name.removeprefix("vtab:")
     if task not in CLASSES:
@@ -65,8 +70,8 @@ def load(
             f"{name}: expected {', '.join(FILES.values())} with 800 + 200 training images in {home}, {', '.join(missing)} not found. "
             f"Fetch the VTAB-1k archive that the NOAH or SSF authors share, unpack it there, or pass root=<folder>. {OFFLINE_HINT}."
         )
-    parts = {part: read_list(home / file, home, CLASSES[task], " ") for part, file in FILES.items()}
-    skipped = check_files([path for samples in parts.values() for path, _ in samples], verify)
+    parts = {part: read_list(home / file, home, CLASSES[task], " ", outside_root) for part, file in FILES.items()}
+    skipped = check_files([path for samples in parts.values() for path, _ in samples], verify, max_pixels)
     bad = {path for path, _ in skipped}
     listed = {part: len(samples) for part, samples in parts.items()}
     parts = {part: [sample for sample in samples if sample[0] not in bad] for part, samples in parts.items()}
@@ -74,4 +79,5 @@ def load(
     check_counts(name, {**COUNTS, "test": listed["test"]}, found, skipped, strict, home)
     info = {"root": str(home), "split": "the benchmark's lists", "found": found, "skipped": skipped}
     squash = {**config, "crop_pct": 1.0, "crop_mode": "squash"}
-    return files_task(name, [str(i) for i in range(CLASSES[task])], parts, config=squash, augment=augment, cache=cache, info=info)
+    shown: dict[str, Any] = {"augment": augment, "cache": cache, "max_pixels": max_pixels}
+    return files_task(name, [str(i) for i in range(CLASSES[task])], parts, config=squash, info=info, **shown)
