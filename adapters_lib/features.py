@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from .checkpoint import frozen_digest
+from .frozen import frozen_digest
 from .data_sets.base import collate, labels_of
 from .devices import borrowed
 from .errors import AdapterError

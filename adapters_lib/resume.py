@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .checkpoint import frozen_digest, load_json, load_tensors, save_json, save_tensors
+from .checkpoint import load_json, load_tensors, save_json, save_tensors
 from .data_sets.base import labels_of
 from .engine import AdaptedViT
 from .errors import AdapterError
+from .frozen import frozen_digest
 from .methods import format_method
 from .recipes import Recipe
 
