@@ -5,7 +5,9 @@ A saved adapter carries `describe` of its backbone. What is rebuilt from a name 
 
 from __future__ import annotations
 
+import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -121,18 +123,24 @@ def rebuild_options(name: str, kwargs: dict[str, Any], wanted: dict[str, Any], o
 
     Returns: the arguments, and None; or `kwargs` and the reason why no arguments do.
     """
-    from .backbones import meta_backbone
-
     if not is_safe_name(name):
         return kwargs, f"{name!r} is no name of timm's models"
     more, lacking = dict(kwargs), ["nothing was built"]
     try:
         for _ in range(3):  # an option that is set may change what is right for another one: pooling and the norm behind it
-            built = meta_backbone(name, **more)
-            if not (lacking := differences(wanted, describe(built))):
+            described, own = _by_name(name, json.dumps(more, sort_keys=True))
+            if not (lacking := differences(wanted, described)):
                 return more, None
-            own = options_of(built)
             more |= {key: value for key, value in options.items() if own[key] != value and (key != "img_size" or "image_size" not in more)}
     except (AdapterError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         return kwargs, str(error)
     return kwargs, "; ".join(lacking[:3]).replace(" there", " in it").replace(" here", " by name")
+
+
+@lru_cache(maxsize=64)
+def _by_name(name: str, options: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`describe` and `options_of` of what timm builds by a name and options (JSON), without weights."""
+    from .backbones import meta_backbone
+
+    built = meta_backbone(name, **{"weight_init": "skip", **json.loads(options)})
+    return describe(built), options_of(built)
