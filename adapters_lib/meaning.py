@@ -79,7 +79,7 @@ def in_model_order(model: Any, data: Dataset, what: str) -> Dataset:
     Raises:
         AdapterError: other names; the message says which.
     """
-    names, own = class_names(data), model.classes
+    names, own = class_names(data), getattr(model, "classes", None)
     if names is None or own is None or names == own:
         return data
     if sorted(names) != sorted(own):
@@ -121,7 +121,7 @@ def refuse_trained(model: Any, data: Dataset, what: str) -> None:
     The parts of the very split that it was trained on do not, and are not looked through; nor are data sets that no task has made, as their
     owner may well want to see how a model does on its training images.
     """
-    part, told = getattr(data, "part", None), model.trained_on
+    part, told = getattr(data, "part", None), getattr(model, "trained_on", None)
     origin = getattr(data, "origin", None)
     if part not in ("val", "test") or told is None or model.trained_images is None:
         return

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     pretrained = not args.random_weights
     backbone = create_backbone(args.backbone, pretrained, args.image_size, **clip_options(args))
     task = load_data(args.data, backbone=backbone, **data_options(args))
-    model = adapt(backbone, methods, num_classes=task.num_classes, seed=args.seed)
+    model = adapt(backbone, methods, classes=task.classes, seed=args.seed)
     trained = fit(model, task.train, task.val, recipe, out=args.out, resume=not args.restart)
     tested = evaluate(model, task.test, recipe.batch_size, num_workers=recipe.num_workers)
     result = {
