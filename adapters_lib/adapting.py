@@ -11,6 +11,7 @@ from torch import nn
 
 from .engine import AdaptedViT
 from .errors import AdapterError
+from .finished import check_names
 from .heads import make_head
 from .host import plain_kind
 from .methods import Method, parse_method
@@ -24,6 +25,7 @@ def adapt(
     methods: Method | str | Sequence[Method | str] = (),
     num_classes: int | None = None,
     *,
+    classes: Sequence[str] | None = None,
     head: str = "linear",
     seed: int | None = None,
 ) -> AdaptedViT:
@@ -39,8 +41,9 @@ def adapt(
         methods: dataclasses such as `LoRA(rank=8)`, or their text form `"lora:rank=8"`; those that change the number of tokens are
             plugged in first, so that the others see the final token counts. The others act in the order of the list.
         num_classes: outputs of the new head, at least 1.
+        classes: their names, in the order of the labels, such as `task.classes`; `num_classes` follows from them.
         head: `linear`, or another kind of classifier or of its start, see `heads.make_head`; a paper's own is
-            `PRESETS[…].head` of its recipe. All but `linear` need `num_classes`.
+            `PRESETS[…].head` of its recipe. All but `linear` need `num_classes` or `classes`.
         seed: fixes the initial weights of head and adapters without touching the global generator.
 
     Returns:
@@ -52,6 +55,8 @@ def adapt(
     """
     chosen = _as_methods(methods)
     check_together(chosen)
+    if classes is not None:
+        num_classes = _count(check_names(classes), num_classes)
     check_backbone(backbone)
     assert isinstance(backbone, VisionTransformer)
     if num_classes is not None and num_classes < 1:
@@ -79,8 +84,15 @@ def adapt(
             method.plug(model)
         for _, adapter in model.adapters():
             adapter.to(dtype)
+    model.classes = classes  # type: ignore[assignment]
     backbone.adapters_lib_adapted = True  # type: ignore[assignment]
     return model
+
+
+def _count(names: Sequence[str], num_classes: int | None) -> int:
+    if num_classes is not None and num_classes != len(names):
+        raise AdapterError(f"num_classes={num_classes}, but classes has {len(names)} names; leave num_classes out, it follows from them")
+    return len(names)
 
 
 def _replace_classifiers(model: AdaptedViT, kind: str) -> None:

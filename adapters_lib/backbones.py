@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -12,6 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from .errors import AdapterError, unknown
+from .weight_files import about_weights, find_weights, load_weights
 
 __all__ = ["CLIP_KWARGS", "EMBEDDED", "EMBEDDED_CLIPS", "create_backbone", "embedded_info"]
 
@@ -25,13 +29,17 @@ CLIP_KWARGS: dict[str, Any] = {"image_size": 48, "frames": 8, "tubelet": 2}
 """What its clips are: 8 frames of 48² pixels, two frames a token, so 4 × 36 tokens. Its positions are fixed: it takes no other size."""
 
 
-def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: int | None = None, **kwargs: Any) -> nn.Module:
+def create_backbone(
+    name: str = EMBEDDED, pretrained: bool = True, image_size: int | None = None, *, weights: str | Path | None = None, **kwargs: Any
+) -> nn.Module:
     """Create a timm ViT by name; `"micro_vit"` is the embedded offline default.
 
     Args:
         name: a timm model name, with or without its weights tag, "micro_vit", or "micro_vit_clips", a clip model.
-        pretrained: load weights: the embedded file for the two micro models, timm's hub (network or its local cache) for the others.
+        pretrained: load weights: the embedded file for the two micro models; for the others a file in the folder that the variable
+            ADAPTERS_WEIGHTS names, if it has one of that name, else timm's hub (network or its local cache).
         image_size: pixels; None keeps the model's own. Learned positions are resampled by timm.
+        weights: a safetensors file of them, in place of the above (see `weight_files`); for a clip model one of VideoMAE.
         **kwargs: passed on to `timm.create_model` (e.g. `dynamic_img_size=True`, `drop_path_rate=0.1`). With `frames=…` the result is a
             clip model, and the options of `create_clip_backbone` may be given.
 
@@ -39,22 +47,35 @@ def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: i
         The timm model in evaluation mode.
 
     Raises:
-        AdapterError: unknown name, image size not divisible into patches, or weights that cannot be fetched (no network).
+        AdapterError: unknown name, image size not divisible into patches, weights that cannot be fetched (no network), or a file of them
+            that does not fit: the message names tensors that are missing, unexpected or of another shape.
     """
+    if weights is not None and not pretrained:
+        raise AdapterError(f"pretrained=False asks for random weights, but weights={str(weights)!r} names a file of them; leave one out")
+    if name == EMBEDDED_CLIPS and weights is not None:
+        raise AdapterError(f"{name} has weights of its own; leave weights out, or turn another image model into one of clips")
     if name == EMBEDDED_CLIPS:
         return _embedded_clips(pretrained, image_size, kwargs)
     if "frames" in kwargs:
         from .video import create_clip_backbone  # which creates an image model here first
 
-        return create_clip_backbone(name, pretrained=pretrained, image_size=image_size, **kwargs)
+        return create_clip_backbone(name, pretrained=pretrained, image_size=image_size, weights=weights, **kwargs)
     options = dict(kwargs)
     if image_size is not None:
         options["img_size"] = image_size
+    if weights is None and pretrained and name != EMBEDDED:
+        weights = find_weights(name)
+    fetch = pretrained and weights is None
     try:
-        model = _embedded(pretrained, options) if name == EMBEDDED else _from_timm(name, pretrained, options)
+        model = _embedded(fetch, options) if name == EMBEDDED else _from_timm(name, fetch, options)
     except (AssertionError, TypeError) as error:
         raise AdapterError(f"backbone {name!r} cannot be built with {options}: {error}; check image size and options") from error
     _check_divisible(name, model, image_size)
+    if weights is not None:
+        about = load_weights(model, weights)
+    else:
+        about = _about_embedded(name) if fetch and name == EMBEDDED else about_weights(model, fetch)
+    model.adapters_lib_weights = about  # type: ignore[assignment]
     source = {"name": name, "kwargs": {**kwargs, **({"image_size": image_size} if image_size is not None else {})}}
     model.adapters_lib_source = source  # type: ignore[assignment]
     return model.eval()
@@ -88,6 +109,12 @@ def _embedded(pretrained: bool, options: dict[str, Any]) -> nn.Module:
     return _resized(model, size, native)
 
 
+@lru_cache(maxsize=2)
+def _about_embedded(name: str) -> dict[str, Any]:
+    data = resources.files("adapters_lib").joinpath(f"weights/{name}.safetensors").read_bytes()
+    return {"source": "embedded", "file": f"{name}.safetensors", "digest": hashlib.sha256(data).hexdigest()}
+
+
 def _load(model: nn.Module, name: str, options: dict[str, Any]) -> None:
     """Load an embedded file; a classifier of another size keeps its random start, and a model on the meta device needs no weights."""
     if any(tensor.is_meta for tensor in model.state_dict().values()):
@@ -119,6 +146,7 @@ def _embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, 
         if kwargs.get("fresh_norm"):  # the file has brought the trained one back
             model.fc_norm.reset_parameters()  # type: ignore[union-attr, operator]
     model.adapters_lib_source = {"name": EMBEDDED_CLIPS, "kwargs": asked}  # type: ignore[assignment]
+    model.adapters_lib_weights = _about_embedded(EMBEDDED_CLIPS) if pretrained else {"source": "random"}  # type: ignore[assignment]
     return model
 
 

@@ -16,12 +16,14 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from .architecture import describe
 from .errors import AdapterError
 from .exits.walk import run_exits, with_all_exits
 from .finished import FinishedModel
 from .intermediates import IntermediateFeatures
 from .probe_input import input_shape
 from .sites import Adapter, BlockSites, LinearAdapter
+from .state_check import check_state
 from .tokens import Layout
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         extra: JSON values that `save_pretrained` keeps, e.g. calibrated thresholds.
         merged: whether `merge` has turned the backbone into plain timm modules.
         backbone_source: {"name", "kwargs"} from which `create_backbone` makes the same backbone.
+        weights: where the backbone's weights came from: {"source", "file", "digest"}, see `weight_files`.
+        architecture: how the backbone was built (`architecture.describe`); by_hand: not by `create_backbone`.
+        classes, trained_on: names of the outputs, and what `fit` trained on; see `finished.FinishedModel`.
     """
 
     def __init__(self, backbone: VisionTransformer, backbone_source: dict[str, Any] | None = None) -> None:
@@ -59,7 +64,10 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         self._replaced_by_merge: list[tuple[nn.Module, str, nn.Module]] = []
         self._dtype_when_merged: torch.dtype | None = None
         self.merged = False
+        self.by_hand = backbone_source is None
         self.backbone_source = backbone_source or {"name": _timm_name(backbone), "kwargs": {}}
+        self.weights: dict[str, Any] = getattr(backbone, "adapters_lib_weights", None) or {"source": "given"}
+        self.architecture = describe(backbone)
 
     # ---- facts -----------------------------------------------------------------------------------------------
 
@@ -304,21 +312,10 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         """Copy `state` into the model; all of it is checked before the first tensor is touched.
 
         Raises:
-            AdapterError: a tensor is missing, unexpected or of another shape.
+            AdapterError: a tensor is missing, unexpected, of another shape or type, or not finite.
         """
         own = self.trainable_state_dict()
-        if missing := sorted(own.keys() - state.keys()):
-            what = f"{len(missing)} tensors that this model trains, first {missing[0]!r}"
-            raise AdapterError(f"the state lacks {what}; was it another method?")
-        if extra := sorted(state.keys() - own.keys()):
-            what = f"{len(extra)} tensors that this model does not train, first {extra[0]!r}"
-            raise AdapterError(f"the state has {what}; was it another method?")
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise AdapterError(
-                    f"{name!r} has shape {tuple(state[name].shape)} in the state but {tuple(tensor.shape)} in the model; "
-                    "use the same backbone, number of classes and options"
-                )
+        check_state(own, state)
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])

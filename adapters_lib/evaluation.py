@@ -19,9 +19,10 @@ from .data_sets.base import check_labels, collate, labels_of
 from .devices import borrowed
 from .errors import AdapterError
 from .features import Features
+from .meaning import in_model_order, refuse_trained
 from .probe_input import evaluating
 
-__all__ = ["collect_logits", "evaluate", "forward_on"]
+__all__ = ["collect_logits", "evaluate", "forward_on", "score"]
 
 
 def evaluate(
@@ -42,15 +43,36 @@ def evaluate(
 
     Args:
         forward: called instead of the model; `fit` gives its mixed-precision one.
-        return_logits: also return `logits`, float32 (N, C), and `labels`, (N,), both on the CPU in the data set's order.
+        return_logits: also return `logits`, float32 (N, C), and `labels`, (N,), both on the CPU in the order of the samples.
 
     Returns:
         `top1` and `top5` in percent (top5 over all classes when there are fewer than five), `loss` (cross-entropy in nats,
         mean over images) and `n`, the number of images.
 
+    Labels are the model's: where model and data name their classes alike but in another order, the data's are renumbered.
+
     Raises:
-        AdapterError: the data set is empty, or a label is not one of the model's classes.
+        AdapterError: the data set is empty, a label is not one of the model's classes, the data's classes have other names than the
+            model's, or a validation or test part holds images that the model was trained on (it was split by another seed).
     """
+    dataset = in_model_order(model, dataset, "evaluate")
+    _check(model, dataset)
+    refuse_trained(model, dataset, "evaluate")
+    options: dict[str, Any] = {"num_workers": num_workers, "return_logits": return_logits, "progress": progress}
+    return score(model, dataset, batch_size, forward=forward, **options)
+
+
+def score(
+    model: Any,
+    dataset: Dataset,
+    batch_size: int = 64,
+    *,
+    num_workers: int = 0,
+    return_logits: bool = False,
+    progress: bool = False,
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Any]:
+    """`evaluate` without a look at the names of classes and at what the model was trained on: for who has done that already."""
     n = _check(model, dataset)
     state = PartialState()
     forward = forward or forward_on(model, dataset)

@@ -29,9 +29,8 @@ from tqdm.auto import tqdm
 from . import __version__
 from .adapting import adapt
 from .backbones import EMBEDDED, create_backbone
-from .checkpoint import atomic_write
 from .costs import cost
-from .data_sets import DATA_SETS, Task, load_data
+from .data_sets import DATA_SETS, Task, files_digest, load_data
 from .devices import borrowed, device_name
 from .engine import AdaptedViT
 from .errors import AdapterError
@@ -41,13 +40,16 @@ from .methods import format_method
 from .places import output_folder
 from .recipes import Recipe
 from .run_clock import RunClock
+from .table_files import as_frame, as_text, read_rows, unpacked, write_rows
 from .training import fit
+from .weight_files import about_file, find_weights
 
 __all__ = [
     "Experiment",
     "grid",
     "load_task",
     "pack_hits",
+    "pinned",
     "read_table",
     "run_experiment",
     "run_folder",
@@ -73,7 +75,8 @@ class Experiment:
 
     methods: text forms, e.g. ("ila", "lora:rank=4"). seed: of the task's images, of the initial weights and of the training.
     data_options: passed to `load_data`. recipe: its seed is replaced by this experiment's. test: evaluate on the test images; False
-    while hyper-parameters are being chosen, so that the test images stay unseen.
+    while hyper-parameters are being chosen, so that the test images stay unseen. outside: digests of the images and the weights that lie in
+    files, which name and options do not tell; None: found when they are asked for (`run_grid` does so once for all its runs).
     """
 
     methods: tuple[str, ...]
@@ -83,6 +86,7 @@ class Experiment:
     data_options: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     test: bool = True
+    outside: dict[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -93,12 +97,24 @@ class Experiment:
         recipe = asdict(replace(self.recipe, seed=self.seed))
         usual = asdict(Recipe())
         recipe = {name: value for name, value in recipe.items() if name in _FIRST_FIELDS or value != usual[name]}
-        return {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
+        found = {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
+        del found["outside"]
+        return found | (_outside(self) if self.outside is None else self.outside)
 
     @property
     def key(self) -> str:
         """Sixteen hexadecimal digits that change with any part of the configuration."""
         return hashlib.sha256(json.dumps(self.configuration(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _outside(experiment: Experiment) -> dict[str, str]:
+    """`files`: digest of images that lie in files; `weights`: of those that are found in the folder ADAPTERS_WEIGHTS. Only what there is."""
+    try:
+        files = files_digest(experiment.data, experiment.seed, experiment.data_options)
+    except AdapterError as error:  # the run itself will say so, and store no row
+        files = f"not readable: {error}"
+    weights = None if experiment.backbone.startswith(EMBEDDED) else find_weights(experiment.backbone)
+    return {**({"files": files} if files else {}), **({"weights": about_file(weights)["digest"][:16]} if weights else {})}
 
 
 def grid(methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int] = (0, 1, 2), **options: Any) -> list[Experiment]:
@@ -115,9 +131,12 @@ def run_experiment(experiment: Experiment, progress: bool = False, work: str | P
 
     Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
     backbone (parameters), macs, lr, head_lr, epochs, updates (of the weights), precision, step_ms (training time a step, median over
-    epochs), memory_mib (peak of a training step), seconds, cpu_seconds (of all threads), device, threads, versions, and the configuration
-    as JSON.
+    epochs), memory_mib (peak of a training step), seconds, cpu_seconds (of all threads), device, threads, versions, weights (the
+    backbone's: where from, and the beginning of their digest), and the configuration as JSON.
+
+    Raises AdapterError: also when images or weights in files changed while it ran.
     """
+    experiment = replace(experiment, outside=_outside(experiment) if experiment.outside is None else experiment.outside)
     out = None if work is None else run_folder(work, experiment)
     clock, seed = RunClock(out), experiment.seed
     backbone = create_backbone(experiment.backbone)
@@ -128,6 +147,8 @@ def run_experiment(experiment: Experiment, progress: bool = False, work: str | P
     with borrowed(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
+    if (found := _outside(experiment)) != experiment.outside:
+        raise AdapterError(f"the files behind {_title(experiment)} changed while it ran: {experiment.outside}, now {found}; run it again")
     trainable, macs, memory = _facts(model, recipe.batch_size)
     return {
         "key": experiment.key,
@@ -154,6 +175,7 @@ def run_experiment(experiment: Experiment, progress: bool = False, work: str | P
         "version": __version__,
         "torch": torch.__version__,
         "timm": timm.__version__,
+        "weights": " ".join((str(model.weights.get("file") or model.weights["source"]), model.weights.get("digest", "")[:12])).strip(),
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
     }
 
@@ -195,11 +217,8 @@ def pack_hits(hits: Tensor) -> str:
 
 
 def unpack_hits(text: str, n: int) -> np.ndarray:
-    """The booleans (n,) that `pack_hits` wrote. Raises AdapterError if the text does not hold n images."""
-    packed = np.frombuffer(bytes.fromhex(text), np.uint8)
-    if len(packed) != -(-n // 8):
-        raise AdapterError(f"hits of {8 * len(packed)} images at most, but n_test is {n}; the row is damaged, run it again with rerun=True")
-    return np.unpackbits(packed, count=n).astype(bool)
+    """The booleans (n,) that `pack_hits` wrote. Raises AdapterError if the text is no hexadecimal digits or does not hold n images."""
+    return unpacked(text, n)
 
 
 def run_grid(
@@ -225,11 +244,24 @@ def run_grid(
     """
     if not experiments:
         raise AdapterError("run_grid got no experiments; choose at least one method and one seed")
+    experiments = pinned(experiments)
     known = set() if rerun else set(read_table(table).get("key", ()))
     missing = [(_title(e), (e, Path(table), rerun, work)) for e in experiments if e.key not in known]
     run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress)
     rows = read_table(table).set_index("key")
     return rows.loc[[e.key for e in experiments]].reset_index()
+
+
+def pinned(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """The experiments with the digests of the files behind them, looked up once for those that share them."""
+    found: dict[str, dict[str, str]] = {}
+    pinned = []
+    for experiment in experiments:
+        told = json.dumps([experiment.data, experiment.seed, experiment.data_options, experiment.backbone], sort_keys=True, default=str)
+        if experiment.outside is None and told not in found:
+            found[told] = _outside(experiment)
+        pinned.append(replace(experiment, outside=found[told] if experiment.outside is None else experiment.outside))
+    return pinned
 
 
 def run_missing(
@@ -279,20 +311,23 @@ def _run_and_store(experiment: Experiment, table: Path, rerun: bool, work: str |
 
 
 def read_table(table: str | Path) -> pd.DataFrame:
-    """The stored rows; an empty table if the file does not exist."""
-    path = Path(table)
-    return pd.read_csv(path, dtype={"key": str, "hits": str}) if path.exists() else pd.DataFrame()
+    """The stored rows; an empty table if the file does not exist. Raises AdapterError as `table_files.read_rows`: it names a broken row."""
+    return as_frame(*read_rows(Path(table)))
 
 
 def store_row(row: dict[str, Any], path: Path) -> None:
-    """Add a row under a lock, in place of one with the same key; the file is replaced as a whole, never half-written."""
+    """Add a row under a lock, in place of one with the same key; the file is replaced as a whole, never half-written.
+
+    All other rows stay as they are written, digit for digit. Raises AdapterError if the file is no sound table of runs.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        rows = read_table(path)
-        if "key" in rows:
-            rows = rows[rows["key"] != row["key"]]
-        new = pd.DataFrame([row])
-        _write(path, new if rows.empty else pd.concat([rows, new], ignore_index=True))
+        columns, rows = read_rows(path)
+        if columns and "key" not in columns:
+            raise AdapterError(f"{path} is no table of runs: it has no column 'key'; choose another file for this grid")
+        new = {str(name): as_text(value) for name, value in row.items()}
+        others = [each for each in rows if each["key"] != new["key"]]
+        write_rows(path, [*columns, *(name for name in new if name not in columns)], [*others, new])
 
 
 def arrange_rows(keys: Sequence[str], path: Path, *, drop: bool = False) -> int:
@@ -301,15 +336,10 @@ def arrange_rows(keys: Sequence[str], path: Path, *, drop: bool = False) -> int:
         return 0
     place = {key: index for index, key in enumerate(keys)}
     with FileLock(f"{path}.lock"):
-        rows = read_table(path)
-        order = rows["key"].map(place)
-        arranged = rows.loc[order.sort_values(kind="stable", na_position="last").index]
-        if drop:
-            arranged = arranged[arranged["key"].isin(place)]
-        if list(arranged["key"]) != list(rows["key"]):
-            _write(path, arranged)
-    return int(order.isna().sum())
-
-
-def _write(path: Path, rows: pd.DataFrame) -> None:
-    atomic_write(path, lambda partial: rows.to_csv(partial, index=False, float_format="%.6g"))
+        columns, rows = read_rows(path)
+        arranged = sorted((row for row in rows if row.get("key") in place), key=lambda row: place[row["key"]])
+        others = [row for row in rows if row.get("key") not in place]
+        wanted = arranged if drop else [*arranged, *others]
+        if wanted != rows:
+            write_rows(path, columns, wanted)
+    return len(others)

@@ -6,6 +6,7 @@ features there, and epochs 2, 3, … need not pass through those blocks again. A
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from .checkpoint import frozen_digest
+from .frozen import frozen_digest
 from .data_sets.base import collate, labels_of
+from .data_sets.identity import identity, marks
 from .devices import borrowed
 from .errors import AdapterError
 
@@ -38,10 +40,18 @@ class Features(Dataset):
         labels: (N,).
         layout: the second value of `model.run_frozen`, the same for all images.
         digest, cut: which frozen weights made them, and how many leading stages they have passed.
+
+    Attributes:
+        part, origin: those of the data set that they come from, if a `Task` marked it.
+        marks: which images they come from (`data_sets.identity.marks`), where that is known.
+        source: `data_sets.identity.identity` of them.
     """
 
     deterministic = True
     part: str | None = None  # "train", "val" or "test" of a `Task`, where that is known
+    origin: Any = None
+    marks: Tensor | None = None
+    source: str | None = None
 
     def __init__(self, tokens: Tensor, labels: Tensor, layout: Any, digest: str, cut: int) -> None:
         self.tokens, self.labels, self.layout = tokens, labels, layout
@@ -56,6 +66,17 @@ class Features(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         index = torch.as_tensor(indices)
         return self.tokens[index], self.labels[index]
+
+    def identity(self) -> tuple[Any, ...]:
+        """What tells these features from others: the images where they are known, as their features may round differently next time."""
+        return (self.source, self.cut, self.labels) if self.source else (self.tokens, self.cut, self.labels)
+
+    def relabelled(self, labels: Tensor, classes: Sequence[str]) -> Features:
+        """The same features under other labels (N,), which are numbers of `classes`."""
+        found = Features(self.tokens, labels, self.layout, self.digest, self.cut)
+        found.part, found.marks, found.source = self.part, self.marks, self.source
+        found.origin = dataclasses.replace(self.origin, classes=tuple(classes))
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -132,7 +153,8 @@ def cache_features(
             done += len(tokens)
             bar.update(len(tokens))
     features = Features(store, labels, layout, frozen_digest(model), model.cut)
-    features.part = getattr(dataset, "part", None)
+    features.part, features.origin = getattr(dataset, "part", None), getattr(dataset, "origin", None)
+    features.marks, features.source = marks(dataset), identity(dataset)
     return features
 
 

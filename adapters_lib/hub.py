@@ -18,9 +18,10 @@ from .methods import format_method, method_to_dict
 if TYPE_CHECKING:
     from .engine import AdaptedViT
 
-__all__ = ["download", "is_hub_id", "model_card", "push_to_hub"]
+__all__ = ["download", "is_hub_id", "model_card", "push_to_hub", "write_card"]
 
 CARD = "README.md"
+_OURS = "library_name: adapters-lib"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -44,7 +45,7 @@ def push_to_hub(
 
     Args:
         repo_id: `user/name`; created if it does not exist.
-        classes: names of the classes; None: `model.classes`, if it has that.
+        classes: names of the classes; None: `model.classes`.
         metrics: results to state on the card, e.g. what `evaluate` returned.
         private: of a repository that is created now.
         token: None: the one of `hf auth login`, or the variable HF_TOKEN.
@@ -65,7 +66,7 @@ def push_to_hub(
     api = HfApi(token=token, library_name="adapters-lib")
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, classes)
-        names = classes if classes is not None else getattr(model, "classes", None)
+        names = classes if classes is not None else model.classes
         (Path(folder) / CARD).write_text(model_card(model, repo_id, names, metrics), encoding="utf-8")
         with _explained(f"{repo_id!r} could not be uploaded", "check the name, the rights of your token and the network, and try again"):
             taken = set(api.list_repo_files(repo_id)) & {WEIGHTS, CONFIG, CARD} if api.repo_exists(repo_id) else set()
@@ -106,8 +107,13 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
         raise AdapterError(f"{what} ({type(error).__name__}: {error}); {remedy}") from error
 
 
-def model_card(model: AdaptedViT, repo_id: str, classes: list[str] | None = None, metrics: Mapping[str, float] | None = None) -> str:
-    """The card as Markdown with the hub's YAML header: methods and options, backbone, data configuration, sizes, classes, how to load."""
+def model_card(
+    model: AdaptedViT, repo_id: str | None, classes: list[str] | None = None, metrics: Mapping[str, float] | None = None
+) -> str:
+    """The card as Markdown with the hub's YAML header: methods and options, backbone, data configuration, sizes, classes, how to load.
+
+    repo_id: None for a folder that is on no hub.
+    """
     from huggingface_hub import ModelCardData
 
     names = [method.name for method in model.methods] or ["linear"]
@@ -120,10 +126,11 @@ def model_card(model: AdaptedViT, repo_id: str, classes: list[str] | None = None
     counts = {role: sum(p.numel() for _, p in group) for role, group in model.parameter_groups().items()}
     options = [f"* `{format_method(m)}`: {_listed(method_to_dict(m)['options'])} ({m.source})" for m in model.methods]
     config = {key: value for key, value in model.data_config.items() if key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
+    place = f'"{repo_id}"' if repo_id else '"folder"'
     parts = [
-        f"---\n{header.to_yaml()}\n---\n\n# {repo_id.partition('/')[2]}",
+        f"---\n{header.to_yaml()}\n---\n\n# {repo_id.partition('/')[2] if repo_id else 'Adapter'}",
         f"A vision transformer adapted with {' + '.join(names)}. These weights are what was trained; the frozen backbone is not included.",
-        "```python\nimport adapters_lib as al\n\n" + f'model = al.AdaptedViT.from_pretrained("{repo_id}")\n```',
+        f"```python\nimport adapters_lib as al\n\nmodel = al.AdaptedViT.from_pretrained({place})\n```",
         "## Methods\n\n" + ("\n".join(options) or "* the head alone"),
         f"## Backbone\n\n`{model.backbone_name}`, options {_listed(model.backbone_source['kwargs'])}; head `{model.head_kind}`.",
         f"## Images\n\n{_listed(config)}",
@@ -134,6 +141,17 @@ def model_card(model: AdaptedViT, repo_id: str, classes: list[str] | None = None
         parts.append("## Results\n\n" + _listed(dict(metrics)))
     parts.append(f"## Classes\n\n{model.num_classes}" + (": " + ", ".join(classes) if classes else ", without names"))
     return "\n\n".join(parts) + "\n"
+
+
+def write_card(model: AdaptedViT, folder: Path, classes: list[str] | None) -> None:
+    """Write the card of an adapter that is kept in `folder`, unless a README.md of somebody else is there."""
+    from .safe_files import atomic_write
+
+    path = folder / CARD
+    if path.is_symlink() or (path.exists() and _OURS not in path.read_text(encoding="utf-8", errors="replace")):
+        return
+    text = model_card(model, None, classes)
+    atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _listed(values: dict[str, Any]) -> str:

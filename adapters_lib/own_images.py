@@ -136,7 +136,7 @@ def report(model: AdaptedViT, task: Task) -> Report:
         n=n,
         right=right,
         majority=100 * float(torch.bincount(labels).max()) / n,
-        seen=confusion(logits, labels, task.classes),
+        seen=confusion(logits, labels, model.classes or task.classes),
         temperature=temperature,
         before=reliability(logits, labels),
         after=reliability(logits, labels, temperature=temperature),
@@ -164,6 +164,6 @@ def classify(model: AdaptedViT, path: str | Path, count: int = 3, temperature: f
     with evaluating(model):
         logits = model(transform(read_image(path))[None].to(device))[0].float().cpu()
     sure = (logits / temperature).softmax(0)
-    names = getattr(model, "classes", None) or [str(label) for label in range(model.num_classes)]
+    names = model.classes or [str(label) for label in range(model.num_classes)]
     top = sure.topk(min(count, len(names)))
     return pd.DataFrame({"class": [names[i] for i in top.indices.tolist()], "probability (%)": (100 * top.values).tolist()})

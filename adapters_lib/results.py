@@ -15,6 +15,7 @@ import pandas as pd
 from .errors import AdapterError, unknown
 from .experiments import Experiment, arrange_rows, read_table, run_grid, store_row, work_folder
 from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
+from .table_files import read_rows
 
 __all__ = ["COMBINATIONS", "FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
 
@@ -57,10 +58,10 @@ def _borrow(wanted: set[str], path: Path) -> None:
     """Copy runs that another grid's table holds already: the same key is the same run."""
     wanted = wanted - set(read_table(path).get("key", ()))
     for other in GRIDS:
-        rows = read_table(path.with_name(f"{other}.csv"))
-        for row in rows[rows["key"].isin(wanted)].to_dict("records") if len(rows) else ():
-            wanted.discard(row["key"])
-            store_row({str(column): value for column, value in row.items()}, path)
+        for row in read_rows(path.with_name(f"{other}.csv"))[1]:  # as text, so that every digit goes along
+            if row["key"] in wanted:
+                wanted.discard(row["key"])
+                store_row(dict(row), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

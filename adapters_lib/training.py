@@ -26,12 +26,14 @@ from .devices import borrowed
 from .drop_path import drop_path_places, stochastic_depth
 from .engine import AdaptedViT
 from .errors import AdapterError
-from .evaluation import evaluate
+from .evaluation import evaluate, score
 from .features import Features, TooLarge, why_not_cacheable
 from .features import cache_features as compute_features
 from .loop import Loop, Row, TrainingDiverged, has_batch_norm, make_accelerator
+from .meaning import in_model_order, names_of_outputs, note_training, refuse_trained
 from .recipes import Recipe
 from .resume import RunFolder, State, describe_run, pack, unpack
+from .run_lock import TrainingLock
 
 __all__ = ["Recipe", "Run", "TrainingDiverged", "evaluate", "fit"]
 
@@ -86,6 +88,8 @@ def fit(
 
     Changed in place: the model's trainable weights; it is left in eval mode. It trains on accelerate's device (a GPU if there is one)
     and is then back on the device where it was. The global random generators (torch, NumPy, Python) are seeded anew in every epoch.
+    The model takes over the names of the classes from `train`, if it has none, and remembers which split and images it trained on; both
+    are kept in `out` and by `save_pretrained`.
     Under `accelerate launch` or `notebook_launcher` every process calls it; each takes `recipe.batch_size` images per step, and
     process 0 writes the files.
 
@@ -93,7 +97,9 @@ def fit(
         train, val: data sets of (image, label) with `labels`, or cached `Features`.
         recipe: None: `Recipe()`.
         out: folder for a checkpoint after every epoch, and in the end for the adapter as `save_pretrained` writes it.
-        resume: go on from the checkpoint in `out` (a finished run returns at once); False: start the same run again from its beginning.
+        resume: go on from the checkpoint in `out` (a finished run returns at once); False: start the same run again from its beginning,
+            that is from the weights that the folder keeps in `start.safetensors`, whatever the model holds by now. For another start, give
+            another folder.
         progress: show a progress bar.
         tensorboard: write scalars to `out`/tensorboard.
         cache_features: keep the features of the frozen first blocks in memory. "auto": if at least one block is frozen, the images
@@ -104,22 +110,32 @@ def fit(
 
     Raises:
         TrainingDiverged: the loss is NaN or infinite; the last good checkpoint is kept and, with `out`, loaded into the model.
-        AdapterError: empty data, labels out of range, nothing to train, a merged model, a folder with another run, features that cannot be
-            cached although asked for.
+        AdapterError: empty data, labels out of range, classes of other names than the model's, validation images that it trains on,
+            nothing to train, a merged model, a folder with another run (another recipe, other images, …) or in which another process
+            trains, features that cannot be cached although asked for.
     """
     recipe = recipe or Recipe()
     if tensorboard and out is None:
         raise AdapterError("tensorboard=True writes next to the checkpoints; give a folder out=…")
+    train = in_model_order(model, train, "fit: train")
+    val = None if val is None else in_model_order(model, val, "fit: val")
     _check_data(model, train, val, recipe)
     accelerator = make_accelerator(recipe)
-    with borrowed(model, accelerator.device):
+    locked = TrainingLock(Path(out)) if out is not None and accelerator.is_main_process else contextlib.nullcontext()
+    with locked, borrowed(model, accelerator.device):
         folder = None if out is None else RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
-        state = folder.load() if folder and resume else None
+        state = None if folder is None else folder.load(model) if resume else folder.beginning(model)
         accelerator.wait_for_everyone()  # before process 0 writes: all of them must have read the same folder
         loop = Loop(model, len(labels_of(train)), recipe, accelerator, out)
         history = state.history if state else []
+        model.classes = names_of_outputs(model, train) or model.classes  # type: ignore[assignment]
+        note_training(model, train)
+        if val is not None:
+            refuse_trained(model, val, "fit: val")
         if state:
             _restore(loop, state)
+            if folder and accelerator.is_main_process:
+                folder.write_summary(state) if resume else folder.go_back_to(state)
         elif folder:
             _save(folder, loop, history)
         run = Run(_table(history), recipe, out=None if out is None else Path(out), precision=accelerator.mixed_precision)
@@ -140,11 +156,11 @@ def fit(
                 try:
                     row = loop.epoch(epoch, train, bar)
                 except TrainingDiverged:
-                    if folder and (good := folder.load()):
+                    if folder and (good := folder.load(model)):
                         unpack(good.tensors, model)
                     raise
                 if val is not None:
-                    result = evaluate(model, val, max(64, recipe.batch_size), num_workers=recipe.num_workers, forward=loop.infer(val))
+                    result = score(model, val, max(64, recipe.batch_size), num_workers=recipe.num_workers, forward=loop.infer(val))
                     row |= {"val_loss": result["loss"], "val_top1": result["top1"]}
                 row["seconds"] = time.perf_counter() - start
                 history.append(row)

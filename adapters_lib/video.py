@@ -11,6 +11,7 @@ sinusoid and the head: Tong et al., "VideoMAE", NeurIPS 2022, arXiv:2203.12602, 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from .backbones import EMBEDDED, EMBEDDED_CLIPS, create_backbone
 from .errors import AdapterError, unknown
 from .video_positions import separable, sinusoid
 from .videomae import load_videomae
+from .weight_files import about_file
 
 __all__ = ["POSITIONS", "TubeletEmbed", "create_clip_backbone", "to_clip_model"]
 
@@ -77,7 +79,7 @@ def create_clip_backbone(
     pretrained: bool = True,
     *,
     time_scale: float = 1.0,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     fresh_norm: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
@@ -113,15 +115,18 @@ def create_clip_backbone(
     options: dict[str, Any] = {"frames": frames, "tubelet": tubelet, "time_scale": time_scale}
     options["positions"] = positions or ("sinusoid" if weights else "separable")
     _check(**options)
-    vit = to_clip_model(create_backbone(name, pretrained and weights is None, image_size, **kwargs), **options)
-    if weights is not None and pretrained:
+    if weights is not None and not pretrained:
+        raise AdapterError(f"pretrained=False asks for random weights, but weights={str(weights)!r} names a file of them; leave one out")
+    vit: Any = to_clip_model(create_backbone(name, pretrained and weights is None, image_size, **kwargs), **options)
+    if weights is not None:
         load_videomae(vit, weights)
-    asked = {"image_size": image_size, "weights": weights, "fresh_norm": fresh_norm or None}
-    given = {option: value for option, value in asked.items() if value is not None}
+        vit.adapters_lib_weights = about_file(weights)
     if fresh_norm:
-        vit.fc_norm.reset_parameters()  # type: ignore[union-attr, operator]
-    vit.adapters_lib_source = {"name": name, "kwargs": {**kwargs, **options, **given}}  # type: ignore[assignment]
-    return vit.eval()
+        vit.fc_norm.reset_parameters()
+    asked = {"image_size": image_size, "fresh_norm": fresh_norm or None}
+    given = {option: value for option, value in asked.items() if value is not None}
+    vit.adapters_lib_source = {"name": name, "kwargs": {**kwargs, **options, **given}}
+    return vit.eval()  # type: ignore[no-any-return]
 
 
 def to_clip_model(

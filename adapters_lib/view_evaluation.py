@@ -6,10 +6,11 @@ from typing import Any
 
 import torch.nn.functional as F
 
-from .data_sets.base import View
+from .data_sets.base import View, labels_of
 from .data_sets.video_sets import ClipViews, VideoClips
 from .errors import AdapterError
 from .evaluation import collect_logits
+from .meaning import in_model_order, refuse_trained
 
 __all__ = ["evaluate_views"]
 
@@ -37,9 +38,9 @@ def evaluate_views(
     if not isinstance(clips, VideoClips):
         raise AdapterError(f"evaluate_views: {type(clips).__name__} is not a set of videos; use evaluate")
     views: Any = ClipViews(clips, temporal, spatial)
-    count, labels = views.count, clips.labels
+    count, labels = views.count, labels_of(in_model_order(model, dataset, "evaluate_views"))
+    refuse_trained(model, dataset, "evaluate_views")
     if chosen is not None:
-        labels = labels[chosen]
         views = View(views, (chosen[:, None] * count + chosen.new_tensor(range(count))).flatten())
     logits = collect_logits(model, views, batch_size, **options)[0].unflatten(0, (-1, count)).mean(1)
     ranks = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]

@@ -11,7 +11,7 @@ import torch
 from tiny_training import tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib import checkpoint
+from adapters_lib import checkpoint, safe_files
 from adapters_lib.checkpoint import load_pretrained, load_tensors, save_json, save_pretrained, save_tensors
 from adapters_lib.methods import METHODS, parse_method
 from adapters_lib.methods.dyn import ALONE
@@ -36,7 +36,7 @@ def test_a_full_disk_leaves_the_old_file_valid_and_no_litter(tmp_path: Path, mon
             Path(args[1]).write_bytes(b"half a file")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint if step == "save_file" else checkpoint.os, step, full)
+    monkeypatch.setattr(checkpoint if step == "save_file" else safe_files.os, step, full)
     with pytest.raises(al.AdapterError, match=r"No space left on device.*unchanged; free some space"):
         save_tensors(path, {"x": torch.ones(3)})
     assert torch.equal(load_tensors(path)[0]["x"], torch.zeros(3))

@@ -164,7 +164,7 @@ def test_a_key_has_no_bias() -> None:
     assert torch.equal(v, published()["blocks.1.attn.v_bias"])
 
 
-def test_a_backbone_created_from_a_file_is_found_again_with_its_adapter(tmp_path) -> None:
+def test_a_backbone_created_from_a_file_comes_back_when_one_says_where_the_file_is(tmp_path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(published(), path)
     options = {"patch_size": 8, "img_size": 32, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
@@ -172,7 +172,9 @@ def test_a_backbone_created_from_a_file_is_found_again_with_its_adapter(tmp_path
     model = al.adapt(vit, "padapter:position=a_m_p,bottleneck=4", 3).eval()
     model.save_pretrained(tmp_path / "adapter")
     clips = torch.randn(2, 3, 8, 32, 32)
-    assert torch.equal(al.AdaptedViT.from_pretrained(tmp_path / "adapter")(clips), model(clips))
+    assert torch.equal(al.AdaptedViT.from_pretrained(tmp_path / "adapter", weights=path)(clips), model(clips))
+    with pytest.raises(al.AdapterError, match=r"trained on the weights weights.safetensors; say where they are: .*weights="):
+        al.AdaptedViT.from_pretrained(tmp_path / "adapter")
 
 
 def _also_in_parts(state: dict[str, Tensor]) -> dict[str, Tensor]:

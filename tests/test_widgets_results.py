@@ -104,7 +104,7 @@ def test_a_selection_that_cannot_be_drawn_is_explained(folder: Path, change: dic
 
 
 def test_two_rows_of_one_seed_are_not_averaged(folder: Path) -> None:
-    pd.DataFrame([*ROWS, ROWS[0]]).to_csv(folder / "methods.csv", index=False)
+    pd.DataFrame([*ROWS, {**ROWS[0], "key": "again"}]).to_csv(folder / "methods.csv", index=False)
     with pytest.raises(al.AdapterError, match="'lora' has several rows of seed 0"):
         explorer.select(explorer.read_labelled(folder / "methods.csv"), ["lora"], "leaves-ultra", "trained")
 

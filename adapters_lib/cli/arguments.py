@@ -39,12 +39,15 @@ def clip_options(args: argparse.Namespace) -> dict[str, Any]:
     return {} if args.frames is None else {"frames": args.frames, "tubelet": args.tubelet}
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """What `load_data` wants to know."""
+def add_data(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
+    """What `load_data` wants to know. of_run: unless told otherwise, the seed is that of the run that a checkpoint comes from."""
     parser.add_argument("--root", metavar="FOLDER", help="where real data lie, or are downloaded to")
     parser.add_argument("--download", action="store_true", help="let torchvision fetch its data sets")
     parser.add_argument("--n-per-class", type=int, metavar="N", help="use only N training images of each class")
-    parser.add_argument("--seed", type=int, default=0, help="of the data, the split, the initial weights and the training (default 0)")
+    if of_run:
+        parser.add_argument("--seed", type=int, help="of the data and the split (default: that of the training, else 0)")
+    else:
+        parser.add_argument("--seed", type=int, default=0, help="of the data, the split, the initial weights and the training (default 0)")
     parser.add_argument(
         "--data-option", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="an option of this data set; repeatable"
     )
@@ -69,7 +72,9 @@ def key_value(text: str) -> tuple[str, Any]:
 
 
 def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The model in `args.checkpoint` and the task `args.data` for it.
+    """The model in `args.checkpoint` and the task `args.data` for it, split as in the training if it is the same data set.
+
+    Seed and options (number of classes, fractions of the split, …) that the command does not give are those of the training.
 
     Raises:
         AdapterError: the data set has another number of classes than the model's head.
@@ -78,10 +83,24 @@ def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..engine import AdaptedViT
 
     model = AdaptedViT.from_pretrained(args.checkpoint)
-    task = load_data(args.data, backbone=model.backbone, **data_options(args))
+    told = model.trained_on or {}
+    same = told if told.get("data") == args.data else {}
+    if args.seed is None:
+        args.seed = same.get("seed") or 0
+    task = load_data(args.data, backbone=model.backbone, **{**_plain_options(same.get("options")), **data_options(args)})
     if task.num_classes != model.num_classes:
         raise AdapterError(
             f"{args.checkpoint} has a head of {model.num_classes} classes, but {args.data} has {task.num_classes}; "
             "give the data set and the --data-option on which it was trained"
         )
     return model, task
+
+
+_NOT_TAKEN = ("root", "download", "folder", "backbone", "image_size", "augment", "n_per_class", "cache", "cache_gib", "verify", "strict", "seed")
+
+
+def _plain_options(options: Any) -> dict[str, Any]:
+    """Of the options in a file, those that say how a data set is drawn or divided: numbers and words, no place and no address."""
+    found = options if isinstance(options, dict) else {}
+    plain = {k: v for k, v in found.items() if v is None or isinstance(v, bool | int | float) or (isinstance(v, str) and v.isidentifier())}
+    return {key: value for key, value in plain.items() if key not in _NOT_TAKEN and key.isidentifier()}

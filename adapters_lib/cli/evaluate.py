@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="a name that `data list` shows")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default test")
     parser.add_argument("--batch-size", type=int, default=64, help="images at once (default 64)")
-    add_data(parser)
+    add_data(parser, of_run=True)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -24,11 +24,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     model, task = load_checkpoint(args)
     tested = evaluate(model, task.parts()[args.split], args.batch_size)
-    return {"checkpoint": args.checkpoint, "data": task.describe(), "split": args.split, **tested}
+    facts = {"checkpoint": args.checkpoint, "data": task.describe(), "split": args.split, "seed": args.seed, "classes": model.classes}
+    return {**facts, **tested}
 
 
 def show(result: dict[str, Any]) -> str:
     return (
-        f"{result['checkpoint']} on {result['data']['name']} ({result['split']}): "
+        f"{result['checkpoint']} on {result['data']['name']} ({result['split']}, seed {result['seed']}): "
         f"top-1 {result['top1']:.2f} %, top-5 {result['top5']:.2f} %, loss {result['loss']:.4f} nats on {result['n']} images"
     )

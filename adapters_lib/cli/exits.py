@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--checkpoint", required=True, metavar="FOLDER", help="what save_pretrained or `train --out` wrote")
         sub.add_argument("--data", required=True, help="a name that `data list` shows")
         sub.add_argument("--batch-size", type=int, default=64, help="images at once (default 64)")
-        add_data(sub)
+        add_data(sub, of_run=True)
     for sub in (calibrate, curve):
         sub.add_argument("--policy", default="max_softmax", help="max_softmax (default), entropy, margin or patience")
     calibrate.add_argument("--budget", default="0.5", help="expected MACs as a fraction of the full depth, or `best` (default 0.5)")

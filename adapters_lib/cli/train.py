@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     clips = clip_options(args) | ({"fresh_norm": True} if args.fresh_norm else {})
     backbone = create_backbone(args.backbone, pretrained, args.image_size, **clips)
     task = load_data(args.data, backbone=backbone, **data_options(args))
-    model = adapt(backbone, methods, num_classes=task.num_classes, head=head, seed=args.seed)
+    model = adapt(backbone, methods, classes=task.classes, head=head, seed=args.seed)
     trained = fit(model, task.train, task.val, recipe, out=args.out, resume=not args.restart)
     tested = evaluate(model, task.test, recipe.batch_size, num_workers=recipe.num_workers)
     result = {

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import json
 import os
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adapters_lib.data_sets.base import DataWarning, Task, TensorImages, View, make_loader, subset
+from adapters_lib.data_sets.identity import identity
 from adapters_lib.data_sets.images import ImageFiles
 from adapters_lib.data_sets.transforms import resolve_config
 from adapters_lib.data_sets.vtab import CLASSES as VTAB_CLASSES
 from adapters_lib.errors import AdapterError, unknown
 
-__all__ = ["DATA_SETS", "DataWarning", "ImageFiles", "Task", "TensorImages", "View", "load_data", "make_loader", "subset"]
+__all__ = ["DATA_SETS", "DataWarning", "ImageFiles", "Task", "TensorImages", "View", "files_digest", "load_data", "make_loader", "subset"]
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,29 @@ def load_data(
         common["download"] = download
     _check_options(name, load, common, options)
     task: Task = load(name.removeprefix("leaves-"), **common, **options)
-    task.data_config = {**config, **task.data_config}
+    loaded = {"seed": seed, "options": json.loads(json.dumps(options, default=str))}
+    task = replace(task, data_config={**config, **task.data_config}, loaded=loaded)
     if n_per_class is None:
         return task
     return replace(task, train=subset(task.train, n_per_class, seed), info={**task.info, "n_per_class": n_per_class})
+
+
+def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of the images behind a data set that lies in files; "" for one that is drawn or ships with a package.
+
+    options: as for `load_data`. No image is decoded for it (unless the set keeps arrays); the digest says nothing of sizes and augmentation.
+    Raises AdapterError as `load_data`.
+    """
+    if name not in DATA_SETS or not DATA_SETS[name].files:
+        return ""
+    load = importlib.import_module(f"adapters_lib.data_sets.{DATA_SETS[name].module}").load
+    quick = {"verify": "off", "cache": False, "cache_gib": 0.0}
+    known = inspect.signature(load).parameters
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # those who load it to train on it are told
+        task = load_data(name, seed=seed, **{**options, **{key: value for key, value in quick.items() if key in known}})
+    parts = "".join(identity(data, views=False) for data in task.parts().values())
+    return hashlib.sha256(f"{parts}{task.classes}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _with_frames(name: str, entry: Entry, backbone: Any, options: dict[str, Any]) -> dict[str, Any]:

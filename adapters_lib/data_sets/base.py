@@ -7,6 +7,8 @@ its data sets with `part`: "train", "val" or "test".
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,11 +21,26 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from adapters_lib.data_sets.augment import augment_batch, check_augmentation
 from adapters_lib.errors import AdapterError
 
-__all__ = ["DataWarning", "Task", "TensorImages", "View", "check_labels", "collate", "labels_of", "make_loader", "subset"]
+__all__ = ["DataWarning", "Origin", "Task", "TensorImages", "View", "check_labels", "collate", "labels_of", "make_loader", "subset"]
 
 
 class DataWarning(UserWarning):
     """Some of the data is not what it should be; the task was loaded without it. The message says what and why."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which task a data set is a part of: what its labels mean, and how the task was divided into parts.
+
+    data: the task's name. classes: names, in the order of the labels. seed, options: as `load_data` got them; None if it was not asked.
+    held_out: a digest of the validation and test parts: names of files, or labels.
+    """
+
+    data: str
+    classes: tuple[str, ...]
+    seed: int | None
+    options: dict[str, Any] | None
+    held_out: str
 
 
 @dataclass
@@ -37,6 +54,9 @@ class Task:
         data_config: input_size (3, H, W), mean, std, interpolation, crop_pct, crop_mode, as used.
         synthetic: True for images that a program drew; figures say so.
         info: facts worth reporting: source, split rule, `skipped` [(path, reason)], counts.
+        loaded: the seed and the options that `load_data` made it with: {"seed": …, "options": {…}}.
+
+    Each of its data sets says by `part` which one it is, and by `origin` of what.
 
     Raises AdapterError when a label lies outside 0..len(classes)-1 or there are fewer than two classes.
     """
@@ -49,6 +69,7 @@ class Task:
     data_config: dict[str, Any]
     synthetic: bool = False
     info: dict[str, Any] = field(default_factory=dict)
+    loaded: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -56,6 +77,15 @@ class Task:
         for part, data in self.parts().items():
             check_labels(f"{self.name} {part}", labels_of(data), len(self.classes))
             data.part = part  # type: ignore[attr-defined]  # so that test images are not taken for something else
+        origin = Origin(self.name, tuple(self.classes), self.loaded.get("seed"), self.loaded.get("options"), self._held_out())
+        for data in self.parts().values():
+            data.origin = origin  # type: ignore[attr-defined]
+
+    def _held_out(self) -> str:
+        from adapters_lib.data_sets.identity import labels_digest, names_of
+
+        told = [names_of(data) or labels_digest(data) for data in (self.val, self.test)]
+        return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def num_classes(self) -> int:
@@ -145,7 +175,7 @@ class View(Dataset):
     def __init__(self, data: Dataset, indices: Tensor) -> None:
         self.data, self.indices = data, indices
         self.labels = labels_of(data)[indices]
-        self.part = getattr(data, "part", None)
+        self.part, self.origin = getattr(data, "part", None), getattr(data, "origin", None)
 
     @property
     def deterministic(self) -> bool:

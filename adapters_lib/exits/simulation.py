@@ -15,6 +15,7 @@ from ..data_sets.base import check_labels, labels_of, make_loader
 from ..devices import borrowed
 from ..errors import AdapterError
 from ..features import Features
+from ..meaning import in_model_order, refuse_trained
 from ..probe_input import evaluating
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
@@ -55,13 +56,15 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
     """Run every exit on every image of `dataset` (or on cached `Features` of it) once; as in `evaluate`, on a GPU if there is one.
 
     Raises:
-        AdapterError: no early exits, an empty data set, labels outside the model's classes, features of another model, or logits that
-            are not finite.
+        AdapterError: no early exits, an empty data set, labels outside the model's classes or classes of other names, images that the
+            model was trained on, features of another model, or logits that are not finite.
     """
     check_exits(model)
+    dataset = in_model_order(model, dataset, "exits")
     if len(labels_of(dataset)) == 0:
         raise AdapterError("store_exits: the data set is empty; give it at least one image")
     check_labels("exits", labels_of(dataset), model.num_classes)
+    refuse_trained(model, dataset, "exits")
     forward = model.forward_exits
     if isinstance(dataset, Features):
         dataset.check(model)

@@ -24,7 +24,7 @@ from ..data_sets import Task, load_data
 from ..devices import borrowed
 from ..errors import AdapterError, unknown
 from ..evaluation import collect_logits, evaluate
-from ..experiments import Experiment, pack_hits, read_table, run_missing, store_row
+from ..experiments import Experiment, pack_hits, pinned, read_table, run_missing, store_row
 from ..methods import parse_method
 from ..methods.sparsity import idle_sparsity
 from ..training import fit
@@ -121,7 +121,7 @@ def run_study(
     for name in names:
         for seed in seeds:
             methods = hosts if SETTINGS[name] is None else (*hosts, _dyn(dyn, {**dict.fromkeys(idle, 0), **(SETTINGS[name] or {})}))
-            run = Experiment(methods, data, seed, backbone, data_options or {}, recipe)
+            (run,) = pinned([Experiment(methods, data, seed, backbone, data_options or {}, recipe)])
             keys += [f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])]
             if keys[-1] not in known and not stored:  # the last row of a run is written last
                 folders = [Path(logits)] if logits else []
