@@ -7,7 +7,6 @@ way back the method's own description, kept in the header of the safetensors fil
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -16,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adapting import adapt, check_backbone
+from .adapting import adapt, check_backbone, unchanged_on_error
 from .checkpoint import load_json, load_tensors, save_json, save_tensors
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .methods import LoRA, Method, method_from_dict, method_to_dict
 from .methods.lora import LoRALinear
+from .peft_config import read_config, scale_of, targeted
 
 __all__ = ["export_peft", "import_peft"]
 
@@ -98,30 +98,36 @@ def _config(ranks: dict[str, tuple[int, float]], heads: list[str], dropout: floa
 def import_peft(folder: str | Path, backbone: nn.Module) -> AdaptedViT:
     """Adapt `backbone` with a LoRA adapter saved by peft (or by `export_peft`), head included if the file has one.
 
-    Changed in place: `backbone` is taken over, as by `adapt`. If the file does not fit, it is left as it was.
+    Changed in place: `backbone` is taken over, as by `adapt`. Every field of the configuration, every pattern and every block is checked
+    first; if anything does not fit, the backbone is left as it was.
 
     Raises:
-        AdapterError: no such file, not LoRA or a variant of it that is not the plain sum W + BA (DoRA, trained biases), not all blocks
-            adapted alike, or shapes that do not fit the backbone.
+        AdapterError: no such file, not LoRA or a variant of it that is not the plain sum W + BA or that changes the backbone's own weights
+            (DoRA, trained biases, PiSSA, …), blocks that differ in rank or scale, tensors that the configuration does not name, or shapes
+            that do not fit the backbone.
     """
     folder = Path(folder)
-    config = load_json(folder / "adapter_config.json")
+    config = read_config(folder)
     tensors, header = load_tensors(folder / "adapter_model.safetensors")
-    for key, plain in (("peft_type", "LORA"), ("use_dora", False), ("bias", "none")):
-        if config.get(key, plain) != plain:
-            raise AdapterError(f"{folder}: {key}={config[key]!r}, but only plain LoRA ({key}={plain!r}) can be read; merge it with peft")
     updates, heads = _sort(folder, tensors)
     check_backbone(backbone)
-    depth = len(backbone.blocks)  # type: ignore[arg-type]
-    _check_fit(folder, backbone, updates, depth)
-    methods: list[Method] = [method_from_dict(m) for m in header.get("lora", [])] or _methods(config, updates)
-    classes = heads["head.weight"].shape[0] if heads else None
-    model = adapt(backbone, methods, num_classes=classes)
-    with torch.no_grad():
-        for (index, layer), pair in updates.items():
-            _fill(model.backbone.blocks[index].get_submodule(layer), pair["A"], pair["B"])
-        for key, value in heads.items():
-            model.backbone.get_parameter(key).copy_(value)
+    _check_fit(folder, backbone, updates)
+    _check_targets(folder, config, backbone, updates)
+    classes = _check_heads(folder, config, backbone, heads)
+    scales = _scales(folder, config, updates)
+    methods = _own_methods(folder, header) or _methods(config, updates, scales)
+    with unchanged_on_error(backbone):
+        try:
+            model = adapt(backbone, methods, num_classes=classes)
+            with torch.no_grad():
+                for (index, layer), pair in updates.items():
+                    _fill(folder, model.backbone.blocks[index].get_submodule(layer), pair["A"], pair["B"], scales[layer])
+                for key, value in heads.items():
+                    model.backbone.get_parameter(key).copy_(value)
+            _check_complete(folder, model, updates)
+        except AdapterError:
+            backbone.adapters_lib_adapted = False  # type: ignore[assignment]
+            raise
     return model
 
 
@@ -129,10 +135,13 @@ Updates = dict[tuple[int, str], dict[str, Tensor]]
 
 
 def _sort(folder: Path, tensors: dict[str, Tensor]) -> tuple[Updates, dict[str, Tensor]]:
-    """Split a file's tensors into updates by (block, layer) and the head's."""
+    """Split a file's tensors into updates by (block, layer) and the head's; all of them are finite numbers."""
     updates: Updates = defaultdict(dict)
     heads = {}
     for key, value in tensors.items():
+        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+            what = "holds NaN or infinity" if value.is_floating_point() else f"is {value.dtype}"
+            raise AdapterError(f"{folder}: {key!r} {what}; save the adapter again")
         name = key.removeprefix(_PREFIX)
         if match := _LORA_KEY.fullmatch(name):
             updates[int(match[1]), match[2]][match[3]] = value
@@ -146,8 +155,8 @@ def _sort(folder: Path, tensors: dict[str, Tensor]) -> tuple[Updates, dict[str, 
     return updates, heads
 
 
-def _check_fit(folder: Path, backbone: nn.Module, updates: Updates, depth: int) -> None:
-    layers = {layer for _, layer in updates}
+def _check_fit(folder: Path, backbone: nn.Module, updates: Updates) -> None:
+    depth, layers = len(backbone.blocks), {layer for _, layer in updates}  # type: ignore[arg-type]
     if not layers:
         raise AdapterError(f"{folder}: the file has no LoRA weights; was it saved by peft for a timm ViT?")
     if set(updates) != {(index, layer) for index in range(depth) for layer in layers}:
@@ -156,34 +165,103 @@ def _check_fit(folder: Path, backbone: nn.Module, updates: Updates, depth: int) 
             f"{folder}: the adapter updates blocks {blocks[0]} to {blocks[-1]}, not each of the {depth} blocks alike; "
             "use the backbone it was trained on, without layers_to_transform"
         )
-    for (index, layer), pair in updates.items():
-        weight = backbone.get_parameter(f"blocks.{index}.{layer}.weight")
-        if set(pair) != {"A", "B"} or (pair["B"].shape[0], pair["A"].shape[1]) != tuple(weight.shape):
+    for (index, layer), pair in sorted(updates.items()):
+        module = dict(backbone.blocks[index].named_modules()).get(layer)  # type: ignore[index,operator,union-attr]
+        if type(module) is not nn.Linear:
+            found = type(module).__name__ if module is not None else "no such layer"
+            raise AdapterError(f"{folder}: blocks.{index}.{layer} of this backbone is {found}, not a linear layer; use the same backbone")
+        shape, sound = tuple(module.weight.shape), set(pair) == {"A", "B"} and all(t.ndim == 2 for t in pair.values())
+        if not sound or (pair["B"].shape[0], pair["A"].shape[1]) != shape or pair["A"].shape[0] != pair["B"].shape[1]:
             found = {name: tuple(tensor.shape) for name, tensor in sorted(pair.items())}
-            raise AdapterError(f"{folder}: {found} do not fit blocks.{index}.{layer} of shape {tuple(weight.shape)}; use the same backbone")
+            raise AdapterError(f"{folder}: {found} do not fit blocks.{index}.{layer} of shape {shape}; use the same backbone")
 
 
-def _methods(config: dict[str, Any], updates: Updates) -> list[Method]:
+def _check_targets(folder: Path, config: dict[str, Any], backbone: nn.Module, updates: Updates) -> None:
+    """What peft would update by this configuration has to be what the file updates: peft loads no more and no less."""
+    named = {name for name, module in backbone.named_modules() if not list(module.children()) and targeted(config, name)}
+    stored = {f"blocks.{index}.{layer}" for index, layer in updates}
+    if named != stored:
+        if lost := sorted(named - stored):
+            rule = f"target_modules names {lost[0]}, but the file has no update of it"
+        else:
+            rule = f"the file has an update of {min(stored - named)}, but target_modules does not name it"
+        raise AdapterError(f"{folder}: {rule}; merge the adapter with peft and use the merged timm model")
+
+
+def _check_heads(folder: Path, config: dict[str, Any], backbone: nn.Module, heads: dict[str, Tensor]) -> int | None:
+    """Number of classes of the head in the file; None without one."""
+    saved = {name for name in config["modules_to_save"] or ()}
+    if saved != {name.partition(".")[0] for name in heads}:
+        raise AdapterError(f"{folder}: modules_to_save is {sorted(saved)}, but the file holds {sorted(heads) or 'no head'}; save it again")
+    if not heads:
+        return None
+    own = {name for name in ("head", "head_dist") if isinstance(getattr(backbone, name, None), nn.Linear | nn.Identity)}
+    classes = len(next(iter(heads.values())))
+    width = backbone.num_features
+    wanted = {f"{name}.{kind}": (classes, width) if kind == "weight" else (classes,) for name in own for kind in ("weight", "bias")}
+    found = {name: tuple(value.shape) for name, value in heads.items()}
+    if found != wanted or classes < 1:
+        raise AdapterError(f"{folder}: a head of {found} does not fit this backbone, which needs {wanted}; use the same backbone")
+    return classes
+
+
+def _scales(folder: Path, config: dict[str, Any], updates: Updates) -> dict[str, float]:
+    """The factor in front of BA by layer. Raises AdapterError unless all blocks have the same, and the rank that the patterns say."""
+    found: dict[str, tuple[int, float]] = {}
+    for (index, layer), pair in sorted(updates.items()):
+        rank = pair["A"].shape[0]
+        said, scale = scale_of(config, f"blocks.{index}.{layer}")
+        if said != rank:
+            raise AdapterError(f"{folder}: blocks.{index}.{layer} has rank {rank} in the file, but r and rank_pattern say {said}; save it again")
+        if found.setdefault(layer, (rank, scale)) != (rank, scale):
+            raise AdapterError(
+                f"{folder}: rank {rank} and scale {scale:g} in blocks.{index}.{layer}, but {found[layer][0]} and {found[layer][1]:g} in "
+                "another block; LoRA has one of each here, so merge the adapter with peft and use the merged timm model"
+            )
+    return {layer: scale for layer, (_, scale) in found.items()}
+
+
+def _own_methods(folder: Path, header: dict[str, Any]) -> list[Method]:
+    """The methods that `export_peft` wrote down, which tell updates of q, k and v apart."""
+    told = header.get("lora", [])
+    if not isinstance(told, list) or not all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in told):
+        raise AdapterError(f"{folder}: the list of methods in the file's header cannot be read; export it again")
+    methods = [method_from_dict(m) for m in told]
+    if other := [method.name for method in methods if not isinstance(method, LoRA)]:
+        raise AdapterError(f"{folder}: the file's header speaks of {other[0]}, but this format holds LoRA alone; export it again")
+    return methods
+
+
+def _methods(config: dict[str, Any], updates: Updates, scales: dict[str, float]) -> list[Method]:
     """LoRA methods, one for every pair of rank and alpha, that have the layers of a file from peft."""
     groups: dict[tuple[int, float], list[str]] = defaultdict(list)
     for target, layer in _LAYERS.items():
-        if (0, layer) in updates:
+        if layer in scales:
             rank = updates[0, layer]["A"].shape[0]
-            alpha = _pattern(config.get("alpha_pattern") or {}, layer, config["lora_alpha"])
-            scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-            groups[rank, scale * rank].append(target)
-    dropout = config.get("lora_dropout", 0.0)
+            groups[rank, scales[layer] * rank].append(target)
+    dropout = config["lora_dropout"]
     return [LoRA(rank=rank, alpha=alpha, targets=tuple(targets), dropout=dropout) for (rank, alpha), targets in groups.items()]
 
 
-def _pattern(patterns: dict[str, float], layer: str, default: float) -> float:
-    """What peft's `alpha_pattern` says of a layer: its keys are regular expressions for the end of the layer's name."""
-    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", f"blocks.0.{layer}")), default)
-
-
-def _fill(lora: Any, a: Tensor, b: Tensor) -> None:
-    """Load peft's A (R, in) and B (out, R) into a layer whose updates may each have their own share of the R rows."""
+def _fill(folder: Path, lora: Any, a: Tensor, b: Tensor, scale: float) -> None:
+    """Load peft's A (R, in) and B (out, R) into a layer whose updates may each have their own share of the R rows, and compare."""
+    if not isinstance(lora, LoRALinear) or lora.lora_a.numel() != a.numel():
+        raise AdapterError(f"{folder}: the methods in the file's header do not make its tensors; export it again")
     lora.lora_a.copy_(a.view_as(lora.lora_a))
     out = lora.lora_b.shape[1]
     for at, slot in enumerate(lora.updated):
         lora.lora_b[at].copy_(b[slot * out : (slot + 1) * out, at * lora.rank : (at + 1) * lora.rank])
+    same = torch.equal(lora.lora_a.flatten(0, 1), a.to(lora.lora_a)) and torch.equal(lora.spread_b(), b.to(lora.lora_b))
+    if not same or abs(lora.scale - scale) > 1e-9 * abs(scale):
+        raise AdapterError(f"{folder}: the methods in the file's header stand for another update than its tensors; export it again")
+
+
+def _check_complete(folder: Path, model: AdaptedViT, updates: Updates) -> None:
+    """No layer may have an update that the file does not hold."""
+    found = {(i, layer) for i, block in enumerate(model.backbone.blocks) for layer in _LAYERS.values() if _is_lora(block, layer)}
+    if found != set(updates):
+        raise AdapterError(f"{folder}: the methods in the file's header update other layers than its tensors; export it again")
+
+
+def _is_lora(block: nn.Module, layer: str) -> bool:
+    return isinstance(dict(block.named_modules()).get(layer), LoRALinear)
