@@ -189,7 +189,7 @@ def test_the_bench_says_what_recomputing_saves(capsys) -> None:
     assert cli.main([*command, "--batch", "0"]) == 2
 
 
-@pytest.mark.parametrize("method", ["lora", "ssf", "repadapter"])
+@pytest.mark.parametrize("method", ["lora", "ssf:before_pooling=false", "repadapter"])
 def test_a_merged_clip_model_computes_the_same_with_plain_layers(method: str, clips: Tensor) -> None:
     model = clip_model(method, patch_size=8).eval()
     with torch.no_grad():
