@@ -1,4 +1,4 @@
-"""The two sparsities: one slot for dropout in a bottleneck, rates of dropping, and a word if nothing can be."""
+"""The two sparsities: one slot for dropout in bottlenecks, rates of dropping, a word if nothing can be."""
 
 import re
 import warnings
