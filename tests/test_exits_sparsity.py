@@ -1,4 +1,4 @@
-"""The two sparsities: one slot for the dropout in every bottleneck, one convention for rates, and a word where nothing can be dropped."""
+"""The two sparsities: one slot for dropout in bottlenecks, rates of dropping, a word if nothing can be."""
 
 import re
 import warnings
@@ -52,7 +52,7 @@ class _Blocked(nn.Module):
         return torch.zeros_like(z)
 
 
-# ---- the slot ------------------------------------------------------------------------------------------------
+# ---- the slot ----
 
 
 def test_every_method_is_known_to_have_a_bottleneck_or_none() -> None:
@@ -64,7 +64,7 @@ def test_every_method_is_known_to_have_a_bottleneck_or_none() -> None:
 
 @pytest.mark.parametrize("host", WITH_BOTTLENECK)
 def test_what_stands_in_the_slot_is_all_that_the_stretch_reads(host: str, images: Tensor) -> None:
-    """With every slot blocked, squeezes change nothing any more; the slot is as wide as the stretch's input."""
+    """With every slot blocked, squeezes change nothing more; the slot is as wide as the stretch's input."""
     model = _adapted(host).train(False)
     for module in model.modules():
         if isinstance(module, Adapter):
@@ -72,7 +72,9 @@ def test_what_stands_in_the_slot_is_all_that_the_stretch_reads(host: str, images
                 nn.init.normal_(parameter, std=0.2)  # an up-projection of zeros would hide what it reads
             if isinstance(getattr(module, "up", None), nn.Linear):
                 nn.init.normal_(module.up.weight, std=0.2)
-    model.requires_grad_(True)  # LoRA's shortcuts without gradients have no place for a dropout, and need none
+    model.requires_grad_(
+        True
+    )  # LoRA's shortcuts without gradients have no place for a dropout, and need none
     squeezes = [p for name, p in model.named_parameters() if name.endswith(("down.weight", "lora_a"))]
     assert squeezes
 
@@ -92,7 +94,9 @@ def test_what_stands_in_the_slot_is_all_that_the_stretch_reads(host: str, images
         adapter.bottleneck_dropout = _Blocked()
     assert change() == 0
     for adapter in adapters:
-        stretch = adapter.up.in_features if hasattr(adapter, "up") else 16 if host == "lora" else 8  # q and v of 8 each
+        stretch = (
+            adapter.up.in_features if hasattr(adapter, "up") else 16 if host == "lora" else 8
+        )  # q and v of 8 each
         assert set(adapter.bottleneck_dropout.widths) == {stretch}
 
 
@@ -119,8 +123,10 @@ def test_the_schedule_replaces_the_hosts_own_dropout_in_the_bottleneck(host: str
 
 
 @pytest.mark.parametrize("host", WITH_BOTTLENECK)
-def test_the_last_block_drops_nothing_in_its_bottlenecks_however_the_host_was_set(host: str, images: Tensor) -> None:
-    """Hosts with their default dropouts: those on an adapter's output are set to 0 here, those in the bottleneck are not."""
+def test_the_last_block_drops_nothing_in_its_bottlenecks_however_the_host_was_set(
+    host: str, images: Tensor
+) -> None:
+    """A host's dropout on an adapter's output is set to 0 here, the one in its bottleneck is not."""
     model = _adapted(host, replace(QUIET, forward_sparsity=0.4)).train()
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout) and not name.endswith("bottleneck_dropout"):
@@ -150,14 +156,15 @@ def test_without_forward_sparsity_the_host_keeps_its_own_dropout(host: str) -> N
     assert {adapter.bottleneck_dropout.p for adapters in slots for adapter in adapters} == {0.1}
 
 
-# ---- nothing to act on ---------------------------------------------------------------------------------------
+# ---- nothing to act on ----
 
 
 @pytest.mark.parametrize("host", [*WITHOUT_BOTTLENECK, *WITHOUT_ADAPTER])
 def test_a_sparsity_with_nothing_to_act_on_says_so_with_the_remedy(host: str) -> None:
     idle = ["forward_sparsity", *(["backward_sparsity"] if host in WITHOUT_ADAPTER else [])]
     remedy = ",".join(f"{option}=0" for option in idle)
-    message = rf"dyn: beside {re.escape(host)}, forward_sparsity=0.2 finds no bottleneck.*write dyn:{remedy}, or use a host such as lora"
+    found = rf"dyn: beside {re.escape(host)}, forward_sparsity=0.2 finds no bottleneck"
+    message = rf"{found}.*write dyn:{remedy}, or use a host such as lora"
     with pytest.warns(OptionWarning, match=message) as caught:
         model = _adapted(host, DynExits(every=1))
     assert len(caught) == 1, "once"
@@ -168,7 +175,10 @@ def test_a_sparsity_with_nothing_to_act_on_says_so_with_the_remedy(host: str) ->
 
 
 def test_exits_without_a_host_say_so_unless_both_are_off() -> None:
-    with pytest.warns(OptionWarning, match="beside no host, forward_sparsity=0.2 .* backward_sparsity=0.3 finds no adapter weight"):
+    with pytest.warns(
+        OptionWarning,
+        match="beside no host, forward_sparsity=0.2 .* backward_sparsity=0.3 finds no adapter weight",
+    ):
         al.adapt(make_tiny_vit(), DynExits(every=1), 5)
     with pytest.warns(OptionWarning, match=r"write dyn:backward_sparsity=0, or"):
         al.adapt(make_tiny_vit(), DynExits(every=1, forward_sparsity=0), 5)
@@ -185,7 +195,9 @@ def test_a_host_with_a_bottleneck_passes_in_silence(host: str) -> None:
 
 
 def test_a_bottleneck_in_the_last_block_alone_has_nothing_to_drop_as_its_rate_is_0() -> None:
-    with pytest.warns(OptionWarning, match="beside ila, forward_sparsity=0.2 finds no bottleneck before the last block"):
+    with pytest.warns(
+        OptionWarning, match="beside ila, forward_sparsity=0.2 finds no bottleneck before the last block"
+    ):
         _adapted("ila:after=4", DynExits(every=1))
 
 
@@ -207,7 +219,7 @@ def test_the_workbooks_own_lists_ask_for_what_applies() -> None:
             al.adapt(make_tiny_vit(), list(methods), 5)
 
 
-# ---- one convention for rates --------------------------------------------------------------------------------
+# ---- one convention for rates ----
 
 
 def test_both_rates_say_what_is_dropped() -> None:
@@ -231,7 +243,9 @@ def test_the_former_name_is_read_from_saved_files_only() -> None:
         spec = {"name": "dyn", "options": {"every": 2, "backward_keep": keep}}
         assert method_from_dict(spec) == DynExits(every=2, backward_sparsity=drop)
         assert spec["options"] == {"every": 2, "backward_keep": keep}, "the header is left alone"
-    with pytest.raises(al.AdapterError, match="unknown option of dyn 'backward_keep'; did you mean 'backward_sparsity'"):
+    with pytest.raises(
+        al.AdapterError, match="unknown option of dyn 'backward_keep'; did you mean 'backward_sparsity'"
+    ):
         parse_method("dyn:backward_keep=0.7")
     with pytest.raises(al.AdapterError, match="unknown method 'dym'; did you mean 'dyn'"):
         method_from_dict({"name": "dym", "options": {}})

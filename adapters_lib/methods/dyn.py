@@ -202,7 +202,8 @@ class DynExits(Method, Objective):
         found = " and ".join(f"{option}={getattr(self, option)} finds no {lack[option]}" for option in idle)
         hosts = ", ".join(method.name for method in model.methods if method is not self) or "no host"
         remedy = ",".join(f"{option}=0" for option in idle)
-        return f"beside {hosts}, {found}, so it does nothing; write dyn:{remedy}, or use a host such as lora"
+        do = "it does" if len(idle) == 1 else "they do"
+        return f"beside {hosts}, {found}, so {do} nothing; write dyn:{remedy}, or use a host such as lora"
 
     # ---- training -----------------------------------------------------------------------------------------
 
