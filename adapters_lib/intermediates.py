@@ -134,5 +134,5 @@ def _map(x: Tensor, layout: Layout) -> Tensor:
 def _no_mask(attn_mask: Tensor | None, is_causal: bool) -> None:
     if attn_mask is not None or is_causal:
         raise AdapterError(
-            "attn_mask, is_causal: an adapted model takes no mask, as adapters would not follow it; leave it"
+            "attn_mask, is_causal: an adapted model takes no mask, as adapters would not follow it; pass none"
         )
