@@ -194,7 +194,9 @@ def _check_tensors(header: Header, backbone: nn.Module, tensors: dict[str, Tenso
     }
     hollow = copy.deepcopy(backbone, memo=stand_in)
     try:
-        model = adapt(hollow, list(header.methods), header.num_classes, head=header.head)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptionWarning)  # advice for a training that is over
+            model = adapt(hollow, list(header.methods), header.num_classes, head=header.head)
     except AdapterError:
         raise
     except Exception as error:

@@ -133,7 +133,10 @@ def as_frame(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> pd.Da
     if not columns:
         return pd.DataFrame()
     kinds: Any = {name: str for name in TEXT if name in columns}
-    return pd.read_csv(io.StringIO(_csv(columns, rows)), dtype=kinds, float_precision="round_trip")
+    table = pd.read_csv(io.StringIO(_csv(columns, rows)), dtype=kinds)
+    exact = pd.read_csv(io.StringIO(_csv(columns, rows)), dtype=str)
+    fractions = table.select_dtypes("float").columns  # pandas' own reading may be off in the last digit, Python's is not
+    return table.assign(**{name: exact[name].map(float, na_action="ignore").astype(float) for name in fractions})
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:

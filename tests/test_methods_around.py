@@ -117,8 +117,8 @@ def test_at_zero_ila_is_its_residual_path_and_where_the_grid_stays_nothing(name:
     published = adapted(f"{name}:after=2/3").eval()
     with torch.no_grad():
         y, _ = model.embed(images)
-        for block, sites in zip(model.backbone.blocks, model.sites, strict=True):
-            y = block(y)
+        for block, sites in zip(adapted("linear").eval().backbone.blocks, model.sites, strict=True):
+            y = block(y)  # timm's own, without adapters inside
             for module in sites.modules_at("leave"):
                 if module.shrink:
                     side = math.isqrt(y.shape[1] - 1)
