@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from .checks import MOST_SIDE, whole_number
 from .errors import AdapterError, unknown
 
 __all__ = ["CLIP_KWARGS", "EMBEDDED", "EMBEDDED_CLIPS", "create_backbone", "embedded_info"]
@@ -41,6 +42,8 @@ def create_backbone(name: str = EMBEDDED, pretrained: bool = True, image_size: i
     Raises:
         AdapterError: unknown name, image size not divisible into patches, or weights that cannot be fetched (no network).
     """
+    if image_size is not None:
+        whole_number("image_size", image_size, 1, MOST_SIDE)
     if name == EMBEDDED_CLIPS:
         return _embedded_clips(pretrained, image_size, kwargs)
     if "frames" in kwargs:

@@ -15,7 +15,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
-from .data_sets.base import check_labels, collate, labels_of
+from .checks import MOST_BATCH, check_workers, whole_number
+from .data_sets.base import check_labels, collate, data_set_of, labels_of
 from .devices import borrowed
 from .errors import AdapterError
 from .features import Features
@@ -51,7 +52,10 @@ def evaluate(
     Raises:
         AdapterError: the data set is empty, or a label is not one of the model's classes.
     """
+    dataset = data_set_of(dataset, "evaluate")
     n = _check(model, dataset)
+    whole_number("evaluate: batch_size", batch_size, 1, MOST_BATCH)
+    check_workers(num_workers, "evaluate: num_workers")
     state = PartialState()
     forward = forward or forward_on(model, dataset)
     classes = model.num_classes

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .checkpoint import frozen_digest
-from .data_sets.base import collate, labels_of
+from .checks import MOST_BATCH, check_workers, real_number, whole_number
+from .data_sets.base import collate, data_set_of, labels_of
 from .devices import borrowed
 from .errors import AdapterError
 
@@ -56,6 +57,12 @@ class Features(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         index = torch.as_tensor(indices)
         return self.tokens[index], self.labels[index]
+
+    def chosen(self, indices: Tensor) -> Features:
+        """Those of some images: (M,) numbers of samples."""
+        some = Features(self.tokens[indices], self.labels[indices], self.layout, self.digest, self.cut)
+        some.part = self.part
+        return some
 
     @property
     def nbytes(self) -> int:
@@ -104,6 +111,11 @@ def cache_features(
         TooLarge: they would need more than `limit`.
         AdapterError: model or data set do not allow it (see `why_not_cacheable`).
     """
+    dataset = data_set_of(dataset, "cache_features")
+    check_workers(num_workers, "cache_features: num_workers")
+    if batch_size is not None:
+        whole_number("cache_features: batch_size", batch_size, 1, MOST_BATCH)
+    real_number("cache_features: limit", limit, 0)
     if reason := why_not_cacheable(model, dataset):
         raise AdapterError(f"cannot cache features: {reason}; use cache_features=False")
     labels, state = labels_of(dataset), PartialState()

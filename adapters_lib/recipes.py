@@ -20,6 +20,7 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 
+from .checks import MOST_BATCH
 from .errors import AdapterError, unknown
 
 __all__ = ["Recipe", "make_criterion", "make_optimizer", "make_schedule"]
@@ -75,8 +76,10 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
             _check(self, name, _is_int(getattr(self, name)) and getattr(self, name) >= 1, "a whole number, at least 1")
+            _check(self, name, getattr(self, name) <= MOST_BATCH, f"at most {MOST_BATCH:,}")
         for name in ("warmup_steps", "seed", "num_workers"):
             _check(self, name, _is_int(getattr(self, name)) and getattr(self, name) >= 0, "a whole number, 0 or more")
+            _check(self, name, getattr(self, name) < 2**63, "below 2**63")
         for name in ("lr", "head_lr_scale"):
             _check(self, name, _is_number(getattr(self, name)) and getattr(self, name) > 0, "a finite number above 0")
         for name in ("weight_decay", "warmup_epochs", "min_lr", "mixup", "cutmix"):

@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .attention_kernels import unfused_if_slower
-from .data_sets.base import check_labels, labels_of
+from .checks import check_workers
+from .data_sets.base import check_labels, data_set_of, labels_of
 from .devices import borrowed
 from .engine import AdaptedViT
 from .errors import AdapterError
@@ -103,7 +104,11 @@ def fit(
         AdapterError: empty data, labels out of range, nothing to train, a merged model, a folder with another run, features that cannot be
             cached although asked for.
     """
-    recipe = recipe or Recipe()
+    train, val = data_set_of(train, "fit: train"), None if val is None else data_set_of(val, "fit: val")
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise AdapterError(f"fit: recipe is a {type(recipe).__name__}; give al.Recipe(epochs=…, lr=…)")
+    check_workers(recipe.num_workers, "Recipe: num_workers")
     if tensorboard and out is None:
         raise AdapterError("tensorboard=True writes next to the checkpoints; give a folder out=…")
     _check_data(model, train, val, recipe)

@@ -6,10 +6,13 @@ import warnings
 
 from torch import Tensor, nn
 
+from ..errors import AdapterError
 from ..sites import Adapter
 from ..tokens import Layout
 
 __all__ = ["Bottleneck", "check_bottleneck"]
+
+WIDEST = 16  # times the width of the tokens
 
 
 class Bottleneck(Adapter):
@@ -30,6 +33,11 @@ class Bottleneck(Adapter):
 
 
 def check_bottleneck(name: str, bottleneck: int, width: int, option: str = "bottleneck") -> None:
-    """Warn if a bottleneck is wider than the tokens it should squeeze."""
+    """Warn if a bottleneck is wider than the tokens it should squeeze.
+
+    Raises AdapterError for one that is wider than any layer of the model: 16 times the tokens.
+    """
+    if bottleneck > WIDEST * width:
+        raise AdapterError(f"{name}: {option}={bottleneck} for tokens of width {width}; give at most {WIDEST * width}")
     if bottleneck > width:
         warnings.warn(f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more", stacklevel=4)

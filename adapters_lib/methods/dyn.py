@@ -105,6 +105,7 @@ class DynExits(Method, Objective):
     def check(self) -> None:
         self.at_least("every", 1)
         self.at_least("hidden", 1)
+        self.at_most("hidden", 65_536)
         self.one_of("heads", HEADS)
         self.one_of("pool", POOLS)
         self.one_of("schedule", SCHEDULES)
