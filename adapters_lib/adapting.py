@@ -9,6 +9,7 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+from .checks import MOST_CLASSES, check_seed, whole_number
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .finished import check_names
@@ -59,8 +60,10 @@ def adapt(
         num_classes = _count(check_names(classes), num_classes)
     check_backbone(backbone)
     assert isinstance(backbone, VisionTransformer)
-    if num_classes is not None and num_classes < 1:
+    if num_classes is not None and whole_number("num_classes", num_classes, -(2**31), MOST_CLASSES) < 1:
         raise AdapterError(f"num_classes={num_classes}: a classifier needs at least 1 class; count the classes of your task")
+    if seed is not None:
+        check_seed(seed, "adapt: seed")
     if num_classes is None and backbone.num_classes < 1:
         raise AdapterError("the backbone has no classifier (num_classes=0); pass num_classes=…")
     if num_classes is None and head != "linear":

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
+from .checks import MOST_SIDE, whole_number
 from .errors import AdapterError, unknown
 from .weight_files import about_weights, find_weights, load_weights
 
@@ -50,6 +51,8 @@ def create_backbone(
         AdapterError: unknown name, image size not divisible into patches, weights that cannot be fetched (no network), or a file of them
             that does not fit: the message names tensors that are missing, unexpected or of another shape.
     """
+    if image_size is not None:
+        whole_number("image_size", image_size, 1, MOST_SIDE)
     if weights is not None and not pretrained:
         raise AdapterError(f"pretrained=False asks for random weights, but weights={str(weights)!r} names a file of them; leave one out")
     if name == EMBEDDED_CLIPS and weights is not None:

@@ -15,7 +15,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
-from .data_sets.base import check_labels, collate, labels_of
+from .checks import MOST_BATCH, check_workers, whole_number
+from .data_sets.base import check_labels, collate, data_set_of, labels_of
 from .devices import borrowed
 from .errors import AdapterError
 from .features import Features
@@ -55,7 +56,7 @@ def evaluate(
         AdapterError: the data set is empty, a label is not one of the model's classes, the data's classes have other names than the
             model's, or a validation or test part holds images that the model was trained on (it was split by another seed).
     """
-    dataset = in_model_order(model, dataset, "evaluate")
+    dataset = in_model_order(model, data_set_of(dataset, "evaluate"), "evaluate")
     _check(model, dataset)
     refuse_trained(model, dataset, "evaluate")
     options: dict[str, Any] = {"num_workers": num_workers, "return_logits": return_logits, "progress": progress}
@@ -73,7 +74,10 @@ def score(
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
     """`evaluate` without a look at the names of classes and at what the model was trained on: for who has done that already."""
+    dataset = data_set_of(dataset, "evaluate")
     n = _check(model, dataset)
+    whole_number("evaluate: batch_size", batch_size, 1, MOST_BATCH)
+    check_workers(num_workers, "evaluate: num_workers")
     state = PartialState()
     forward = forward or forward_on(model, dataset)
     classes = model.num_classes

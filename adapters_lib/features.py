@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from .frozen import frozen_digest
-from .data_sets.base import collate, labels_of
+from .checks import MOST_BATCH, check_workers, real_number, whole_number
+from .data_sets.base import collate, data_set_of, labels_of
 from .data_sets.identity import identity, marks
 from .devices import borrowed
 from .errors import AdapterError
+from .frozen import frozen_digest
 
 __all__ = ["DEFAULT_LIMIT", "Features", "TooLarge", "cache_features", "measure_cache_speedup", "why_not_cacheable"]
 
@@ -78,6 +79,12 @@ class Features(Dataset):
         found.origin = dataclasses.replace(self.origin, classes=tuple(classes))
         return found
 
+    def chosen(self, indices: Tensor) -> Features:
+        """Those of some images: (M,) numbers of samples."""
+        some = Features(self.tokens[indices], self.labels[indices], self.layout, self.digest, self.cut)
+        some.part, some.origin = self.part, self.origin
+        return some
+
     @property
     def nbytes(self) -> int:
         """Memory of the features in bytes."""
@@ -125,6 +132,11 @@ def cache_features(
         TooLarge: they would need more than `limit`.
         AdapterError: model or data set do not allow it (see `why_not_cacheable`).
     """
+    dataset = data_set_of(dataset, "cache_features")
+    check_workers(num_workers, "cache_features: num_workers")
+    if batch_size is not None:
+        whole_number("cache_features: batch_size", batch_size, 1, MOST_BATCH)
+    real_number("cache_features: limit", limit, 0)
     if reason := why_not_cacheable(model, dataset):
         raise AdapterError(f"cannot cache features: {reason}; use cache_features=False")
     labels, state = labels_of(dataset), PartialState()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .analysis.confusion import Confusion, confusion
 from .analysis.reliability import Reliability, reliability
+from .checks import real_number, whole_number
 from .costs import Cost, cost
 from .data_sets import Task, load_data
 from .data_sets.images import read_image
@@ -40,6 +41,8 @@ def practice_folder(root: str | Path, *, classes: int = 6, n: int = 30, seed: in
     Raises:
         AdapterError: fewer than 2 classes or 3 images a class.
     """
+    for what, value in {"classes": classes, "n": n, "size": size}.items():
+        whole_number(f"practice_folder: {what}", value, -(2**31), 100_000)
     if classes < 2 or n < 3:
         raise AdapterError(f"classes={classes}, n={n}: a folder to train on needs at least 2 classes of 3 images")
     root = Path(root)
@@ -157,8 +160,10 @@ def classify(model: AdaptedViT, path: str | Path, count: int = 3, temperature: f
     model: with names in `model.classes`, as `from_pretrained` gives it; otherwise numbers. Columns: class, probability (percent).
 
     Raises:
-        AdapterError: the file is missing, damaged or no image.
+        AdapterError: the file is missing, damaged or no image; a count below 1, or a temperature that is not above 0.
     """
+    whole_number("classify: count", count, 1)
+    real_number("classify: temperature", temperature, 0, above=True)
     _, transform = image_transforms(model.data_config, None)
     device = next(model.parameters()).device
     with evaluating(model):

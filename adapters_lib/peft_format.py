@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapting import adapt, check_backbone, unchanged_on_error
-from .checkpoint import load_json, load_tensors, save_json, save_tensors
+from .checkpoint import load_tensors, save_json, save_tensors
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .methods import LoRA, Method, method_from_dict, method_to_dict
@@ -190,7 +190,7 @@ def _check_targets(folder: Path, config: dict[str, Any], backbone: nn.Module, up
 
 def _check_heads(folder: Path, config: dict[str, Any], backbone: nn.Module, heads: dict[str, Tensor]) -> int | None:
     """Number of classes of the head in the file; None without one."""
-    saved = {name for name in config["modules_to_save"] or ()}
+    saved = set(config["modules_to_save"] or ())
     if saved != {name.partition(".")[0] for name in heads}:
         raise AdapterError(f"{folder}: modules_to_save is {sorted(saved)}, but the file holds {sorted(heads) or 'no head'}; save it again")
     if not heads:

@@ -24,6 +24,7 @@ from timm.data import Mixup
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
+from .checks import MOST_BATCH
 from .errors import AdapterError, unknown
 
 __all__ = ["Recipe", "Schedule", "make_criterion", "make_optimizer", "make_schedule"]
@@ -88,7 +89,9 @@ class Recipe:
     def __post_init__(self) -> None:
         counts, amounts = ("epochs", "batch_size", "accumulate"), ("warmup_steps", "seed", "num_workers")
         self._check(counts, lambda v: _is_int(v) and v >= 1, "a whole number, at least 1")
+        self._check(counts, lambda v: v <= MOST_BATCH, f"at most {MOST_BATCH:,}")
         self._check(amounts, lambda v: _is_int(v) and v >= 0, "a whole number, 0 or more")
+        self._check(amounts, lambda v: v < 2**63, "below 2**63")
         self._check(("lr", "head_lr_scale"), lambda v: _is_number(v) and v > 0, "a finite number above 0")
         weights = ("weight_decay", "warmup_epochs", "min_lr", "mixup", "cutmix")
         self._check(weights, lambda v: _is_number(v) and v >= 0, "a finite number, 0 or more")

@@ -116,10 +116,7 @@ class RunFolder:
 
     def _check(self, found: Any) -> None:
         found = _with_later_fields(found)
-        if not isinstance(found, dict):
-            lacking = ["it is no run of this library"]
-        else:
-            lacking = differences(*_comparable(found, self.manifest))
+        lacking = ["it is no run of this library"] if not isinstance(found, dict) else differences(*_comparable(found, self.manifest))
         if lacking:
             raise AdapterError(
                 f"{self.folder} holds another run: {'; '.join(lacking[:4])}; nothing was changed; "

@@ -162,12 +162,21 @@ def pareto_front(
 
 
 def _undominated(costs: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """costs (M,), values (draws, M) → bool (draws, M): no other is at least as good in both and better in one."""
-    cheaper, dearer = costs[:, None] < costs[None], costs[:, None] > costs[None]  # [i, j]: i against j
-    better = values[:, :, None] > values[:, None, :]
-    worse = values[:, :, None] < values[:, None, :]
-    beats = ~dearer & ~worse & (cheaper | better)
-    return np.logical_not(beats.any(axis=1))
+    """costs (M,), values (draws, M) → bool (draws, M): no other is at least as good in both and better in one.
+
+    From the cheapest on, a method must be better than all that cost less and as good as all that cost the same. So one pass
+    over the methods does, and memory grows with M, not with its square. An unknown cost (NaN) counts as the highest.
+    """
+    costs = np.where(np.isnan(costs), np.inf, costs)
+    order = np.argsort(costs, kind="stable")
+    _, starts, group = np.unique(costs[order], return_index=True, return_inverse=True)
+    sorted_values = values[:, order]
+    best = np.maximum.reduceat(sorted_values, starts, axis=1)  # (draws, different costs)
+    cheaper = np.maximum.accumulate(best, axis=1)
+    cheaper = np.concatenate([np.full((len(values), 1), -np.inf), cheaper[:, :-1]], axis=1)
+    free = np.empty(values.shape, dtype=bool)
+    free[:, order] = (sorted_values > cheaper[:, group]) & (sorted_values >= best[:, group])
+    return free
 
 
 def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:

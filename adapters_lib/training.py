@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from .attention_kernels import unfused_if_slower
-from .data_sets.base import check_labels, labels_of
+from .checks import check_workers
+from .data_sets.base import check_labels, data_set_of, labels_of
 from .devices import borrowed
 from .drop_path import drop_path_places, stochastic_depth
 from .engine import AdaptedViT
@@ -114,7 +115,11 @@ def fit(
             nothing to train, a merged model, a folder with another run (another recipe, other images, …) or in which another process
             trains, features that cannot be cached although asked for.
     """
-    recipe = recipe or Recipe()
+    train, val = data_set_of(train, "fit: train"), None if val is None else data_set_of(val, "fit: val")
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise AdapterError(f"fit: recipe is a {type(recipe).__name__}; give al.Recipe(epochs=…, lr=…)")
+    check_workers(recipe.num_workers, "Recipe: num_workers")
     if tensorboard and out is None:
         raise AdapterError("tensorboard=True writes next to the checkpoints; give a folder out=…")
     train = in_model_order(model, train, "fit: train")

@@ -47,9 +47,9 @@ def test_a_bottleneck_of_nothing_or_less_is_refused(name: str, size: int, images
         al.adapt(vit, ["lora", f"{name}:bottleneck={size}"], 3)
 
 
-@pytest.mark.parametrize("method", [*(f"{name}:bottleneck=40" for name in SIZED), "lora:rank=40"])
+@pytest.mark.parametrize("method", [f"{name}:bottleneck=40" for name in SIZED])
 def test_a_bottleneck_wider_than_the_tokens_is_warned_of_and_works(method: str, images: Tensor) -> None:
-    with pytest.warns(UserWarning, match=r"(bottleneck|rank) 40 is wider than the tokens \(32\)"):
+    with pytest.warns(UserWarning, match=r"bottleneck 40 is wider than the tokens \(32\)"):
         model = al.adapt(make_tiny_vit(), method, 3)
     assert model(images).shape == (3, 3)
 

@@ -1,12 +1,14 @@
 """Intervals are Student's, and say how few values they stand on."""
 
 import math
+import tracemalloc
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib.statistics import mean_interval, summarise
+from adapters_lib.statistics import _undominated, mean_interval, pareto_front, summarise
 
 
 def test_three_values_by_hand() -> None:
@@ -35,3 +37,33 @@ def test_a_summary_has_one_row_a_method_with_interval_and_costs() -> None:
         summarise(table, ["size"])
     with pytest.raises(al.AdapterError, match="no rows"):
         summarise(table.iloc[:0], ["method"])
+
+
+def test_the_front_is_the_one_found_by_comparing_all_pairs() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        costs = generator.integers(0, 6, 9).astype(float)
+        values = generator.integers(0, 5, (7, 9)).astype(float)
+        found = _undominated(costs, values)
+        for draw, row in enumerate(values):
+            for i in range(9):
+                beaten = any(
+                    costs[j] <= costs[i] and row[j] >= row[i] and (costs[j] < costs[i] or row[j] > row[i])
+                    for j in range(9)
+                )
+                assert found[draw, i] == (not beaten)
+
+
+def test_the_front_of_500_methods_and_5000_rows_takes_little_memory() -> None:
+    generator = np.random.default_rng(0)
+    rows = {"method": np.repeat([f"m{i}" for i in range(500)], 10), "seed": np.tile(np.arange(10), 500)}
+    costs = np.repeat(generator.permutation(500) + 1, 10)
+    table = pd.DataFrame({**rows, "top1": generator.random(5000), "trained": costs})
+    tracemalloc.start()
+    try:
+        front = pareto_front(table, "trained")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(front) == 500
+    assert peak < 200 * 2**20

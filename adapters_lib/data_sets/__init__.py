@@ -7,12 +7,14 @@ import importlib
 import inspect
 import json
 import os
+import typing
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adapters_lib.checks import check_seed, described, fits, whole_number
 from adapters_lib.data_sets.base import DataWarning, Task, TensorImages, View, make_loader, subset
 from adapters_lib.data_sets.identity import identity
 from adapters_lib.data_sets.images import ImageFiles
@@ -84,11 +86,18 @@ def load_data(
         download: let torchvision fetch its sets.
         options: the data set's own: `val_fraction`, `strict`, `verify`, `cache` and others, see its `load`.
 
-    Raises AdapterError for an unknown name or option, a size that the model cannot take, and missing or unusable files.
+    Raises AdapterError for an unknown name or option, a value of the wrong kind or out of its bounds, a size that the model cannot take,
+    and missing or unusable files.
     """
-    if name not in DATA_SETS:
+    if not isinstance(name, str) or name not in DATA_SETS:
         raise unknown("data set", name, DATA_SETS)
     entry = DATA_SETS[name]
+    check_seed(seed, f"{name}: seed")
+    if n_per_class is not None:
+        whole_number(f"{name}: n_per_class", n_per_class, 1)
+    given: dict[str, tuple[Any, Any]] = {"root": (root, str | os.PathLike | None), "augment": (augment, str | None)}
+    for what, (value, kind) in {**given, "download": (download, bool)}.items():
+        _check_kind(name, what, value, kind)
     config = resolve_config(backbone, image_size if image_size is not None or backbone is not None else entry.image_size)
     options = _with_frames(name, entry, backbone, options)
     load = importlib.import_module(f"adapters_lib.data_sets.{entry.module}").load
@@ -143,9 +152,17 @@ def _with_frames(name: str, entry: Entry, backbone: Any, options: dict[str, Any]
 
 
 def _check_options(name: str, load: Any, common: dict[str, Any], options: dict[str, Any]) -> None:
-    """Raise AdapterError for an option that `load` has no parameter for."""
+    """Raise AdapterError for an option that `load` has no parameter for, or whose value is of another kind than it declares."""
     parameters = inspect.signature(load).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in common]
-    for option in options:
+    kinds = typing.get_type_hints(load)
+    for option, value in options.items():
         if option not in known:
             raise unknown(f"option of data set {name!r}:", option, known)
+        _check_kind(name, option, value, kinds[option])
+
+
+def _check_kind(name: str, option: str, value: Any, kind: Any) -> None:
+    if not fits(value, kind):
+        shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}…"
+        raise AdapterError(f"{name}: {option}={shown}; give {described(kind)}")

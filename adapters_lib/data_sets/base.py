@@ -9,19 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset, default_collate
 
+from adapters_lib.checks import MOST_BATCH, check_seed, check_workers, whole_number
 from adapters_lib.data_sets.augment import augment_batch, check_augmentation
 from adapters_lib.errors import AdapterError
 
-__all__ = ["DataWarning", "Origin", "Task", "TensorImages", "View", "check_labels", "collate", "labels_of", "make_loader", "subset"]
+__all__ = [
+    "DataWarning",
+    "Origin",
+    "Task",
+    "TensorImages",
+    "View",
+    "check_labels",
+    "collate",
+    "data_set_of",
+    "labels_of",
+    "make_loader",
+    "subset",
+]
 
 
 class DataWarning(UserWarning):
@@ -74,6 +87,7 @@ class Task:
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise AdapterError(f"{self.name}: {len(self.classes)} class(es); a classification task needs at least 2")
+        self.train, self.val, self.test = (data_set_of(data, part) for part, data in self.parts().items())
         for part, data in self.parts().items():
             check_labels(f"{self.name} {part}", labels_of(data), len(self.classes))
             data.part = part  # type: ignore[attr-defined]  # so that test images are not taken for something else
@@ -139,7 +153,7 @@ class TensorImages(Dataset):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise AdapterError(f"TensorImages: images are {images.dtype} {tuple(images.shape)}; give uint8 (N, 3, H, W)")
         labels = torch.as_tensor(labels)
-        if labels.shape != images.shape[:1] or labels.is_floating_point():
+        if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
             raise AdapterError(f"TensorImages: labels {labels.dtype} {tuple(labels.shape)} for {len(images)} images; give integers (N,)")
         check_labels("TensorImages", labels)
         check_augmentation(augment)
@@ -170,11 +184,15 @@ class TensorImages(Dataset):
 
 
 class View(Dataset):
-    """Chosen samples of another data set, in the given order. Batches stay batches; `labels` and `deterministic` follow."""
+    """Chosen samples of another data set, in the given order. Batches stay batches; `labels` and `deterministic` follow.
 
-    def __init__(self, data: Dataset, indices: Tensor) -> None:
-        self.data, self.indices = data, indices
-        self.labels = labels_of(data)[indices]
+    Raises AdapterError for indices that are no whole numbers or lie outside the data set.
+    """
+
+    def __init__(self, data: Dataset, indices: Tensor | Sequence[int]) -> None:
+        labels = labels_of(data)
+        self.data, self.indices = data, _checked_indices(indices, len(labels))
+        self.labels = labels[self.indices]
         self.part, self.origin = getattr(data, "part", None), getattr(data, "origin", None)
 
     @property
@@ -193,12 +211,79 @@ class View(Dataset):
         return batch(chosen) if batch is not None else [self.data[i] for i in chosen]
 
 
+def data_set_of(data: Any, what: str = "data set") -> Dataset:
+    """`data` as the library's functions take it: what torch's `Subset` and `random_split` give becomes a `View`.
+
+    Raises AdapterError for a DataLoader, a Task and whatever else has no samples by number, and says what to pass instead.
+    """
+    if isinstance(data, Subset | View):
+        parent, indices = (data.dataset, data.indices) if isinstance(data, Subset) else (data.data, data.indices)
+        parent = data_set_of(parent, what)
+        if hasattr(parent, "chosen"):  # cached features: some of them are features again
+            return parent.chosen(_checked_indices(indices, len(labels_of(parent))))  # type: ignore[no-any-return]
+        return View(parent, indices) if isinstance(data, Subset) else data
+    if isinstance(data, DataLoader):
+        raise AdapterError(f"{what}: a DataLoader; pass its data set (loader.dataset), and the batch size as an option or in the recipe")
+    if isinstance(data, Task):
+        raise AdapterError(f"{what}: a whole Task; pass one of its parts: task.train, task.val or task.test")
+    if isinstance(data, Tensor | Mapping | str) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        remedy = "pass a torch Dataset of (image, label) with `labels`, such as TensorImages(images, labels, mean, std)"
+        raise AdapterError(f"{what}: a {type(data).__name__}; {remedy}")
+    return data  # type: ignore[no-any-return]
+
+
 def labels_of(data: Dataset) -> Tensor:
-    """Labels (N,) of a data set without reading an image: its `labels`, or torchvision's `targets`. AdapterError if it has neither."""
+    """Labels (N,), int64, of a data set without reading an image.
+
+    They are its `labels`, or torchvision's `targets`, or the second tensor of a TensorDataset; those of a `Subset` (as `random_split`
+    makes) and of a `ConcatDataset` come from the sets that they are made of.
+
+    Raises AdapterError when there are none, when they are no whole numbers (N,), or when `data` is a DataLoader.
+    """
+    if isinstance(data, Subset):
+        labels = labels_of(data.dataset)
+        return labels[_checked_indices(data.indices, len(labels))]
+    if isinstance(data, ConcatDataset):
+        return torch.cat([labels_of(part) for part in data.datasets])
+    if isinstance(data, TensorDataset) and len(data.tensors) == 2:
+        return _whole_labels(data, data.tensors[1])
+    data_set_of(data)
     for name in ("labels", "targets"):
-        if (labels := getattr(data, name, None)) is not None:
-            return torch.as_tensor(labels, dtype=torch.long)
+        if (found := getattr(data, name, None)) is not None:
+            return _whole_labels(data, found)
     raise AdapterError(f"{type(data).__name__} has neither `labels` nor `targets`; add a LongTensor `labels` of shape (N,)")
+
+
+def _whole_labels(data: Any, labels: Any) -> Tensor:
+    """Labels as int64 (N,), one a sample; nothing is rounded."""
+    name = type(data).__name__
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise AdapterError(f"{name}: labels {str(labels)[:60]!r} are no whole numbers; give a LongTensor (N,)") from error
+    if found.ndim != 1:
+        raise AdapterError(f"{name}: labels of shape {tuple(found.shape)}; give one whole number a sample, (N,)")
+    if found.is_complex() or (found.is_floating_point() and not bool((found == found.round()).all() & found.isfinite().all())):
+        odd = int((found != found.round()).nonzero()[0]) if found.is_floating_point() and bool((found != found.round()).any()) else 0
+        raise AdapterError(f"{name}: sample {odd} has label {found[odd].item()}; labels are whole numbers from 0")
+    if len(found) != len(data):
+        raise AdapterError(f"{name}: {len(found)} labels for {len(data)} samples; give one a sample")
+    return found.long()
+
+
+def _checked_indices(indices: Any, count: int) -> Tensor:
+    """Indices (M,), int64, of `count` samples; from the end where negative, as torch counts."""
+    try:
+        found = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AdapterError(f"indices {str(indices)[:60]} are no whole numbers; give a list of them") from error
+    if found.numel() == 0:
+        return found.long().flatten()
+    if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise AdapterError(f"indices {found.dtype} {tuple(found.shape)}; give whole numbers (M,)")
+    if not -count <= int(found.min()) <= int(found.max()) < count:
+        raise AdapterError(f"index {int(found.max())} or {int(found.min())} lies outside a data set of {count} samples")
+    return found.long() % count
 
 
 def subset(data: Dataset, n_per_class: int, seed: int = 0) -> View:
@@ -206,8 +291,10 @@ def subset(data: Dataset, n_per_class: int, seed: int = 0) -> View:
 
     Raises AdapterError when `n_per_class` < 1 or a class has fewer samples (it says which).
     """
-    if n_per_class < 1:
+    if whole_number("subset: n_per_class", n_per_class, least=-(2**31)) < 1:
         raise AdapterError(f"subset: n_per_class={n_per_class}; ask for at least 1 image a class")
+    check_seed(seed, "subset: seed")
+    data = data_set_of(data, "subset")
     labels, generator, chosen = labels_of(data), torch.Generator().manual_seed(seed), []
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
@@ -232,10 +319,12 @@ def make_loader(
 ) -> DataLoader:
     """A DataLoader of `(images (B, 3, H, W), labels (B,))` for our data sets and for any torch data set of pairs.
 
-    `generator` fixes the order (and the workers' seeds). Raises AdapterError for an empty data set or batch_size < 1.
+    `generator` fixes the order (and the workers' seeds). Raises AdapterError for an empty data set, something that is none,
+    batch_size < 1, or more workers than there are cores.
     """
-    if batch_size < 1:
-        raise AdapterError(f"batch_size={batch_size}; give at least 1")
+    data = data_set_of(data)
+    whole_number("batch_size", batch_size, 1, MOST_BATCH)
+    check_workers(num_workers)
     if len(data) == 0:  # type: ignore[arg-type]
         raise AdapterError(f"{type(data).__name__} is empty; there is nothing to load")
     return DataLoader(

@@ -21,6 +21,7 @@ from adapters_lib.errors import AdapterError, unknown
 __all__ = ["ClipSampler"]
 
 MODES = ("strided", "uniform")
+MOST = 100_000  # frames of a clip, from one to the next, and places to start from
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class ClipSampler:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise AdapterError(f"clips with {name}={value!r}; give a whole number of at least 1")
+            if value is not None and value > MOST:
+                raise AdapterError(f"clips with {name}={value}; give at most {MOST:,}")
 
     @property
     def span(self) -> int:

@@ -22,6 +22,7 @@ from PIL import Image, features
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from adapters_lib.checks import usable_cores
 from adapters_lib.data_sets.base import check_labels
 from adapters_lib.data_sets.image_metadata import ORIENTATION, orientation_in, without_metadata
 from adapters_lib.errors import AdapterError, unknown
@@ -229,7 +230,7 @@ def check_files(paths: Sequence[Path], verify: str = "auto", max_pixels: int = M
         return [(path, "no such file") for path in paths if not path.is_file()]
     Image.init()
     full = verify == "full" or (verify == "auto" and len(paths) < FULL_BELOW)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders release Python's lock
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:  # decoders release Python's lock
         reasons = pool.map(lambda path: _defect(path, full, max_pixels), paths)
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]
 

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adapters_lib.checks import check_seed, whole_number
 from adapters_lib.data_sets.base import Task, TensorImages
 from adapters_lib.data_sets.clip_cache import ClipCache
 from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, VERSION, draw
@@ -38,6 +39,7 @@ from adapters_lib.errors import AdapterError, unknown
 __all__ = ["KINDS", "Kind", "contact_sheet", "granularity_sheet", "load", "task_sample"]
 
 KEPT = 4 * 2**30  # bytes of drawn images that a folder may hold; those that were not asked for longest go first
+LARGEST = 16  # GiB of the images of a task, which are all held in memory
 SPREAD = (3.0, 2.0, 1.5, 1.2, 1.0)  # leaves-mixed: the granularity of its species, as multiples of the option
 
 
@@ -104,6 +106,8 @@ def load(
     """
     if kind not in KINDS:
         raise unknown("leaf task", kind, KINDS)
+    check_seed(seed, f"leaves-{kind}: seed")
+    whole_number(f"leaves-{kind}: plants", plants, 0, 1_000_000)
     default = KINDS[kind]
     dial = default.granularity if granularity is None else float(granularity)
     numbers = {"species": species, "cultivars": cultivars, "n_train": n_train, "n_val": n_val, "n_test": n_test}
@@ -114,6 +118,7 @@ def load(
     if short := [name for name, value in count.items() if value < 1] + (["image_size"] if image_size < 16 else []):
         raise AdapterError(f"leaves-{kind}: {short[0]} is too small; give at least {16 if short[0] == 'image_size' else 1}")
 
+    _check_memory(f"leaves-{kind}", count, image_size)
     rows, which, dials = _plants(count["species"], count["cultivars"], dial, plants)
     parts: dict[str, TensorImages] = {}
     for part in ("train", "val", "test"):
@@ -136,6 +141,15 @@ def load(
     }
     config = {"input_size": (3, image_size, image_size), "mean": tuple(mean), "std": tuple(std)}
     return Task(f"leaves-{kind}", _names(which, count["cultivars"]), **parts, data_config=config, synthetic=True, info=info)
+
+
+def _check_memory(name: str, count: dict[str, int], size: int) -> None:
+    """Raise AdapterError for a task whose pixels would not fit into 16 GiB."""
+    images = count["species"] * count["cultivars"] * (count["n_train"] + count["n_val"] + count["n_test"])
+    needed = 3 * images * size**2 / 2**30
+    if needed > LARGEST:
+        what = f"{images:,} images of {size}² pixels need {needed:,.0f} GiB"
+        raise AdapterError(f"{name}: {what}; ask for at most {LARGEST}, so fewer or smaller")
 
 
 def task_sample(task: Task, part: str = "test") -> LeafSample:

@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from adapters_lib.checks import real_number
 from adapters_lib.data_sets.base import Task
 from adapters_lib.data_sets.clip_sampling import ClipSampler
 from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, SCENE_FIELDS, draw
@@ -29,6 +30,7 @@ __all__ = ["FPS", "clip_states", "draw_clip", "load"]
 
 VERSION = 1  # part of the folder's name: raise it when the same numbers would give other pixels
 FPS = 24
+MOST_CLIPS, MOST_PIXELS = 1_000_000, 2**30  # a clip is drawn in memory, and all of them onto the disk
 SCALE = (0.36, 0.76)  # of a leaf at growth 0 and 1; at 1.04 its tip would reach the next copy of the frame
 STREAM = 77  # keeps these random numbers apart from those of the leaf images
 
@@ -72,6 +74,11 @@ def load(
     for what, value in {**{f"n_{part}": n for part, n in counts.items()}, "length": length}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise AdapterError(f"{name}: {what}={value!r}; give a whole number of at least 1")
+    clips = len(MOTIONS) * sum(counts.values())
+    if clips > MOST_CLIPS or length * size**2 > MOST_PIXELS:
+        many = f"{clips:,} clips of {length:,} frames of {size}² pixels"
+        raise AdapterError(f"{name}: {many}; ask for at most {MOST_CLIPS:,} clips, of at most {MOST_PIXELS:,} pixels each")
+    real_number(f"{name}: cache_gib", cache_gib, 0, 2**20)  # before anything is drawn
     needed = sampler.span if sampling == "strided" else frames
     if length < needed:
         raise AdapterError(f"{name}: files of {length} frames are shorter than a clip, which spans {needed}; pass length={needed} or more")

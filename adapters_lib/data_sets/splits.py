@@ -39,7 +39,7 @@ def stratified_split(labels: Tensor, fractions: Sequence[float], seed: int) -> l
     Every part gets round(fraction * n) of a class's n samples and at least one; so a class needs one sample for each part.
     Indices come back sorted. Raises AdapterError for fractions that do not sum to less than 1, or a class that is too small.
     """
-    if any(f <= 0 for f in fractions) or sum(fractions) >= 1:
+    if not (all(f > 0 for f in fractions) and sum(fractions) < 1):
         raise AdapterError(f"split fractions {tuple(fractions)}: each must be above 0 and their sum below 1")
     generator = torch.Generator().manual_seed(seed)
     parts: list[list[Tensor]] = [[] for _ in range(len(fractions) + 1)]

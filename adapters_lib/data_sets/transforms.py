@@ -13,6 +13,7 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision import transforms
 
+from adapters_lib.checks import MOST_SIDE
 from adapters_lib.errors import AdapterError, unknown
 
 __all__ = ["FILE_AUGMENTATIONS", "ULTRA_CROP", "image_transforms", "resolve_config"]
@@ -75,6 +76,8 @@ def _check_size(size: int, patches: Any, config: dict[str, Any]) -> None:
     """Raise AdapterError unless `size` is a side in pixels that the model's patch embedding accepts."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise AdapterError(f"image_size={size!r}; give a whole number of pixels, at least 1")
+    if size > MOST_SIDE:
+        raise AdapterError(f"image_size={size}; give at most {MOST_SIDE} pixels")
     if config["input_size"][0] != 3:
         raise AdapterError(f"the model takes {config['input_size'][0]} input channels; our images have 3, create it with in_chans=3")
     own = getattr(patches, "img_size", None)

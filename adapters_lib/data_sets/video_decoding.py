@@ -24,6 +24,7 @@ import av
 import numpy as np
 from tqdm.auto import tqdm
 
+from adapters_lib.checks import usable_cores
 from adapters_lib.errors import AdapterError, unknown
 
 __all__ = ["EXTENSIONS", "Video", "VideoError", "check_videos"]
@@ -286,6 +287,6 @@ def check_videos(paths: Sequence[Path], verify: str = "auto", progress: bool = T
     check: Callable[[Path], str | None] = lambda path: None if path.is_file() else "no such file"  # noqa: E731
     if full or verify == "header":
         check = lambda path: _defect(path, full)  # noqa: E731
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders release Python's lock
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:  # decoders release Python's lock
         reasons = tqdm(pool.map(check, paths), desc="check videos", total=len(paths), leave=False, disable=not progress or len(paths) < 500)
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]

@@ -174,7 +174,7 @@ def clip_cache(gib: float, folder: str | os.PathLike[str] | None = None) -> Clip
 
     Raises AdapterError for a negative size.
     """
-    if gib < 0:
+    if not 0 <= gib <= 2**20:
         raise AdapterError(f"cache_gib={gib}; give a size in GiB, or 0 for no cache")
     return ClipCache(folder if folder is not None else output_folder("data/cache") / "clips", round(gib * 2**30)) if gib else None
 

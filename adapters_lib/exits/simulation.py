@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data_sets.base import check_labels, labels_of, make_loader
+from ..data_sets.base import check_labels, data_set_of, labels_of, make_loader
 from ..devices import borrowed
 from ..errors import AdapterError
 from ..features import Features
@@ -60,7 +60,7 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
             model was trained on, features of another model, or logits that are not finite.
     """
     check_exits(model)
-    dataset = in_model_order(model, dataset, "exits")
+    dataset = in_model_order(model, data_set_of(dataset, "store_exits"), "exits")
     if len(labels_of(dataset)) == 0:
         raise AdapterError("store_exits: the data set is empty; give it at least one image")
     check_labels("exits", labels_of(dataset), model.num_classes)

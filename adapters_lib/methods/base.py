@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import numbers
 import types
 import typing
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..checks import described, fits
 from ..errors import AdapterError, unknown
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ __all__ = ["METHODS", "Method", "format_method", "method_from_dict", "method_to_
 
 METHODS: dict[str, type[Method]] = {}
 """Every method by its name on the command line."""
+
+LARGEST = 1_000_000
+"""Of any option: beyond it lie modules that no memory holds and factors that no float32 does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,11 @@ class Method:
             if isinstance(value, list):
                 value = tuple(value)  # a list is as good, but a frozen value must not change behind our back
                 object.__setattr__(self, field.name, value)
-            if not _fits(value, hints[field.name]):
-                rule = f"it must be {_described(hints[field.name])}"
+            if not fits(value, hints[field.name]):
+                rule = f"it must be {described(hints[field.name])}"
                 raise AdapterError(f"{self.name}: {field.name}={value!r}, but {rule}")
+            if isinstance(value, int | float | numbers.Integral) and abs(value) > LARGEST:
+                raise AdapterError(f"{self.name}: {field.name}={value:.4g}, but it must be at most {LARGEST:,} in size")
             if isinstance(value, numbers.Integral) and not isinstance(value, int):
                 object.__setattr__(self, field.name, int(value))  # NumPy's whole numbers, which JSON does not know
         self.check()
@@ -93,6 +98,12 @@ class Method:
         if not value >= least:
             raise AdapterError(f"{self.name}: {option}={value}, but it must be at least {least}")
 
+    def at_most(self, option: str, most: float) -> None:
+        """Check an option's upper bound, for use in `check`."""
+        value = getattr(self, option)
+        if not value <= most:
+            raise AdapterError(f"{self.name}: {option}={value}, but it must be at most {most:,}")
+
     def one_of(self, option: str, allowed: tuple[Any, ...]) -> None:
         """Check that an option has one of the allowed values, for use in `check`."""
         value = getattr(self, option)
@@ -104,32 +115,6 @@ class Method:
         value = getattr(self, option)
         if not 0 <= value < 1:
             raise AdapterError(f"{self.name}: {option}={value}, but a probability of dropping must lie in [0, 1)")
-
-
-_NAMES = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text", type(None): "None"}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether an option's value is of the type that its field declares; a whole number will do for a float, a bool for neither."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in arguments)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
-    if hint is int:
-        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, hint)
-
-
-def _described(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_described, arguments))
-    if origin is tuple:
-        return f"a tuple, each entry {_described(arguments[0])}"
-    return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 M = typing.TypeVar("M", bound=type[Method])
@@ -148,6 +133,8 @@ def parse_method(text: str) -> Method:
         AdapterError: unknown method or option (the nearest name is suggested, or today's name of a renamed
             option), or a value of the wrong type.
     """
+    if not isinstance(text, str):
+        raise AdapterError(f"method {text!r} is no text; write name:key=value,key=value")
     name, _, options = text.partition(":")
     cls = _named(name.strip())
     pairs: dict[str, Any] = {}
@@ -236,6 +223,6 @@ def _convert(what: str, value: Any, hint: Any) -> Any:
             converted = hint(value)
             if hint is not int or float(value) == converted:
                 return converted
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             pass
     raise AdapterError(f"{what}={value!r} is not a valid {getattr(hint, '__name__', hint)}")

@@ -6,6 +6,7 @@ import warnings
 
 from torch import Tensor, nn
 
+from ..errors import AdapterError
 from ..sites import Adapter
 from ..tokens import Layout
 
@@ -13,6 +14,8 @@ __all__ = ["STARTS", "Bottleneck", "check_bottleneck", "start_at_zero_"]
 
 STARTS = ("published", "zero")
 """Values of the option `start`: the paper's own, or an up-projection of zeros, which adds nothing."""
+
+WIDEST = 16  # times the width of the tokens
 
 
 class Bottleneck(Adapter):
@@ -49,7 +52,12 @@ def start_at_zero_(up: nn.Linear) -> None:
 
 
 def check_bottleneck(name: str, bottleneck: int, width: int, option: str = "bottleneck") -> None:
-    """Warn if a bottleneck is wider than the tokens it should squeeze."""
+    """Warn if a bottleneck is wider than the tokens it should squeeze.
+
+    Raises AdapterError for one that is wider than any layer of the model: 16 times the tokens.
+    """
+    if bottleneck > WIDEST * width:
+        raise AdapterError(f"{name}: {option}={bottleneck} for tokens of width {width}; give at most {WIDEST * width}")
     if bottleneck > width:
         rule = (
             f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more"

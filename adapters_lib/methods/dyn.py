@@ -114,6 +114,7 @@ class DynExits(Method, Objective):
         self.at_least("every", 1)
         if self.hidden is not None:
             self.at_least("hidden", 1)
+            self.at_most("hidden", 65_536)
         self.one_of("heads", HEADS)
         self.one_of("pool", POOLS)
         self.one_of("schedule", SCHEDULES)

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from ..errors import AdapterError, unknown
 from ..sites import LinearAdapter, first_outputs
 from .base import Method, register
-from .bottleneck import check_bottleneck
 from .lora_shortcuts import add_in_place, folded_linear, may_fold, may_write_in_place
 
 if TYPE_CHECKING:
@@ -139,7 +138,8 @@ class LoRA(Method):
             raise AdapterError(f"lora: targets={self.targets} names a layer twice; give either qkv or some of q, k, v, each once")
 
     def plug(self, model: AdaptedViT) -> None:
-        check_bottleneck(self.name, self.rank, model.width, "rank")
+        if self.rank > model.width:  # every layer has a side of this width, so no update has a higher rank
+            raise AdapterError(f"lora: rank={self.rank} for tokens of width {model.width}; a rank is at most the width")
         inner = tuple(_QKV.index(t) for t in _QKV if t in self.targets)
         for block in model.backbone.blocks:
             if inner:

@@ -77,6 +77,7 @@ class VPTShallow(Method):
 
     def check(self) -> None:
         self.at_least("prompts", 1)
+        self.at_most("prompts", 4096)  # more tokens than any image here has
         self.fraction("dropout")
 
     def plug(self, model: AdaptedViT) -> None:
