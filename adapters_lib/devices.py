@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from torch import nn
 
-__all__ = ["borrowed", "device_name"]
+__all__ = ["borrowed", "device_name", "exact_float32"]
 
 
 @contextlib.contextmanager
@@ -35,3 +36,17 @@ def borrowed(model: nn.Module, device: torch.device | None = None) -> Iterator[t
 def device_name(device: torch.device) -> str:
     """What a row of a table says of the device: "cpu", or a GPU by the name that its driver gives it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Within, a GPU computes float32 as float32 and not with the shortened factors of TF32, so that its rows stand beside a CPU's."""
+    settings: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [each.allow_tf32 for each in settings]
+    for each in settings:
+        each.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for each, value in zip(settings, before, strict=True):
+            each.allow_tf32 = value

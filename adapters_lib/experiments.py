@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from accelerate import PartialState
 from filelock import FileLock
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -31,7 +33,7 @@ from .adapting import adapt
 from .backbones import EMBEDDED, create_backbone
 from .costs import cost
 from .data_sets import DATA_SETS, Task, files_digest, load_data
-from .devices import borrowed, device_name
+from .devices import borrowed, device_name, exact_float32
 from .engine import AdaptedViT
 from .errors import AdapterError
 from .evaluation import evaluate
@@ -41,21 +43,26 @@ from .places import output_folder
 from .recipes import Recipe
 from .run_clock import RunClock
 from .table_files import as_frame, as_text, read_rows, unpacked, write_rows
-from .training import fit
+from .training import Run, fit
 from .weight_files import about_file, find_weights
 
 __all__ = [
     "Experiment",
+    "OutOfTime",
+    "check_time",
     "grid",
     "load_task",
     "pack_hits",
     "pinned",
     "read_table",
+    "run_and_store",
     "run_experiment",
     "run_folder",
     "run_grid",
     "run_missing",
     "store_row",
+    "title",
+    "train",
     "unpack_hits",
     "work_folder",
 ]
@@ -123,11 +130,17 @@ def grid(methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int]
     return [Experiment(methods=m, data=data, seed=seed, **options) for m, seed in product(listed, seeds)]
 
 
-def run_experiment(experiment: Experiment, progress: bool = False, work: str | Path | None = None) -> dict[str, Any]:
+class OutOfTime(Exception):
+    """The deadline came before the run's last epoch; with a `work` folder it goes on from there another time."""
+
+
+def run_experiment(
+    experiment: Experiment, progress: bool = False, work: str | Path | None = None, deadline: float | None = None
+) -> dict[str, Any]:
     """Train, evaluate the last epoch on the test images in the precision of the training, and return the row of the table.
 
     work: a folder, see `work_folder`; with it images are drawn once for all runs, and a run that was killed goes on from the end of
-    its last epoch.
+    its last epoch. deadline: in seconds since 1970, as `time.time()`; an epoch that ends later is the last one, and raises `OutOfTime`.
 
     Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
     backbone (parameters), macs, lr, head_lr, epochs, updates (of the weights), precision, step_ms (training time a step, median over
@@ -137,18 +150,18 @@ def run_experiment(experiment: Experiment, progress: bool = False, work: str | P
     Raises AdapterError: also when images or weights in files changed while it ran.
     """
     experiment = replace(experiment, outside=_outside(experiment) if experiment.outside is None else experiment.outside)
-    out = None if work is None else run_folder(work, experiment)
-    clock, seed = RunClock(out), experiment.seed
-    backbone = create_backbone(experiment.backbone)
+    clock = RunClock(None if work is None else run_folder(work, experiment))
+    backbone, seed = create_backbone(experiment.backbone), experiment.seed
     task = load_task(experiment, backbone, work)
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
-    recipe = replace(experiment.recipe, seed=seed)
-    run = fit(model, task.train, None, recipe, progress=progress, out=out, on_epoch=clock.note)
-    with borrowed(model) as device, torch.autocast(device.type, torch.bfloat16, enabled=run.precision == "bf16"):
+    run, device = train(experiment, model, task, clock, progress=progress, work=work, deadline=deadline)
+    bf16 = run.precision == "bf16"
+    with borrowed(model) as here, exact_float32(), torch.autocast(here.type, torch.bfloat16, enabled=bf16):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     if (found := _outside(experiment)) != experiment.outside:
-        raise AdapterError(f"the files behind {_title(experiment)} changed while it ran: {experiment.outside}, now {found}; run it again")
+        raise AdapterError(f"the files behind {title(experiment)} changed while it ran: {experiment.outside}, now {found}; run it again")
+    recipe = run.recipe
     trainable, macs, memory = _facts(model, recipe.batch_size)
     return {
         "key": experiment.key,
@@ -170,7 +183,7 @@ def run_experiment(experiment: Experiment, progress: bool = False, work: str | P
         "step_ms": 1000 * recipe.batch_size / run.history["images_per_second"].median(),
         "memory_mib": memory / 2**20,
         **clock.read(),
-        "device": device_name(device),
+        "device": device,
         "threads": torch.get_num_threads(),
         "version": __version__,
         "torch": torch.__version__,
@@ -178,6 +191,36 @@ def run_experiment(experiment: Experiment, progress: bool = False, work: str | P
         "weights": " ".join((str(model.weights.get("file") or model.weights["source"]), model.weights.get("digest", "")[:12])).strip(),
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
     }
+
+
+def train(
+    experiment: Experiment,
+    model: AdaptedViT,
+    task: Task,
+    clock: RunClock,
+    *,
+    progress: bool = False,
+    work: str | Path | None = None,
+    deadline: float | None = None,
+) -> tuple[Run, str]:
+    """Train an experiment's model; what `fit` gives, and the device that computed. Options as in `run_experiment`."""
+    out = None if work is None else run_folder(work, experiment)
+    recipe = replace(experiment.recipe, seed=experiment.seed)
+
+    def after_epoch(row: dict[str, Any]) -> None:
+        clock.note(row)
+        if row["epoch"] < recipe.epochs:
+            check_time(deadline)
+
+    with exact_float32():
+        run = fit(model, task.train, None, recipe, progress=progress, out=out, on_epoch=after_epoch)
+    return run, device_name(PartialState().device)
+
+
+def check_time(deadline: float | None) -> None:
+    """Raise `OutOfTime` if the deadline has passed."""
+    if deadline is not None and time.time() >= deadline:
+        raise OutOfTime
 
 
 def load_task(experiment: Experiment, backbone: Any, work: str | Path | None = None) -> Task:
@@ -229,6 +272,7 @@ def run_grid(
     progress: bool = True,
     rerun: bool = False,
     work: str | Path | None = None,
+    deadline: float | None = None,
 ) -> pd.DataFrame:
     """Run what the table does not hold yet and return the rows of all `experiments`, in their order.
 
@@ -238,6 +282,7 @@ def run_grid(
             joblib, the runs go there, and the table must lie where all workers can write it.
         rerun: run again what is there already; the old rows are replaced.
         work: as in `run_experiment`; the grids of the workbook give `work_folder()`.
+        deadline: as in `run_experiment`; runs that have not started by then are left for another time, and have no row.
 
     Raises:
         AdapterError: no experiment at all; or, after all others have run, those that failed, each by name with its error.
@@ -246,10 +291,12 @@ def run_grid(
         raise AdapterError("run_grid got no experiments; choose at least one method and one seed")
     experiments = pinned(experiments)
     known = set() if rerun else set(read_table(table).get("key", ()))
-    missing = [(_title(e), (e, Path(table), rerun, work)) for e in experiments if e.key not in known]
-    run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress)
-    rows = read_table(table).set_index("key")
-    return rows.loc[[e.key for e in experiments]].reset_index()
+    missing = [(title(e), (e, Path(table), rerun, work, deadline)) for e in experiments if e.key not in known]
+    run_missing(run_and_store, missing, table, jobs=jobs, progress=progress, deadline=deadline)
+    rows = read_table(table)
+    if deadline is not None:
+        experiments = [e for e in experiments if e.key in set(rows.get("key", ()))]
+    return rows.set_index("key").loc[[e.key for e in experiments]].reset_index() if experiments else rows.iloc[:0]
 
 
 def pinned(experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -265,15 +312,23 @@ def pinned(experiments: Sequence[Experiment]) -> list[Experiment]:
 
 
 def run_missing(
-    work: Callable[..., object], missing: Sequence[tuple[str, tuple[Any, ...]]], table: str | Path, *, jobs: int = 1, progress: bool = True
+    work: Callable[..., object],
+    missing: Sequence[tuple[str, tuple[Any, ...]]],
+    table: str | Path,
+    *,
+    jobs: int = 1,
+    progress: bool = True,
+    deadline: float | None = None,
 ) -> None:
     """Call `work(*arguments)` for every (name, arguments), some side by side; a failing one does not stop the rest.
 
-    work: a function of a module, so that other processes can call it; it stores its own rows in `table`. jobs: as in `run_grid`.
+    Side by side every process computes with one thread.
+
+    work: a function of a module, so that other processes can call it; it stores its own rows in `table`. jobs, deadline: as in `run_grid`.
 
     Raises AdapterError: after all others have run, for those that failed, each by name with its error.
     """
-    calls = (joblib.delayed(_attempt)(name, work, arguments) for name, arguments in missing)
+    calls = (joblib.delayed(_attempt)(name, work, arguments, jobs != 1, deadline) for name, arguments in missing)
     try:
         workers = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     except ValueError:  # backends made like joblib's "multiprocessing", Ray's among them, give all results at the end
@@ -283,20 +338,30 @@ def run_missing(
         raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
 
 
-def _attempt(name: str, work: Callable[..., object], arguments: tuple[Any, ...]) -> str | None:
+def _attempt(
+    name: str, work: Callable[..., object], arguments: tuple[Any, ...], side_by_side: bool, deadline: float | None
+) -> str | None:
     """What went wrong, if anything did."""
+    if side_by_side:
+        torch.set_num_threads(1)
     try:
+        check_time(deadline)
         work(*arguments)
+    except OutOfTime:
+        return None
     except Exception as error:  # one bad run must not cost the others
         return f"{name}: {type(error).__name__}: {error}"
     return None
 
 
-def _title(experiment: Experiment) -> str:
+def title(experiment: Experiment) -> str:
+    """A run in words."""
     return f"{experiment.name} on {experiment.data}, seed {experiment.seed}"
 
 
-def _run_and_store(experiment: Experiment, table: Path, rerun: bool, work: str | Path | None = None) -> None:
+def run_and_store(
+    experiment: Experiment, table: Path, rerun: bool = False, work: str | Path | None = None, deadline: float | None = None
+) -> None:
     """Run one experiment and store its row, unless another grid has done so meanwhile."""
     if work is None:
         if rerun or experiment.key not in set(read_table(table).get("key", ())):
@@ -306,8 +371,9 @@ def _run_and_store(experiment: Experiment, table: Path, rerun: bool, work: str |
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # two processes would write the same checkpoint
         if rerun or experiment.key not in set(read_table(table).get("key", ())):
-            store_row(run_experiment(experiment, work=work), table)
+            store_row(run_experiment(experiment, work=work, deadline=deadline), table)
         shutil.rmtree(folder, ignore_errors=True)
+        Path(f"{folder}.lock").unlink(missing_ok=True)  # whoever waits for it finds the row
 
 
 def read_table(table: str | Path) -> pd.DataFrame:

@@ -1,50 +1,67 @@
 """The grids behind the workbook's tables: which runs each of them asks for, the most wanted first.
 
-Every run trains with the offline recipe (`tuning.offline_recipe`), whose learning rates were chosen on other plants, in float32 on every
-machine, and is evaluated after its last epoch.
+Every run trains with the offline recipe (`tuning.offline_recipe`), whose learning rates were chosen on other plants, at the budget of
+`tuning.BUDGET` (clips: `CLIPS_BUDGET`), in float32 on every machine, and is evaluated after its last epoch. Test images are the same for
+every seed: 2,000 leaves, 400 clips.
 
 | grid | what | runs |
 |---|---|---|
 | learning_curve | ten methods on validation images of the tuning's plants, 450 to 7,200 updates | 10 × 5 budgets × 2 seeds |
-| methods | every method on the ultra-fine leaves | 20 × 3 seeds |
-| tasks | eight main methods on the coarse and the mixed leaves | 2 × 8 × 3 |
-| bottleneck | ADPT, PAdapter, LoRA, ILA++ with bottleneck or rank 4, 16, 64 on the ultra-fine leaves | 12 × 3 |
-| granularity | four methods at five granularities of the ultra-fine leaves | 20 × 3 |
-| padapter | PAdapter's forms, modes and positions on the ultra-fine leaves, beside its baselines of the same size | 14 × 3 |
-| video | PAdapter's forms and positions, and its baselines of about as many parameters, on motion leaves | 11 × 3 |
-| compose | ILA, PAdapter and exits, each in or out, on the mixed leaves, all with the recipe that goes with exits | 8 × 3 |
-| ila | ILA's positions, number of down-samplings and residual starts, five of them in `methods` too | 12 × 3 |
+| methods | every method on the ultra-fine leaves, with both starts where it has two | 24, ten seeds or five |
+| exits | a host, naive exits, all of Dyn-Adapter and each of its parts alone, on the mixed leaves | 3 × 10 + 10 × 5 |
+| padapter | PAdapter's forms, modes, positions and prompts, beside its baselines of the same size, ultra-fine | 17, ten seeds or five |
+| ila | ILA's positions, number of down-samplings and residual starts, several of them in `methods` too | 12 × 5 |
+| bottleneck | ADPT, PAdapter, LoRA, ILA++ with bottleneck or rank 4, 16, 64, both starts, ultra-fine | 18 × 5 |
+| tasks | eight main methods on the coarse and the mixed leaves | 2 × 8 × 5 |
+| video | PAdapter's forms and positions, and its baselines of about as many parameters, on motion leaves | 11 × 5 |
+| video_exits | a host, naive exits and all of Dyn-Adapter on motion leaves | 3 × 5 |
+| compose | ILA, PAdapter and exits, each in or out, on the mixed leaves, with the recipe that goes with exits | 8 × 5 |
+| granularity | four methods at five granularities of the ultra-fine leaves | 20 × 5 |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from typing import Any
 
 from .backbones import EMBEDDED, EMBEDDED_CLIPS
+from .data_sets import DATA_SETS
 from .data_sets.leaves import KINDS
+from .exits.study import SETTINGS
 from .experiments import Experiment
 from .methods import METHODS
 from .methods.dyn import ALONE
-from .tuning import offline_recipe
+from .tuning import BUDGET, CLIPS_BUDGET, offline_recipe
 
 __all__ = [
     "ALL_METHODS",
+    "CLAIMED",
     "COMBINATIONS",
     "CURVE_BUDGETS",
     "CURVE_METHODS",
+    "EQUAL_SIZES",
     "GRIDS",
     "ILA_VARIANTS",
     "MAIN_METHODS",
     "PADAPTER_VARIANTS",
+    "STUDIES",
     "VIDEO_VARIANTS",
+    "Study",
     "both_starts",
+    "swept",
+    "tuned_methods",
 ]
 
 PRECISION = "no"
 """Of all grids: machines differ in their hardware for bfloat16, and their rows shall stand in one table."""
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
+MORE_SEEDS = (5, 6, 7, 8, 9)
+"""Of what the main claims compare, see `claims`: an interval over ten seeds is little more than half as wide as one over five."""
+
+TEST_IMAGES, TEST_CLIPS = 100, 25
+"""A class: 2,000 images, 400 clips."""
 
 
 def both_starts(method: str) -> list[str]:
@@ -83,6 +100,9 @@ GRANULARITIES = (0.06, 0.09, 0.12, 0.18, 0.25)
 
 _SWEPT = {"adpt": "bottleneck", "padapter": "bottleneck", "lora": "rank", "ila++": "bottleneck"}
 
+CLAIMED = ("linear", *both_starts("adpt"), "ila", *both_starts("ila++"), "padapter", "adaptformer", "pfeiffer", "lora", "full")
+"""Those of the grid `methods` that have ten seeds."""
+
 PADAPTER_VARIANTS = {
     "linear probe": "linear",
     "x_p add, p_a_m": "padapter:bottleneck=8",
@@ -96,10 +116,15 @@ PADAPTER_VARIANTS = {
     "p_x_p cat": "padapter:bottleneck=8,form=p_x_p,mode=cat",
     "p_2x_p add": "padapter:bottleneck=8,form=p_2x_p",
     "shared prompt, r = 11": "padapter:bottleneck=11,num_tokens=1",
+    "prompt frozen at its start": "padapter:bottleneck=8,train_prompt=false",
     "AdaptFormer, r = 16": "adaptformer:bottleneck=16",
     "Pfeiffer, r = 16": "pfeiffer:bottleneck=16",
+    **dict(zip(("ADPT, twice r = 8", "ADPT, twice r = 8, start at zero"), both_starts("adpt"), strict=False)),
 }
-"""Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters."""
+"""Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters (without those of a frozen prompt)."""
+
+EQUAL_SIZES = ("padapter:bottleneck=8", "adaptformer:bottleneck=16", "pfeiffer:bottleneck=16", *both_starts("adpt"))
+"""Those of the grid `padapter` that have ten seeds: the adapter of the paper and what it is said to beat."""
 
 VIDEO_VARIANTS = {
     "linear probe": "linear",
@@ -145,22 +170,93 @@ COMBINATIONS = {
 """Lists of the three papers' methods by name: each of them in or out."""
 
 
+@dataclass(frozen=True)
+class Study:
+    """Runs of `exits.study.run_study`: `main` settings with ten seeds on images, every other one of `settings` with five."""
+
+    host: str
+    data: str
+    settings: tuple[str, ...]
+    main: tuple[str, ...] = ("host", "naive", "all")
+    backbone: str = EMBEDDED
+    validation: int = 50
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `run_study`; validation: images or clips a class, on which the thresholds are chosen."""
+        options = {**_options(self.data), "n_val": self.validation}
+        return {"host": self.host, "data": self.data, "backbone": self.backbone, "data_options": options, "precision": PRECISION}
+
+    def runs(self) -> list[tuple[str, int]]:
+        """(setting, seed), the most wanted first."""
+        more = MORE_SEEDS if self.backbone == EMBEDDED else ()
+        first = [(setting, seed) for seed in (*SEEDS, *more) for setting in self.main]
+        return first + [(setting, seed) for seed in SEEDS for setting in self.settings if setting not in self.main]
+
+
+STUDIES: dict[str, Study] = {
+    "exits": Study("lora", "leaves-mixed", tuple(SETTINGS)),
+    "video_exits": Study(
+        "padapter:bottleneck=8,position=a_m_p",
+        "motion-leaves",
+        ("host", "naive", "all"),
+        backbone=EMBEDDED_CLIPS,
+        validation=10,
+    ),
+}
+"""The studies of the exits by the name of their table; naive exits are the control in both."""
+
+
+def _options(data: str) -> dict[str, Any]:
+    """As many images a class as the budget says, without augmentation: the same images in every pass."""
+    if DATA_SETS[data].clips:
+        return {"augment": None, "n_train": CLIPS_BUDGET.images, "n_test": TEST_CLIPS}
+    return {"augment": None, "n_train": BUDGET.images, "n_test": TEST_IMAGES}
+
+
 def _runs(
     methods: Iterable[str | Sequence[str]],
     data: str = "leaves-ultra",
     data_options: Mapping[str, object] | None = None,
     backbone: str = EMBEDDED,
     exits: bool | None = None,
+    seeds: Sequence[int] = SEEDS,
 ) -> list[Experiment]:
     """Seed by seed, so that an interrupted grid has whole seeds rather than whole methods. exits: as in `offline_recipe`."""
     lists = [(m,) if isinstance(m, str) else tuple(m) for m in methods]
-    options = {"augment": None, **(data_options or {})}
-    recipes = [offline_recipe(m, data=data, exits=exits) for m in lists]
+    options = {**_options(data), **(data_options or {})}
+    recipes = [offline_recipe(m, data=data, exits=exits, mixed_precision=PRECISION) for m in lists]
     return [
         Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=recipe, data_options=dict(options))
-        for seed in SEEDS
+        for seed in seeds
         for m, recipe in zip(lists, recipes, strict=True)
     ]
+
+
+def _methods() -> list[Experiment]:
+    """The claimed ones lead every seed, and have more of them."""
+    others = [text for name in ALL_METHODS for text in both_starts(name) if text not in CLAIMED]
+    return _runs([*CLAIMED, *others]) + _runs(CLAIMED, seeds=MORE_SEEDS)
+
+
+def _padapter() -> list[Experiment]:
+    texts = list(PADAPTER_VARIANTS.values())
+    return _runs(texts) + _runs([text for text in texts if text in EQUAL_SIZES], seeds=MORE_SEEDS)
+
+
+def swept() -> list[str]:
+    """Text forms of the grid `bottleneck`."""
+    sizes = [f"{name}:{option}={size}" for name, option in _SWEPT.items() for size in (4, 16, 64)]
+    return [text for size in sizes for text in both_starts(size)]
+
+
+def tuned_methods(data: str = "leaves-ultra", exits: bool = False) -> list[str]:
+    """Text forms that have a learning rate of their own, in the order in which they are wanted."""
+    if DATA_SETS[data].clips:
+        return list(dict.fromkeys(VIDEO_VARIANTS.values()))
+    if exits:
+        return ["lora", "linear", "ila", "padapter:bottleneck=8"]
+    names = [text for name in ALL_METHODS for text in both_starts(name)]
+    return list(dict.fromkeys([*CLAIMED, *names, *swept()]))
 
 
 def _dial(granularity: float) -> dict[str, float]:
@@ -181,14 +277,19 @@ def _curve() -> list[Experiment]:
     return runs
 
 
+def _granularity() -> list[Experiment]:
+    return [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))]
+
+
 GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "learning_curve": _curve,
-    "methods": lambda: _runs(ALL_METHODS),
+    "methods": _methods,
+    "padapter": _padapter,
+    "ila": lambda: _runs(ILA_VARIANTS.values()),
+    "bottleneck": lambda: _runs(swept()),
     "tasks": lambda: [run for data in ("leaves-coarse", "leaves-mixed") for run in _runs(MAIN_METHODS, data)],
-    "bottleneck": lambda: _runs(f"{name}:{option}={size}" for name, option in _SWEPT.items() for size in (4, 16, 64)),
-    "granularity": lambda: [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))],
-    "padapter": lambda: _runs(PADAPTER_VARIANTS.values()),
     "video": lambda: _runs(VIDEO_VARIANTS.values(), "motion-leaves", backbone=EMBEDDED_CLIPS),
     "compose": lambda: _runs(COMBINATIONS.values(), "leaves-mixed", exits=True),
-    "ila": lambda: _runs(ILA_VARIANTS.values()),
+    "granularity": _granularity,
 }
+"""Most wanted first. The studies of the exits come after `methods`, see `plan.ORDER`."""

@@ -27,8 +27,8 @@ from .figures_exit_results import exit_curves, exit_settings, exit_shares
 from .figures_results import accuracy_dots, accuracy_scatter, bottleneck_sweep, differences, granularity_sweep
 from .figures_scores import pareto_plot
 from .paper_models import attention_distance, attention_rollout, attention_similarity
-from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS
-from .versions import OutdatedRows, one_version, versions_of
+from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
+from .versions import OutdatedRows, budgets_of, one_version
 
 __all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
 
@@ -128,7 +128,7 @@ def command_for(table: str) -> str:
     if table == "latency":
         return "python -m adapters_lib bench latency"
     if table in ("exits", "exits_curves"):
-        return "python -m adapters_lib exits study"
+        return "python -m adapters_lib.results exits"
     return f"python -m adapters_lib.results {table}"
 
 
@@ -148,14 +148,16 @@ def load(name: str, folder: str | Path = FOLDER) -> tuple[pd.DataFrame, list[str
         return rows, []
     wanted = {run.key for run in GRIDS[name]()}
     asked = rows["key"].isin(wanted)
-    kept = rows[asked | (versions_of(rows) != __version__)]
+    kept = stored(name, folder)
+    if kept.empty:
+        raise AdapterError(f"{path} holds none of the {len(wanted)} runs of this grid; make them with `{command_for(name)}`")
     notes = []
     if there := len(wanted) - int(asked.sum()):
         notes.append(f"{path} holds {asked.sum()} of {len(wanted)} runs; `{command_for(name)}` runs the others")
     if left := len(rows) - len(kept):
-        notes.append(f"{path}: {left} rows of other settings than the grid's are left out")
-    if kept.empty:
-        raise AdapterError(f"{path} holds none of the {there} runs of this grid; make them with `{command_for(name)}`")
+        notes.append(f"{path}: {left} rows of other settings than those drawn are left out")
+    if there and not kept["key"].isin(wanted).any():
+        notes.append(f"{path}: drawn are older rows, {' and '.join(budgets_of(kept).unique())}")
     return kept, notes
 
 

@@ -49,8 +49,10 @@ def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame
     Raises:
         AdapterError: no such file, or rows of which no table can be made.
     """
+    from .results import stored  # which knows the grids, and a figure that draws a table does not need them
+
     path = Path(folder) / f"{grid}.csv"
-    rows = read_table(path)
+    rows = stored(grid, folder)
     if rows.empty:
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
         raise AdapterError(f"no runs in {path}; make them with `python -m adapters_lib.results {grid}`, or choose a table: {known}")

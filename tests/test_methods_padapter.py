@@ -151,3 +151,22 @@ def test_a_new_head_without_a_class_count_and_an_unknown_head_are_refused() -> N
         al.adapt(make_tiny_vit(), "padapter", head="bn_linear")
     with pytest.raises(al.AdapterError, match="unknown head 'bnlinear'; did you mean 'bn_linear'"):
         al.adapt(make_tiny_vit(), "padapter", 5, head="bnlinear")
+
+
+def test_a_prompt_that_does_not_train_starts_as_another_and_stays_so_and_is_saved(images: Tensor, tmp_path) -> None:
+    trained, fixed = (al.adapt(make_tiny_vit(), f"padapter:train_prompt={flag}", seed=3) for flag in ("true", "false"))
+    prompts = [[module.prompts[0] for module in model.modules() if isinstance(module, PromptedAdapter)] for model in (trained, fixed)]
+    assert len(prompts[1]) == 4
+    assert all(torch.equal(a, b) for a, b in zip(*prompts, strict=True))
+    assert not any(prompt.requires_grad for prompt in prompts[1])
+    difference = al.cost(trained).trainable["adapter"] - al.cost(fixed).trainable["adapter"]
+    assert difference == sum(prompt.numel() for prompt in prompts[0])
+    kept = {name for name in fixed.trainable_state_dict() if ".prompts." in name}
+    assert len(kept) == 4
+    with torch.no_grad():
+        for _, parameter in fixed.parameter_groups()["adapter"]:
+            parameter.add_(0.1)
+    other = al.adapt(make_tiny_vit(), "padapter:train_prompt=false", seed=4)
+    other.backbone.load_state_dict(fixed.backbone.state_dict())
+    other.load_trainable_state_dict(fixed.trainable_state_dict())
+    assert torch.equal(other.eval()(images), fixed.eval()(images))

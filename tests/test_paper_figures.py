@@ -42,7 +42,7 @@ def test_every_method_of_the_grid_has_a_point_a_look_and_an_entry() -> None:
 def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on() -> None:
     table = made_up("tasks")
     assert _title(results.accuracy_dots(table)) == (
-        "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 3"
+        "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 5"
     )
     assert _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")])).endswith("over seeds, n = 2 to 3")
     assert _title(results.accuracy_dots(table[(table["seed"] < 1) | (table["method"] == "lora")])).endswith("n = 1 to 3 (none where n = 1)")
@@ -216,11 +216,11 @@ def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: 
     rows, notes = load("tasks", folder)
     assert len(rows) == len(table) - 6
     assert notes == [
-        f"{folder / 'tasks.csv'} holds 42 of 48 runs; `python -m adapters_lib.results tasks` runs the others",
-        f"{folder / 'tasks.csv'}: 4 rows of other settings than the grid's are left out",
+        f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib.results tasks` runs the others",
+        f"{folder / 'tasks.csv'}: 4 rows of other settings than those drawn are left out",
     ]
     other.to_csv(folder / "tasks.csv", index=False)
-    with pytest.raises(al.AdapterError, match="none of the 48 runs"):
+    with pytest.raises(al.AdapterError, match="none of the 80 runs"):
         load("tasks", folder)
 
 

@@ -1,27 +1,68 @@
 """The workbook's tables: which runs they hold, and that no run is done twice."""
 
 import dataclasses
+import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from accelerate import PartialState
 
 import adapters_lib as al
-from adapters_lib import experiments, grids, results
+from adapters_lib import experiments, grids, plan, results, side_by_side, tuning
 from adapters_lib.data_sets.leaves import KINDS
+from adapters_lib.devices import device_name
 from adapters_lib.experiments import Experiment, pack_hits, read_table, unpack_hits
 from adapters_lib.methods import METHODS
+from adapters_lib.plan import Job
+
+
+@pytest.fixture(autouse=True)
+def _work(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    monkeypatch.setenv("ADAPTERS_CACHE", str(tmp_path_factory.mktemp("work")))
 
 
 def _pretend(experiment: Experiment, **_: object) -> dict:
-    return {"key": experiment.key, "method": experiment.name, "seed": experiment.seed, "top1": 50.0, "hits": "00ff"}
+    told = {"method": experiment.name, "data": experiment.data, "seed": experiment.seed, "version": al.__version__}
+    return {"key": experiment.key, **told, "top1": 50.0, "hits": "00ff", "configuration": json.dumps(experiment.configuration())}
 
 
-def test_the_grid_of_methods_has_every_method_with_three_seeds() -> None:
+def test_the_grid_of_methods_has_every_method_with_five_seeds_and_ten_of_those_that_claims_compare() -> None:
     runs = results.GRIDS["methods"]()
-    assert {run.name for run in runs} == set(METHODS) - {"dyn"}
-    assert len(runs) == 3 * (len(METHODS) - 1)
+    assert {run.name.partition(":")[0] for run in runs} == set(METHODS) - {"dyn"}
+    seeds = Counter(run.name for run in runs)
+    assert {name for name, count in seeds.items() if count == 10} == set(grids.CLAIMED)
+    assert {count for name, count in seeds.items() if name not in grids.CLAIMED} == {5}
+
+
+def test_every_grid_trains_at_the_one_budget_in_float32_and_tests_on_enough_images() -> None:
+    for name in set(results.GRIDS) - {"learning_curve"}:
+        for run in results.GRIDS[name]():
+            clips = run.data == "motion-leaves"
+            budget = tuning.CLIPS_BUDGET if clips else tuning.BUDGET
+            assert (run.recipe.epochs, run.data_options["n_train"]) == (budget.passes, budget.images), name
+            assert run.recipe.mixed_precision == "no"
+            assert run.data_options["n_test"] * (16 if clips else 20) >= (400 if clips else 2000)
+
+
+def test_the_budget_of_all_grids_changes_in_one_place(monkeypatch) -> None:
+    longer = tuning.Budget(images=240, passes=5)
+    monkeypatch.setattr(grids, "BUDGET", longer)
+    monkeypatch.setattr(tuning, "BASE", dataclasses.replace(tuning.BASE, epochs=longer.passes))
+    for name in ("methods", "tasks", "bottleneck", "compose"):
+        assert {(run.recipe.epochs, run.data_options["n_train"]) for run in results.GRIDS[name]()} == {(5, 240)}
+
+
+def test_adapters_that_are_said_to_be_of_one_size_are(tmp_path: Path) -> None:
+    sizes = {}
+    for text in grids.EQUAL_SIZES:
+        model = al.adapt(al.create_backbone("micro_vit", pretrained=False), text, num_classes=20)
+        sizes[text] = al.cost(model).trainable["adapter"]
+    assert max(sizes.values()) < 1.05 * min(sizes.values())
+    assert {"adpt", "padapter:bottleneck=8"} < set(sizes)
 
 
 def test_every_grid_is_made_of_methods_that_exist_and_of_different_runs() -> None:
@@ -35,12 +76,12 @@ def test_every_grid_is_made_of_methods_that_exist_and_of_different_runs() -> Non
 def test_the_sweep_of_granularities_goes_through_the_default() -> None:
     assert KINDS["ultra"].granularity in grids.GRANULARITIES
     shared = {run.key for run in results.GRIDS["methods"]()} & {run.key for run in results.GRIDS["granularity"]()}
-    assert len(shared) == 12
+    assert len(shared) == 20
 
 
 def test_the_adapters_compared_on_clips_are_of_about_one_size() -> None:
     runs = results.GRIDS["video"]()
-    assert len(runs) == 3 * len(results.VIDEO_VARIANTS)
+    assert len(runs) == 5 * len(results.VIDEO_VARIANTS)
     sizes = {}
     for name, text in results.VIDEO_VARIANTS.items():
         backbone = al.create_backbone("micro_vit_clips", pretrained=False)
@@ -64,38 +105,44 @@ def test_a_run_of_another_table_is_taken_over_and_not_run_again(tmp_path: Path, 
 def test_an_unknown_grid_or_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(al.AdapterError, match="methods"):
         results.results("method", tmp_path)
-    with pytest.raises(al.AdapterError, match=r"no run with seeds \(7,\)"):
-        results.results("methods", tmp_path, seeds=(7,))
+    with pytest.raises(al.AdapterError, match=r"no run with seeds \(11,\)"):
+        results.results("methods", tmp_path, seeds=(11,))
 
 
 def test_the_command_lists_what_is_missing_and_runs_nothing(tmp_path: Path, capsys) -> None:
     assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
-    assert "methods: 0 of 60 runs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    number = len(results.GRIDS["methods"]())
+    assert f"methods: 0 of {number} runs" in said
+    assert "next linear on leaves-ultra, seed 0" in said
+    assert f"in all {number} runs left" in said
     assert results.main(["nonsense", "--folder", str(tmp_path), "--list"]) == 1
     assert "nonsense" in capsys.readouterr().err
 
 
-def test_rows_of_another_learning_rate_go_only_when_asked_to(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_rows_of_another_learning_rate_go_only_when_asked_to_and_those_of_another_budget_never(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(experiments, "run_experiment", _pretend)
     results.results("methods", tmp_path, seeds=(0,))
     path = tmp_path / "methods.csv"
+    old = Experiment(("lora",), "leaves-ultra", recipe=al.Recipe(epochs=3, batch_size=4))
+    experiments.store_row(_pretend(old), path)
     before = path.read_bytes()
     assert results.main(["methods", "tasks", "--folder", str(tmp_path), "--prune"]) == 0
     assert path.read_bytes() == before
-    monkeypatch.setattr(grids, "offline_recipe", lambda methods, **_: al.offline_recipe(methods, lr=0.5 if "lora" in methods else 3e-3))
+    monkeypatch.setattr(grids, "offline_recipe", lambda m, **o: al.offline_recipe(m, **o, **({"lr": 0.5} if "lora" in m else {})))
     wanted = {run.key for run in results.GRIDS["methods"]()}
     assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
-    stale = 20 - sum(key in wanted for key in read_table(path)["key"])
-    assert stale >= 1
-    assert f"{stale} rows that it no longer asks for" in capsys.readouterr().out
+    assert "2 rows that it no longer asks for" in capsys.readouterr().out
     assert results.main(["methods", "--folder", str(tmp_path), "--prune"]) == 0
-    assert f"{stale} rows dropped" in capsys.readouterr().out
-    assert set(read_table(path)["key"]) <= wanted
-    assert "lora" not in set(read_table(path)["method"])
+    assert "1 rows dropped" in capsys.readouterr().out
+    assert set(read_table(path)["key"]) - wanted == {old.key}
+    assert results.main(["exits", "--folder", str(tmp_path), "--prune"]) == 1
+    assert "only tables of grids can be pruned" in capsys.readouterr().err
 
 
 def test_a_table_ends_in_the_order_of_its_grid(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(experiments, "run_experiment", _pretend)
+    monkeypatch.setitem(results.GRIDS, "methods", lambda: grids._runs(["linear", "lora"], seeds=(0, 1, 2)))
     results.results("methods", tmp_path, seeds=(2,))
     experiments.store_row({"key": "mine", "method": "of another grid"}, tmp_path / "methods.csv")
     results.results("methods", tmp_path)
@@ -153,3 +200,113 @@ def test_a_method_that_may_start_at_zero_stands_in_a_grid_with_both_starts(monke
     assert grids.both_starts("published:bottleneck=4") == ["published:bottleneck=4", "published:bottleneck=4,start=zero"]
     assert grids.both_starts("zero") == ["zero"]
     assert grids.both_starts("none") == ["none"]
+
+
+def _small(monkeypatch, methods: list[str], epochs: int = 2) -> list[Experiment]:
+    """A grid of tiny real runs in the place of `methods`."""
+    options = {"cultivars": 2, "n_train": 4, "n_val": 1, "n_test": 4, "augment": None}
+    runs = experiments.grid(methods, "leaves-ultra", (0,), data_options=options, recipe=al.Recipe(epochs=epochs, batch_size=4))
+    monkeypatch.setitem(results.GRIDS, "methods", lambda: runs)
+    return runs
+
+
+def test_a_limit_in_minutes_leaves_what_does_not_fit_for_the_next_time(tmp_path: Path, monkeypatch) -> None:
+    runs = _small(monkeypatch, ["linear", "bitfit"])
+    assert results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--limit-minutes", "0.00001"]) == 0
+    assert not (tmp_path / "methods.csv").exists()
+    assert results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--only", "bit*"]) == 0
+    assert read_table(tmp_path / "methods.csv")["key"].to_list() == [runs[1].key]
+
+
+def test_a_run_that_the_limit_stops_after_an_epoch_goes_on_from_there(tmp_path: Path, monkeypatch) -> None:
+    (run,) = _small(monkeypatch, ["bitfit"])
+    whole = experiments.run_experiment(run)
+    with pytest.raises(experiments.OutOfTime):
+        experiments.run_experiment(run, work=tmp_path, deadline=0.0)  # long ago
+    history = json.loads((experiments.run_folder(tmp_path, run) / "run.json").read_text())["history"]
+    assert [row["epoch"] for row in history] == [1]
+    assert experiments.run_experiment(run, work=tmp_path)["hits"] == whole["hits"]
+
+
+def test_the_gpu_command_works_off_the_queue_side_by_side_and_its_rows_say_the_device(tmp_path: Path, monkeypatch) -> None:
+    runs = _small(monkeypatch, ["linear", "bitfit"], epochs=1)
+    said = side_by_side.run_on_gpu(side_by_side.queue_of(["methods"], tmp_path), tmp_path, minutes=5, processes=2)
+    rows = read_table(tmp_path / "methods.csv")
+    assert rows["key"].to_list() == [run.key for run in runs]
+    assert set(rows["device"]) == {device_name(PartialState().device)}
+    assert set(rows["threads"]) == {1}
+    assert said.startswith("2 of 2 runs in ")
+    assert side_by_side.queue_of(["methods"], tmp_path) == []
+
+
+def test_the_gpu_command_refuses_no_time_and_no_process(tmp_path: Path, capsys) -> None:
+    with pytest.raises(al.AdapterError, match="minutes=0, processes=1"):
+        side_by_side.run_on_gpu([], tmp_path, minutes=0, processes=1)
+    assert results.main(["gpu", "methods", "--folder", str(tmp_path), "--minutes", "-1"]) == 1
+    assert "give a time above 0" in capsys.readouterr().err
+
+
+def _job(method: str, seed: int = 0, **more: object) -> Job:
+    told = {"table": "methods", "title": "", "data": "leaves-ultra", "updates": 100, "done": False, "call": print, "arguments": ()}
+    return Job(**{**told, "method": method, "seed": seed, "key": f"{method}-{seed}", **more})
+
+
+def test_patterns_choose_methods_and_seeds_and_a_slash_may_belong_to_a_method() -> None:
+    jobs = [_job(method, seed) for method in ("ila", "ila:after=2/6", "lora") for seed in (0, 1)]
+
+    def chosen(*only: str, seeds: tuple[int, ...] | None = None) -> list[str]:
+        return [job.key for job in plan.select(jobs, only, seeds)]
+
+    assert chosen("ila*") == ["ila-0", "ila-1", "ila:after=2/6-0", "ila:after=2/6-1"]
+    assert chosen("lora/1", "ila:after=2/6") == ["ila:after=2/6-0", "ila:after=2/6-1", "lora-1"]
+    assert chosen("*/1", seeds=(1,)) == ["ila-1", "ila:after=2/6-1", "lora-1"]
+    with pytest.raises(al.AdapterError, match="no run matches --only 'lroa'"):
+        chosen("lroa")
+
+
+def test_the_queue_can_go_table_by_table_seed_by_seed_or_short_runs_first(tmp_path: Path) -> None:
+    rows = [{"key": "x", "method": "lora", "data": "leaves-ultra", "updates": 10, "seconds": 50.0, "cpu_seconds": 20.0, "device": "cpu"}]
+    pd.DataFrame(rows).to_csv(tmp_path / "any.csv", index=False)
+    pace = plan.Pace(tmp_path)
+    jobs = [_job("lora", 0), _job("lora", 101), _job("ila", 100), _job("lora", 0, table="tasks")]
+    assert pace.seconds(jobs[0]) == 100 * 20 / 10  # CPU seconds, as others may have used the cores too
+    assert plan.Pace(tmp_path / "empty").seconds(jobs[0]) == 100 * plan.STEP
+    assert [job.key for job in plan.ordered(jobs, "wanted", pace)] == ["lora-0", "lora-101", "ila-100"]  # lora-0 once
+    assert [job.key for job in plan.ordered(jobs, "seeds", pace)] == ["lora-0", "ila-100", "lora-101"]
+    assert plan.ordered([_job("lora"), _job("linear", updates=10)], "short", pace)[0].method == "linear"
+    with pytest.raises(al.AdapterError, match="unknown order 'size'"):
+        plan.ordered(jobs, "size", pace)
+
+
+def test_the_studies_of_exits_stand_in_the_same_queue(tmp_path: Path, monkeypatch) -> None:
+    jobs = plan.jobs_of("exits", tmp_path)
+    assert [job.method for job in jobs[:3]] == ["host", "naive", "all"]
+    assert Counter(job.seed for job in jobs if job.method == "all") == Counter(range(10))
+    assert {job.method for job in plan.jobs_of("video_exits", tmp_path)} == {"host", "naive", "all"}
+    asked = []
+    monkeypatch.setattr(plan, "run_study", lambda table, **options: asked.append((table.name, options)))
+    job = jobs[1]
+    job.call(*job.arguments, tmp_path / "work", None)
+    ((table, options),) = asked
+    assert table == "exits.csv"
+    assert (options["settings"], options["seeds"], options["keep"]) == (["naive"], [0], 0)
+    assert options["data_options"]["n_test"] * 20 == 2000
+    assert options["precision"] == "no"
+
+
+def test_a_table_that_is_being_made_anew_shows_its_older_rows_until_the_new_ones_have_caught_up(tmp_path: Path, monkeypatch) -> None:
+    runs = grids._runs(["linear", "lora"], seeds=(0, 1))
+    monkeypatch.setitem(results.GRIDS, "methods", lambda: runs)
+    recipe = al.Recipe(epochs=3, batch_size=4)
+    old = [Experiment((m,), "leaves-ultra", seed, recipe=recipe) for m in ("linear", "lora") for seed in (0, 1)]
+    stale = dataclasses.replace(runs[1], recipe=dataclasses.replace(runs[1].recipe, lr=0.5))
+    path = tmp_path / "methods.csv"
+
+    def shown(*rows: Experiment) -> list[str]:
+        pd.DataFrame([_pretend(row) for row in rows]).to_csv(path, index=False)
+        return results.stored("methods", tmp_path)["key"].to_list()
+
+    assert shown(*old, *runs[:2]) == [run.key for run in old]
+    assert shown(*old, *runs, stale) == [run.key for run in runs]
+    assert shown(stale) == []
+    assert results.stored("methods", tmp_path / "nowhere").empty

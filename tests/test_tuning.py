@@ -9,8 +9,15 @@ import pytest
 
 import adapters_lib as al
 from adapters_lib import experiments, tuning
+from adapters_lib.bracketing import Bracket, bracket, neighbours, on_ladder
+from adapters_lib.grids import GRIDS, swept, tuned_methods
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _work(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
+    monkeypatch.setenv("ADAPTERS_CACHE", str(tmp_path_factory.mktemp("work")))
 
 
 def test_the_best_mean_on_validation_wins_and_ties_go_to_the_smaller_rate() -> None:
@@ -33,8 +40,9 @@ def test_tuning_never_evaluates_on_test_images(tmp_path, monkeypatch) -> None:
 
 def test_clips_have_rates_and_a_recipe_of_their_own() -> None:
     recipe = tuning.offline_recipe("padapter:position=a_m_p", data="motion-leaves")
-    assert recipe.epochs == tuning.CLIPS.epochs != tuning.offline_recipe("padapter").epochs
+    assert recipe.epochs == tuning.CLIPS.epochs == tuning.CLIPS_BUDGET.passes
     assert recipe.lr in tuning.RATES
+    assert recipe.lr != tuning.offline_recipe("padapter:position=a_m_p").lr
 
 
 def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypatch) -> None:
@@ -44,7 +52,8 @@ def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypa
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
     tuning.main(["lora:rank=4", "--data", "motion-leaves"])
     stored = json.loads((tmp_path / tuning._FILE).read_text())
-    assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}}
+    chosen_at = {"lr_clips": {"lora": str(tuning.CLIPS_BUDGET)}}
+    assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}, "chosen_at": chosen_at}
 
 
 def test_options_tuned_as_written_have_a_rate_of_their_own(tmp_path, monkeypatch) -> None:
@@ -108,11 +117,136 @@ def test_rates_tried_before_take_part_in_the_choice(tmp_path, monkeypatch) -> No
 
 
 def test_every_rate_of_images_was_better_than_a_smaller_and_a_larger_one_that_were_tried() -> None:
-    rates = json.loads((ROOT / "adapters_lib" / "offline_recipes.json").read_text())["lr"]
+    """Rates say at which budget they were chosen; those that do not, at that of the first tables."""
+    known = json.loads((ROOT / "adapters_lib" / "offline_recipes.json").read_text())
+    rates, later = known["lr"], known.get("chosen_at", {}).get("lr", {})
     table = pd.read_csv(ROOT / "data" / "results" / "tuning.csv")
-    table = table[(table["data"] == "leaves-ultra") & (table["epochs"] == tuning.BASE.epochs)]
+    table = table[(table["data"] == "leaves-ultra") & (table["epochs"] == 3)]
     beside = table["head_lr"] == tuning.HEAD_LR
     for method, rate in rates.items():
-        tried = table[(table["method"] == method) & (beside | (method == "linear"))].groupby("lr")["val_top1"].mean()
-        assert min(tried.index) < rate < max(tried.index), method
-        assert tried[rate] == max(tried), method
+        if method not in later:
+            tried = table[(table["method"] == method) & (beside | (method == "linear"))].groupby("lr")["val_top1"].mean()
+            assert min(tried.index) < rate < max(tried.index), method
+            assert tried[rate] == max(tried), method
+
+
+KINDS = [("lr", "leaves-ultra", False), ("lr_exits", "leaves-mixed", True), ("lr_clips", "motion-leaves", False)]
+
+
+@pytest.mark.parametrize(("kind", "data", "exits"), KINDS)
+def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(kind: str, data: str, exits: bool) -> None:
+    known = json.loads((ROOT / "adapters_lib" / "offline_recipes.json").read_text())
+    present = str(tuning.CLIPS_BUDGET if kind == "lr_clips" else tuning.BUDGET)
+    methods = [method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present]
+    found = tuning.brackets(methods, data, ROOT / "data" / "results" / "rates.csv", exits)
+    assert {method: found[method].rate for method in methods} == {method: known[kind][method] for method in methods}
+
+
+LADDER = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+
+
+def _tried(*accuracies: float, second: dict[float, float] | None = None) -> dict[float, dict[int, float]]:
+    values = {rate: {100: accuracy} for rate, accuracy in zip(LADDER, accuracies, strict=False)}
+    for rate, accuracy in (second or {}).items():
+        values[rate][101] = accuracy
+    return values
+
+
+def _bracket(tried: dict[float, dict[int, float]]) -> Bracket:
+    return bracket(tried, 1e-3, 2000, (100, 101))
+
+
+def test_one_starts_between_two_neighbours_and_goes_on_at_the_open_end() -> None:
+    assert _bracket({}) == (None, [(1e-3, 100), (3e-4, 100), (3e-3, 100)])
+    assert _bracket(_tried(50, 55, 60)) == (None, [(1e-2, 100)])
+    assert _bracket(_tried(60, 55, 50)) == (None, [(1e-4, 100)])
+
+
+def test_a_rate_between_two_that_did_clearly_worse_is_the_choice() -> None:
+    assert _bracket(_tried(50, 60, 50)) == (1e-3, [])
+
+
+def test_a_second_seed_decides_between_two_within_one_standard_error() -> None:
+    close = (50, 60, 59.5, 40)  # a standard error of 60 % on 2,000 images is 1.1 points
+    assert _bracket(_tried(*close)) == (None, [(1e-3, 101), (3e-3, 101)])
+    assert _bracket(_tried(*close, second={1e-3: 55, 3e-3: 57})) == (3e-3, [])
+    assert _bracket(_tried(*close, second={1e-3: 55, 3e-3: 54})) == (1e-3, [])
+    assert _bracket(_tried(*close, second={1e-3: 55, 3e-3: 55.5})) == (1e-3, [])  # of equal ones the smaller
+
+
+def test_the_winner_of_the_second_seed_needs_neighbours_as_well() -> None:
+    assert _bracket(_tried(50, 60, 59.5, second={1e-3: 55, 3e-3: 57})) == (None, [(1e-2, 100)])
+
+
+def test_rates_are_those_of_a_ladder_of_ones_and_threes() -> None:
+    assert neighbours(1e-3) == (3e-4, 3e-3)
+    assert neighbours(3e-5) == (1e-5, 1e-4)
+    assert [on_ladder(rate) for rate in (1e-3, 2.9e-3, 5e-3, 3e-2)] == [1e-3, 3e-3, 3e-3, 3e-2]
+
+
+def _peak(method: str) -> float:
+    return {"linear": 1e-2, "lora": 1e-4}[method]
+
+
+def _run(experiment, **_) -> dict:
+    """An accuracy that falls by ten points a factor of ten from the best rate."""
+    lr = experiment.recipe.lr
+    accuracy = 60 - 10 * abs(math.log10(lr / _peak(experiment.name)))
+    return {"key": experiment.key, "method": experiment.name, "lr": lr, "seed": experiment.seed, "val_top1": accuracy}
+
+
+def test_just_the_missing_neighbours_run_until_every_rate_is_bracketed(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(experiments, "run_experiment", _run)
+    found = tuning.tune_until_bracketed(["linear", "lora"], "leaves-ultra", tmp_path / "rates.csv")
+    assert {method: b.rate for method, b in found.items()} == {"linear": 1e-2, "lora": 1e-4}
+    tried = pd.read_csv(tmp_path / "rates.csv").groupby("method")["lr"].apply(sorted).to_dict()
+    assert tried["linear"] == [3e-3, 1e-2, 3e-2, 1e-1]  # from 0.03, two steps either way
+    assert tried["lora"] == [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]
+    monkeypatch.setattr(experiments, "run_experiment", lambda *_, **__: pytest.fail("nothing is missing"))
+    assert tuning.tune_until_bracketed(["lora"], "leaves-ultra", tmp_path / "rates.csv")["lora"].rate == 1e-4
+
+
+def test_runs_of_the_learning_curve_at_this_budget_are_not_made_again(tmp_path, monkeypatch) -> None:
+    ran = []
+    monkeypatch.setattr(experiments, "run_experiment", lambda e, **_: ran.append((e.recipe.lr, e.seed)) or _run(e))
+    curve = [run for run in GRIDS["learning_curve"]() if run.name == "linear" and run.seed == 100]
+    pd.DataFrame([_run(run) for run in curve]).to_csv(tmp_path / "learning_curve.csv", index=False)
+    tuning.tune_until_bracketed(["linear"], "leaves-ultra", tmp_path / "rates.csv")
+    assert (tuning.offline_recipe("linear").lr, 100) not in ran
+    assert len(pd.read_csv(tmp_path / "rates.csv")) == len(ran) + 1
+
+
+def test_a_deadline_leaves_rates_to_try_and_the_command_says_which(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(experiments, "run_experiment", lambda *_, **__: pytest.fail("out of time"))
+    table = tmp_path / "rates.csv"
+    monkeypatch.setattr(tuning, "_store", lambda setting, chosen: chosen and pytest.fail("nothing is chosen"))
+    assert tuning.main(["lora", "--until-bracketed", "--limit-minutes", "0", "--table", str(table)]) == 0
+    assert "lora: still to try: 0.001 (seed 100), 0.0003 (seed 100), 0.003 (seed 100)" in capsys.readouterr().out
+    assert not table.exists()
+
+
+def test_a_chosen_rate_is_stored_with_the_budget_at_which_it_was_chosen(tmp_path, monkeypatch) -> None:
+    (tmp_path / tuning._FILE).write_text('{"lr": {"adpt": 0.25, "lora": 0.5}}')
+    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(experiments, "run_experiment", _run)
+    assert tuning.main(["lora", "--until-bracketed", "--jobs", "1", "--table", str(tmp_path / "rates.csv")]) == 0
+    stored = json.loads((tmp_path / tuning._FILE).read_text())
+    assert stored == {"lr": {"adpt": 0.25, "lora": 1e-4}, "chosen_at": {"lr": {"lora": "6 passes over 120 a class"}}}
+
+
+def test_rates_are_tried_in_float32_at_the_budget_of_the_grids_on_images_of_other_plants() -> None:
+    trial = tuning._trial("lora", 1e-3, 100, "leaves-ultra", exits=False)
+    assert trial.recipe.mixed_precision == "no"
+    assert trial.recipe.epochs == tuning.BUDGET.passes
+    assert trial.data_options == {"plants": 1, "augment": None, "n_train": tuning.BUDGET.images, "n_val": 100}
+    assert not trial.test
+    clips = tuning._trial("lora", 1e-3, 100, "motion-leaves", exits=False)
+    assert (clips.backbone, clips.data_options["n_train"]) == ("micro_vit_clips", tuning.CLIPS_BUDGET.images)
+
+
+def test_every_method_of_the_grids_has_a_rate_of_its_own_to_be_chosen() -> None:
+    for data, exits in (("leaves-ultra", False), ("motion-leaves", False), ("leaves-mixed", True)):
+        methods = tuned_methods(data, exits)
+        assert len(set(methods)) == len(methods)
+    assert {run.name for run in GRIDS["methods"]()} | set(swept()) == set(tuned_methods())
+    assert {run.name for run in GRIDS["video"]()} == set(tuned_methods("motion-leaves"))

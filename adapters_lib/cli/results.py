@@ -1,4 +1,4 @@
-"""`results table GRID`: the stored runs of a grid as a table, and the README's block made from it."""
+"""`results table GRID`: the stored runs of a grid as a table, and the README's block made from it; `results claims`: what they decide."""
 
 from __future__ import annotations
 
@@ -15,13 +15,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     table.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
     table.add_argument("--format", default="markdown", help="markdown (default), latex or csv")
     table.add_argument("--readme", metavar="FILE", help="write it between this file's two marker lines as well")
-    # SUPPRESS: without it a missing --json here would undo one that stands before the action
-    table.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
-    )
+    claims = actions.add_parser("claims", help="the workbook's four claims: shown, refuted or undecided", allow_abbrev=False)
+    claims.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
+    for action in (table, claims):
+        # SUPPRESS: without it a missing --json here would undo one that stands before the action
+        action.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
+        )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    return {"table": _table, "claims": _claims}[args.action](args)
+
+
+def _claims(args: argparse.Namespace) -> dict[str, Any]:
+    """{"claims": one dict a claim, see `claims.Claim.to_dict`, "text"}."""
+    from ..claims import decide, text_of
+
+    found = decide(args.folder)
+    return {"claims": [claim.to_dict() for claim in found], "text": text_of(found)}
+
+
+def _table(args: argparse.Namespace) -> dict[str, Any]:
     """{"grid", "rows": one dict a method, "text": the table, "readme": whether that file changed, or None}."""
     from ..result_tables import render, stored_table, update_block
 

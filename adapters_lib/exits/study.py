@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import json
-import time
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,24 @@ from .. import __version__
 from ..adapting import adapt
 from ..backbones import EMBEDDED, create_backbone, meta_backbone
 from ..costs import cost
-from ..data_sets import Task, load_data
+from ..data_sets import Task
 from ..devices import borrowed
 from ..errors import AdapterError, unknown
 from ..evaluation import collect_logits, evaluate
-from ..experiments import Experiment, pack_hits, pinned, read_table, run_missing, store_row
+from ..experiments import (
+    Experiment,
+    load_task,
+    pack_hits,
+    pinned,
+    read_table,
+    run_folder,
+    run_missing,
+    store_row,
+    train,
+)
 from ..methods import parse_method
 from ..methods.sparsity import idle_sparsity
-from ..training import fit
+from ..run_clock import RunClock
 from ..tuning import offline_recipe
 from .bench import time_thresholds, timing_sample
 from .calibration import choose, operating_points
@@ -82,6 +91,9 @@ def run_study(
     jobs: int = 1,
     progress: bool = True,
     stored: bool = False,
+    keep: int | None = None,
+    work: str | Path | None = None,
+    deadline: float | None = None,
 ) -> pd.DataFrame:
     """Train what the table does not hold yet and return the rows of this study.
 
@@ -101,6 +113,8 @@ def run_study(
         dyn: options of `dyn` that all settings share, in text form.
         stored: train nothing and return the rows that are there.
         logits: folder for the validation and test logits of every run as well, `<setting>-<seed>-<part>.safetensors`.
+        keep: the seed whose logits are kept, default the first one.
+        work, deadline: as in `experiments.run_grid`.
 
     Raises:
         AdapterError: an unknown setting or option, or a setting about a sparsity that has nothing to act on beside this host; or,
@@ -116,6 +130,7 @@ def run_study(
     changed = {name: value for name, value in changes.items() if value is not None}
     recipe = offline_recipe(hosts, data=data, exits=True, **changed)
     table, known = Path(table), set(read_table(table).get("key", ()))
+    kept = seeds[0] if keep is None else keep
     keys: list[str] = []
     missing = []
     for name in names:
@@ -125,22 +140,32 @@ def run_study(
             keys += [f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])]
             if keys[-1] not in known and not stored:  # the last row of a run is written last
                 folders = [Path(logits)] if logits else []
-                folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == seeds[0] else []
-                missing.append((f"{name}, seed {seed}", (name, run, table, folders)))
-    run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress)
+                folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == kept else []
+                missing.append((f"{name}, seed {seed}", (name, run, table, folders, work, deadline)))
+    run_missing(_run_and_store, missing, table, jobs=jobs, progress=progress, deadline=deadline)
     rows = read_table(table)
-    if stored:
+    if stored or deadline is not None:
+        known = set(rows.get("key", ()))
         keys = [key for key in keys if key in known]
     return rows.set_index("key").loc[keys].reset_index() if keys else rows.iloc[:0]
 
 
-def _run_and_store(setting: str, run: Experiment, table: Path, folders: list[Path]) -> None:
+def _run_and_store(
+    setting: str,
+    run: Experiment,
+    table: Path,
+    folders: list[Path],
+    work: str | Path | None = None,
+    deadline: float | None = None,
+) -> None:
     """Run one setting and store its rows."""
-    rows, curve = _run(setting, run, folders)
+    rows, curve = _run(setting, run, folders, work, deadline)
     for row in curve:
         store_row(row, table.with_name(f"{table.stem}_curves.csv"))
     for row in rows:
         store_row(row, table)
+    if work is not None:
+        shutil.rmtree(run_folder(work, run), ignore_errors=True)
 
 
 def _about(hosts: Sequence[str], idle: Sequence[str], settings: Sequence[str] | None) -> list[str]:
@@ -158,13 +183,15 @@ def _dyn(shared: str, options: dict[str, Any]) -> str:
     return "dyn" + (":" + ",".join(parts) if parts else "")
 
 
-def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _run(
+    setting: str, run: Experiment, folders: list[Path], work: str | Path | None, deadline: float | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Train one setting; return its rows, the last one last, and those of its accuracy–cost curve."""
-    started = time.perf_counter()
+    clock = RunClock(None if work is None else run_folder(work, run))
     vit = create_backbone(run.backbone)
-    task = load_data(run.data, backbone=vit, seed=run.seed, **run.data_options)
+    task = load_task(run, vit, work)
     model = adapt(vit, list(run.methods), num_classes=task.num_classes, seed=run.seed)
-    fit(model, task.train, None, replace(run.recipe, seed=run.seed), progress=False)
+    trained, device = train(run, model, task, clock, work=work, deadline=deadline)
     price = cost(model)
     common = {
         "setting": setting,
@@ -174,6 +201,9 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
         **{role: price.trainable[role] for role in ("adapter", "head")},
         "full_macs": price.macs,
         "n_test": len(task.test),  # type: ignore[arg-type]
+        "updates": trained.updates,
+        "precision": trained.precision,
+        "device": device,
         "threads": torch.get_num_threads(),
         "version": __version__,
         "torch": torch.__version__,
@@ -184,7 +214,7 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
         logits, labels = collect_logits(model, task.test)
         right = logits.argmax(1) == labels
         row = {**full, "top1": _percent(right), "val_top1": evaluate(model, task.val)["top1"], "hits": pack_hits(right)}
-        return [{"key": f"{run.key}-full", **common, **row, "seconds": time.perf_counter() - started}], []
+        return [{"key": f"{run.key}-full", **common, **row, **clock.read()}], []
     val, test = store_exits(model, task.val), store_exits(model, task.test)
     for folder in folders:
         for part, stored in (("val", val), ("test", test)):
@@ -216,9 +246,9 @@ def _run(setting: str, run: Experiment, folders: list[Path]) -> tuple[list[dict[
     curve = curve.drop(columns="macs").assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)
     curve["thresholds"] = curve["thresholds"].map(json.dumps)
     curve.insert(0, "key", [f"{run.key}-{number}" for number in range(len(curve))])
-    seconds = time.perf_counter() - started
+    spent = clock.read()
     table: Any = curve.to_dict("records")
-    return [{"key": f"{run.key}-{row['point']}", **common, **row, "seconds": seconds} for row in rows], table
+    return [{"key": f"{run.key}-{row['point']}", **common, **row, **spent} for row in rows], table
 
 
 def _percent(right: torch.Tensor) -> float:

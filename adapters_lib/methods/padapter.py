@@ -17,6 +17,7 @@ the start, so the module is exactly the identity (sequential) or zero (parallel)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -33,7 +34,7 @@ from .bottleneck import check_bottleneck
 if TYPE_CHECKING:
     from ..engine import AdaptedViT
 
-__all__ = ["PAdapter", "PromptedAdapter"]
+__all__ = ["FixedPrompts", "PAdapter", "PromptedAdapter"]
 
 _SITE = {
     "p_a_m": "before",
@@ -48,10 +49,28 @@ _PROMPTS = {"x_p": 1, "p_x_p": 2, "p_2x_p": 2}
 _UP_INPUTS = {"x_p": 2, "p_x_p": 3, "p_2x_p": 4}
 
 
+class FixedPrompts(nn.Module):
+    """Prompts that stay as they start: buffers, so that they are saved with the adapter; read like a list."""
+
+    def __init__(self, prompts: Iterable[Tensor]) -> None:
+        super().__init__()
+        for number, prompt in enumerate(prompts):
+            self.register_buffer(str(number), prompt)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.buffers())
+
+    def __getitem__(self, number: int) -> Tensor:
+        return list(self)[number]
+
+
 class PromptedAdapter(Adapter):
     """One PAdapter: (B, N, D) → (B, N, D), with its own residual if `sequential`, else the delta only.
 
-    Parameters for x_p: D·r + r + L·r + 2·r·D + D, and 1 for a learnable scale.
+    Parameters for x_p: D·r + r + L·r + 2·r·D + D, and 1 for a learnable scale; without the prompt's L·r unless it trains.
     """
 
     def __init__(
@@ -65,11 +84,13 @@ class PromptedAdapter(Adapter):
         scale: float = 1.0,
         learn_scale: bool = True,
         sequential: bool = True,
+        train_prompt: bool = True,
     ) -> None:
         super().__init__()
         self.form, self.mode, self.sequential = form, mode, sequential
         self.down = nn.Linear(width, 2 * bottleneck if form == "p_2x_p" else bottleneck)
-        self.prompts = nn.ParameterList(torch.empty(1, tokens, bottleneck) for _ in range(_PROMPTS[form]))
+        prompts = [torch.empty(1, tokens, bottleneck) for _ in range(_PROMPTS[form])]
+        self.prompts = nn.ParameterList(prompts) if train_prompt else FixedPrompts(prompts)
         self.bottleneck_dropout: nn.Module = nn.Identity()
         self.up = nn.Linear(_UP_INPUTS[form] * bottleneck, width)
         if learn_scale:
@@ -114,7 +135,8 @@ class PAdapter(Method):
     (between attention and MLP), `a_m_p` (after the block); or parallel `p+a_m` (read at the block's input, added after attention), `a_p+m`
     (read after attention, added after the MLP), `p+b` (read at the input, added to the block's output). num_tokens: rows of a prompt;
     None follows the tokens of every block, whatever other methods make of them; 1 shares one row among all tokens. scale: s.
-    learn_scale: whether s trains.
+    learn_scale: whether s trains. train_prompt: whether the prompts do; without it they stay as they were drawn at the start, which shows
+    what is the prompt's doing and what the wider bottleneck's.
     """
 
     name: ClassVar[str] = "padapter"
@@ -128,6 +150,7 @@ class PAdapter(Method):
     num_tokens: int | None = None
     scale: float = 1.0
     learn_scale: bool = True
+    train_prompt: bool = True
 
     def check(self) -> None:
         self.at_least("bottleneck", 1)
@@ -152,5 +175,6 @@ class PAdapter(Method):
                 scale=self.scale,
                 learn_scale=self.learn_scale,
                 sequential=self.position in _SEQUENTIAL,
+                train_prompt=self.train_prompt,
             )
             sites.add(_SITE[self.position], module)
