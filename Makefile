@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 OLDEST_PYTHON ?= python3.11
 LOWEST        ?= .venv-lowest
 
-.PHONY: workbook test lowest lab results figures site browser lint clean
+.PHONY: workbook test lowest lab results figures site browser kill lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
 	$(BIN)/python -m adapters_lib.workbook
@@ -36,6 +36,9 @@ site: $(READY)  ## the executed notebooks as HTML with a table of contents: buil
 browser: $(READY)  ## run every notebook in JupyterLab and operate its widgets; needs Chromium; screenshots in build/screenshots
 	$(BIN)/python -m pip install --quiet -e ".[browser]"
 	$(BIN)/python -m pytest -q -n 0 tests/browser
+
+kill: $(READY)  ## 100 processes that train, fill tables, pre-train or cache are killed and go on: no bit and no row may differ
+	$(BIN)/python tests/kill_campaign.py --kills 100
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .

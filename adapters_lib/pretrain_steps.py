@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
+from .checkpoint import load_tensors, save_tensors
 from .errors import AdapterError
+from .run_lock import TrainingLock
+from .safe_files import atomic_write
+from .state_check import check_state
 
 __all__ = ["halved", "run_steps", "set_up", "write"]
 
 M = TypeVar("M", bound=nn.Module)
 
+CHECKPOINT = "checkpoint.safetensors"
 FREE = ("device", "checkpoint_steps", "eval_steps")
 """Fields of a recipe in which two runs may differ and one still continue the other."""
 
@@ -50,12 +54,15 @@ def halved(vit: nn.Module) -> dict[str, Tensor]:
 
 def write(folder: Path, name: str, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write `folder`/`name`.safetensors and the description beside it, `folder`/`name`.json."""
-    (folder / f"{name}.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))  # readable by all, unlike save_file's
-    (folder / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+    content = save(weights, metadata={"format": "pt"})  # as bytes: readable by all, unlike save_file's
+    atomic_write(folder / f"{name}.safetensors", lambda partial: partial.write_bytes(content))
+    atomic_write(folder / f"{name}.json", lambda partial: partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8"))
 
 
-def _key(config: Any) -> str:
-    return json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}, sort_keys=True)
+def _key(config: Any) -> dict[str, Any]:
+    """The recipe as it comes back from a file: no tuples."""
+    known: dict[str, Any] = json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}))
+    return known
 
 
 def _store(
@@ -65,32 +72,34 @@ def _store(
     tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in state.items()}
-    note = {"config": _key(config), "step": str(step), "minutes": str(minutes), "curve": json.dumps(curve)}
-    save_file(tensors, folder / "checkpoint.part", metadata=note)
-    os.replace(folder / "checkpoint.part", folder / "checkpoint.safetensors")
+    save_tensors(folder / CHECKPOINT, tensors, {"config": _key(config), "step": step, "minutes": minutes, "curve": curve})
 
 
 def _resume(folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float, list[dict[str, Any]]]:
     """Load the checkpoint into model and optimiser, if there is one; (steps done, minutes so far, curve so far).
 
-    Raises AdapterError when it belongs to another recipe.
+    Raises AdapterError when it belongs to another recipe, is damaged, or holds what is not of this model.
     """
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     if not path.exists():
         return 0, 0.0, []
-    with safe_open(path, "pt") as file:
-        note = file.metadata()
-    if note["config"] != _key(config):
-        raise AdapterError(f"{path} belongs to another recipe: {note['config']}; choose another folder or remove the file")
-    tensors = load_file(path)
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    tensors, note = load_tensors(path)
+    if note.get("config") != _key(config):
+        raise AdapterError(f"{path} belongs to another recipe: {note.get('config')}; choose another folder or remove the file")
+    step, minutes, curve = (note.get(name) for name in ("step", "minutes", "curve"))
+    if not isinstance(step, int) or step < 0 or not isinstance(minutes, int | float) or not isinstance(curve, list):
+        raise AdapterError(f"{path}: step {step!r}, minutes {minutes!r} are no counts of a run; choose another folder or remove the file")
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    check_state(model.state_dict(), weights)
+    model.load_state_dict(weights)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".", 2)
-            state.setdefault(int(number), {})[key] = value
+        if match := re.fullmatch(r"optimizer\.(\d+)\.(\w+)", name):
+            state.setdefault(int(match[1]), {})[match[2]] = value
+        elif not name.startswith("model."):
+            raise AdapterError(f"{path}: the tensor {name!r} is of no pre-training; choose another folder or remove the file")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(note["step"]), float(note["minutes"]), json.loads(note["curve"])
+    return step, float(minutes), curve
 
 
 def run_steps(
@@ -111,9 +120,25 @@ def run_steps(
         loss_of: step → the loss to go down on; torch's generator is seeded for the step before.
         measure: (step, last) → what was seen so far, and how good the model is on validation data; called every `eval_steps` steps.
 
-    Raises AdapterError when the checkpoint belongs to another recipe, or on a non-finite loss (the last checkpoint stays).
+    Raises AdapterError when the checkpoint belongs to another recipe, on a non-finite loss (the last checkpoint stays), or when another
+    process trains in the folder.
     """
+    with TrainingLock(folder):
+        return _run_steps(config, folder, model, optimizer, steps, loss_of, measure)
+
+
+def _run_steps(
+    config: Any,
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    loss_of: Callable[[int], Tensor],
+    measure: Callable[[int, bool], tuple[dict[str, Any], dict[str, Any]]],
+) -> list[dict[str, Any]]:
     start, minutes, curve = _resume(folder, config, model, optimizer)
+    lines = "".join(json.dumps(point) + "\n" for point in curve)  # what a killed process had noted beyond its checkpoint comes again
+    atomic_write(folder / "curve.jsonl", lambda partial: partial.write_text(lines, encoding="utf-8"))
     clock, losses = time.perf_counter() - 60 * minutes, []
     for step in range(start, steps):
         torch.manual_seed(config.seed * 1_000_003 + step)

@@ -27,6 +27,7 @@ __all__ = ["as_frame", "as_text", "read_rows", "unpacked", "write_rows"]
 TEXT = ("key", "hits", "configuration")
 """Columns that are text even where they look like numbers."""
 
+_WHOLE = re.compile(r"-?\d{1,18}")
 _KEY = re.compile(r"[0-9a-f]{16}(-.+)?")  # of `Experiment.key`, and of a study's row of one operating point
 PERCENT = ("top1", "top5", "val_top1")
 REMEDY = "restore the file from a copy, or delete that line, and the grid runs it again"
@@ -128,15 +129,22 @@ def as_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def as_frame(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> pd.DataFrame:
-    """Rows of text as a table with numbers: what pandas makes of the file, read exactly."""
-    if not columns:
-        return pd.DataFrame()
-    kinds: Any = {name: str for name in TEXT if name in columns}
-    table = pd.read_csv(io.StringIO(_csv(columns, rows)), dtype=kinds)
-    exact = pd.read_csv(io.StringIO(_csv(columns, rows)), dtype=str)
-    fractions = table.select_dtypes("float").columns  # pandas' own reading may be off in the last digit, Python's is not
-    return table.assign(**{name: exact[name].map(float, na_action="ignore").astype(float) for name in fractions})
+def as_frame(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    """Rows of text as a table: a column of whole numbers, of numbers, of True and False, or of text; an empty cell is missing (NaN)."""
+    return pd.DataFrame({name: _column([row[name] for row in rows], name in TEXT) for name in columns}, columns=list(columns))
+
+
+def _column(cells: list[str], text: bool) -> pd.Series:
+    if not text and cells and all(map(_WHOLE.fullmatch, cells)):
+        return pd.Series([int(cell) for cell in cells])
+    if not text and cells and set(cells) <= {"True", "False"}:
+        return pd.Series([cell == "True" for cell in cells])
+    if not text:
+        try:  # Python's float gives exactly the number that is written, and as_text writes it so again
+            return pd.Series([float(cell) if cell else math.nan for cell in cells], dtype=float)
+        except ValueError:
+            pass
+    return pd.Series([cell if cell else math.nan for cell in cells], dtype=None if any(cells) else object)
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:

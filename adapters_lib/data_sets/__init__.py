@@ -16,7 +16,6 @@ from typing import Any
 
 from adapters_lib.checks import check_seed, described, fits, whole_number
 from adapters_lib.data_sets.base import DataWarning, Task, TensorImages, View, make_loader, subset
-from adapters_lib.data_sets.identity import identity
 from adapters_lib.data_sets.images import ImageFiles
 from adapters_lib.data_sets.transforms import resolve_config
 from adapters_lib.data_sets.vtab import CLASSES as VTAB_CLASSES
@@ -127,6 +126,8 @@ def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
     options: as for `load_data`. No image is decoded for it (unless the set keeps arrays); the digest says nothing of sizes and augmentation.
     Raises AdapterError as `load_data`.
     """
+    from adapters_lib.data_sets.identity import identity
+
     if name not in DATA_SETS or not DATA_SETS[name].files:
         return ""
     load = importlib.import_module(f"adapters_lib.data_sets.{DATA_SETS[name].module}").load
