@@ -135,8 +135,8 @@ class Header:
         found = (getattr(backbone, "embed_dim", None), len(getattr(backbone, "blocks", ())))
         if found != (self.source["width"], self.source["depth"]):
             raise AdapterError(
-                f"the adapter in {self.file} was trained on {self.name!r} with width {self.source['width']} and {self.source['depth']} blocks, "
-                f"but this backbone has width {found[0]} and {found[1]} blocks; use the same backbone"
+                f"the adapter in {self.file} was trained on {self.name!r} with width {self.source['width']} "
+                f"and {self.source['depth']} blocks, but this backbone has width {found[0]} and {found[1]} blocks; use the same backbone"
             )
 
     def rebuild(self, weights: bool) -> tuple[str, dict[str, Any]]:
@@ -190,7 +190,14 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
     source = field(config, "backbone", dict)
     for name, kind in (("name", str), ("kwargs", dict), ("width", int), ("depth", int)):
         field(source, name, kind)
-    for name, kind in (("frozen_digest", str), ("dtype", str), ("by_hand", str), ("weights", dict), ("architecture", dict), ("frozen", dict)):
+    for name, kind in (
+        ("frozen_digest", str),
+        ("dtype", str),
+        ("by_hand", str),
+        ("weights", dict),
+        ("architecture", dict),
+        ("frozen", dict),
+    ):
         field(source, name, kind, None)
     _check_frozen(file, source.get("frozen"))
     if (about := source.get("weights")) is not None:
@@ -200,7 +207,9 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
         for name, kind in (("data", str), ("seed", int), ("options", dict), ("held_out", str), ("classes", list), ("images", int)):
             field(trained_on, name, kind, None)
     specs = field(config, "methods", list)
-    if not all(isinstance(spec, dict) and isinstance(spec.get("name"), str) and isinstance(spec.get("options", {}), dict) for spec in specs):
+    if not all(
+        isinstance(spec, dict) and isinstance(spec.get("name"), str) and isinstance(spec.get("options", {}), dict) for spec in specs
+    ):
         raise AdapterError(f"{file}: methods in its header are no list of names with options; copy the file again")
     num_classes = field(config, "num_classes", int)
     classes = field(config, "classes", list, None)

@@ -1,6 +1,7 @@
 """How a timm ViT is built, in words that can be compared: what its name does not tell when it was made by hand or with options.
 
-A saved adapter carries `describe` of its backbone. What is rebuilt from a name and options, or handed over, has to give the same description.
+A saved adapter carries `describe` of its backbone. What is rebuilt from a name and options, or handed over, has to give the same
+description.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from .safe_names import is_safe_name
 
 __all__ = ["describe", "differences", "options_of", "rebuild_options"]
 
-_FACTS = ("global_pool", "num_prefix_tokens", "num_reg_tokens", "has_class_token", "no_embed_class", "pool_include_prefix", "dynamic_img_size")
+_FACTS = (
+    "global_pool",
+    "num_prefix_tokens",
+    "num_reg_tokens",
+    "has_class_token",
+    "no_embed_class",
+    "pool_include_prefix",
+    "dynamic_img_size",
+)
 _EMBED_FACTS = ("img_size", "patch_size", "frames", "tubelet", "dynamic_img_pad")
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.*)")
 
@@ -114,7 +123,9 @@ def options_of(vit: Any) -> dict[str, Any]:
     }
 
 
-def rebuild_options(name: str, kwargs: dict[str, Any], wanted: dict[str, Any], options: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+def rebuild_options(
+    name: str, kwargs: dict[str, Any], wanted: dict[str, Any], options: dict[str, Any]
+) -> tuple[dict[str, Any], str | None]:
     """Keyword arguments with which `create_backbone(name, …)` builds the model that `describe` called `wanted`.
 
     Args:

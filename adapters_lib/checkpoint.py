@@ -76,9 +76,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         metadata = {key: json.loads(value) for key, value in header.items() if key != "format"}
     except (OSError, safetensors.SafetensorError, ValueError, RecursionError, RuntimeError, KeyError, AttributeError) as error:
         size = path.stat().st_size
-        raise AdapterError(
-            f"{path} ({size} bytes) is truncated or no safetensors file of this library: {error}; copy it again"
-        ) from error
+        raise AdapterError(f"{path} ({size} bytes) is truncated or no safetensors file of this library: {error}; copy it again") from error
     if "digest" in metadata and metadata.pop("digest") != _digest(tensors, header):
         raise AdapterError(f"{path} is damaged: its content has another digest than when it was written; copy it again")
     return tensors, metadata
@@ -97,9 +95,7 @@ def save_pretrained(model: AdaptedViT, folder: str | Path, classes: Sequence[str
             infinite, there is another number of names than outputs, or the backbone was created with options that JSON cannot hold.
     """
     if model.merged:
-        raise AdapterError(
-            "cannot save a merged model, since its adapters are part of the backbone's weights; call unmerge() first"
-        )
+        raise AdapterError("cannot save a merged model, since its adapters are part of the backbone's weights; call unmerge() first")
     state = model.trainable_state_dict()
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
         raise AdapterError(f"cannot save: {bad[0]!r} holds NaN or infinity; train again with a lower learning rate")
@@ -186,7 +182,9 @@ def _check_build(header: Header, backbone: nn.Module) -> None:
 def _check_tensors(header: Header, backbone: nn.Module, tensors: dict[str, Tensor], images: Tensor | None) -> None:
     """Raise an AdapterError unless the methods of the header make the tensors of the file, tried without weights or memory for them."""
     if images is not None and (images.dtype != torch.int64 or images.ndim != 1):
-        raise AdapterError(f"{header.file}: {IMAGES!r} is {images.dtype} {tuple(images.shape)}, but must be int64 (K,); copy the file again")
+        raise AdapterError(
+            f"{header.file}: {IMAGES!r} is {images.dtype} {tuple(images.shape)}, but must be int64 (K,); copy the file again"
+        )
     check_backbone(backbone)
     stand_in = {
         id(t): nn.Parameter(t.to("meta"), t.requires_grad) if isinstance(t, nn.Parameter) else t.to("meta")
@@ -200,7 +198,9 @@ def _check_tensors(header: Header, backbone: nn.Module, tensors: dict[str, Tenso
     except AdapterError:
         raise
     except Exception as error:
-        raise AdapterError(f"{header.file}: its methods cannot be built on this backbone: {error}; use the one it was trained on") from error
+        raise AdapterError(
+            f"{header.file}: its methods cannot be built on this backbone: {error}; use the one it was trained on"
+        ) from error
     check_state(model.trainable_state_dict(), tensors)
 
 

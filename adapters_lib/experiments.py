@@ -115,7 +115,8 @@ class Experiment:
 
 
 def _outside(experiment: Experiment) -> dict[str, str]:
-    """`files`: digest of images that lie in files; `weights`: of those that are found in the folder ADAPTERS_WEIGHTS. Only what there is."""
+    """`files`: digest of images that lie in files; `weights`: of those that are found in the folder ADAPTERS_WEIGHTS. Only what there
+    is."""
     try:
         files = files_digest(experiment.data, experiment.seed, experiment.data_options)
     except AdapterError as error:  # the run itself will say so, and store no row
@@ -338,9 +339,7 @@ def run_missing(
         raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
 
 
-def _attempt(
-    name: str, work: Callable[..., object], arguments: tuple[Any, ...], side_by_side: bool, deadline: float | None
-) -> str | None:
+def _attempt(name: str, work: Callable[..., object], arguments: tuple[Any, ...], side_by_side: bool, deadline: float | None) -> str | None:
     """What went wrong, if anything did."""
     if side_by_side:
         torch.set_num_threads(1)

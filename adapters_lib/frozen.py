@@ -1,4 +1,4 @@
-"""What tells one backbone's frozen weights from another's: a digest of every tensor that is not trained, and a sketch of the resampled ones.
+"""What tells one backbone's frozen weights from another's: a digest of every tensor that is not trained, a sketch of resampled ones.
 
 An adapter is worth nothing on other weights than its own, so a saved one carries `frozen_print` and is refused where that differs.
 

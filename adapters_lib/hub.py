@@ -107,9 +107,7 @@ def _explained(what: str, remedy: str) -> Iterator[None]:
         raise AdapterError(f"{what} ({type(error).__name__}: {error}); {remedy}") from error
 
 
-def model_card(
-    model: AdaptedViT, repo_id: str | None, classes: list[str] | None = None, metrics: Mapping[str, float] | None = None
-) -> str:
+def model_card(model: AdaptedViT, repo_id: str | None, classes: list[str] | None = None, metrics: Mapping[str, float] | None = None) -> str:
     """The card as Markdown with the hub's YAML header: methods and options, backbone, data configuration, sizes, classes, how to load.
 
     repo_id: None for a folder that is on no hub.

@@ -101,7 +101,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def note_training(model: Any, data: Dataset) -> None:
-    """Let the model remember what it is trained on, beside what it was trained on before: data, names, split, and a sketch of the images."""
+    """Let the model remember what it is trained on, beside what it was trained on before: data, names, split, and a sketch of the
+    images."""
     origin = getattr(data, "origin", None)
     known = origin if isinstance(origin, Origin) else None
     model.trained_on = {
@@ -137,6 +138,6 @@ def refuse_trained(model: Any, data: Dataset, what: str) -> None:
     if here is not None and here.data == told.get("data") and here.seed != told.get("seed"):
         seeds = f": it was trained on the split of seed {told.get('seed')}, and this is that of seed {here.seed}"
     raise AdapterError(
-        f"{what}: the model was trained on {both} of these {len(found)} {part} images{seeds}; load the data with the seed and the options of "
-        "the training, or give images that it has not seen"
+        f"{what}: the model was trained on {both} of these {len(found)} {part} images{seeds}; load the data with the seed and the "
+        "options of the training, or give images that it has not seen"
     )

@@ -46,10 +46,7 @@ def export_peft(model: AdaptedViT, folder: str | Path) -> None:
     if model.merged:
         raise AdapterError("this model is merged, so its LoRA weights are inside the backbone; call unmerge() first")
     if not all(isinstance(head, nn.Linear) for head in model.head_modules()):
-        raise AdapterError(
-            f"a timm model has no {model.head_kind} head for peft to load; "
-            "adapt with head='linear', or use save_pretrained"
-        )
+        raise AdapterError(f"a timm model has no {model.head_kind} head for peft to load; adapt with head='linear', or use save_pretrained")
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, tuple[int, float]] = {}
     for index, block in enumerate(model.backbone.blocks):
@@ -212,7 +209,9 @@ def _scales(folder: Path, config: dict[str, Any], updates: Updates) -> dict[str,
         rank = pair["A"].shape[0]
         said, scale = scale_of(config, f"blocks.{index}.{layer}")
         if said != rank:
-            raise AdapterError(f"{folder}: blocks.{index}.{layer} has rank {rank} in the file, but r and rank_pattern say {said}; save it again")
+            raise AdapterError(
+                f"{folder}: blocks.{index}.{layer} has rank {rank} in the file, but r and rank_pattern say {said}; save it again"
+            )
         if found.setdefault(layer, (rank, scale)) != (rank, scale):
             raise AdapterError(
                 f"{folder}: rank {rank} and scale {scale:g} in blocks.{index}.{layer}, but {found[layer][0]} and {found[layer][1]:g} in "

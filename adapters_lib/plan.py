@@ -74,9 +74,7 @@ def _study_jobs(name: str, study: Study, folder: Path) -> list[Job]:
     for setting, seed in study.runs():
         done = rows.get((setting, seed), 0) >= (1 if setting == "host" else 3)
         about = f"{setting} ({study.host}) on {study.data}, seed {seed}"
-        found.append(
-            Job(name, about, setting, seed, study.data, _updates(run), done, run_study_job, (path, setting, seed, options))
-        )
+        found.append(Job(name, about, setting, seed, study.data, _updates(run), done, run_study_job, (path, setting, seed, options)))
     return found
 
 
@@ -85,9 +83,7 @@ def run_grid_job(run: Experiment, table: Path, work: Path, deadline: float | Non
     run_and_store(run, table, work=work, deadline=deadline)
 
 
-def run_study_job(
-    table: Path, setting: str, seed: int, options: Mapping[str, Any], work: Path, deadline: float | None
-) -> None:
+def run_study_job(table: Path, setting: str, seed: int, options: Mapping[str, Any], work: Path, deadline: float | None) -> None:
     """One setting of a study and one seed, for a worker process; the logits of seed 0 are kept for figures."""
     how = {"jobs": 1, "progress": False, "keep": 0, "work": work, "deadline": deadline}
     run_study(table, settings=[setting], seeds=[seed], **options, **how)

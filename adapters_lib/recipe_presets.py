@@ -55,9 +55,7 @@ def preset(name: str) -> Recipe | RecipeMaker:
     """
     if name not in PRESETS:
         known = ", ".join(PRESETS)
-        raise AttributeError(
-            f"adapters_lib.recipes has no attribute {name!r}; the published recipes are {known}"
-        )
+        raise AttributeError(f"adapters_lib.recipes has no attribute {name!r}; the published recipes are {known}")
     return PRESETS[name].value
 
 
@@ -97,9 +95,7 @@ def _moco_like(epochs: int, warmup: int) -> RecipeMaker:
 def _prompt_like(base_lr: float, batch_size: int) -> RecipeMaker:
     default_lr, default_batch = base_lr, batch_size
 
-    def make(
-        batch_size: int = default_batch, *, base_lr: float = default_lr, processes: int = 1, **changes: Any
-    ) -> Recipe:
+    def make(batch_size: int = default_batch, *, base_lr: float = default_lr, processes: int = 1, **changes: Any) -> Recipe:
         """SGD with momentum, 100 epochs of which 10 warm up from 0, cosine to 0.
 
         lr = base_lr · images per update / 256
@@ -149,8 +145,7 @@ PRESETS: dict[str, Preset] = {
         _ILA_SOURCE,
         rates=_ILA_RATES,
         head="linear_xavier",
-        note="ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; "
-        "lr picked on the validation split",
+        note="ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; lr picked on the validation split",
     ),
     "adpt_paper": Preset(
         _ILA,

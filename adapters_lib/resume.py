@@ -50,9 +50,7 @@ class State:
     tensors: dict[str, Tensor]
 
 
-def describe_run(
-    model: AdaptedViT, recipe: Recipe, train: Dataset, val: Dataset | None, processes: int
-) -> dict[str, Any]:
+def describe_run(model: AdaptedViT, recipe: Recipe, train: Dataset, val: Dataset | None, processes: int) -> dict[str, Any]:
     """Everything that decides what a run computes, as JSON values: two runs with the same description are the same run."""
     return {
         "backbone": {
@@ -102,9 +100,7 @@ class RunFolder:
         try:
             self.manifest = json.loads(json.dumps(manifest))  # as it comes back from a file: no tuples
         except TypeError as error:
-            raise AdapterError(
-                f"cannot keep a run in {folder}: {error}; create the backbone with JSON-able options"
-            ) from error
+            raise AdapterError(f"cannot keep a run in {folder}: {error}; create the backbone with JSON-able options") from error
         self.checkpoint, self.start = self.folder / CHECKPOINT, self.folder / START
         self.summary = self.folder / SUMMARY
         for path in (self.checkpoint, self.start):

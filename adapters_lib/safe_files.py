@@ -1,6 +1,7 @@
 """Files that are whole or not there: written under a name of their own, brought to the disk, then put in place in one step.
 
-The temporary name is new in every call and is created exclusively (O_EXCL), so that no other process writes into it and a symbolic link that
+The temporary name is new in every call and is created exclusively (O_EXCL), so that no other process writes into it and a symbolic link
+that
 somebody laid there is not followed. What a killed process left behind is removed by the next save of the same file.
 """
 
@@ -49,9 +50,7 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
             _remove_forgotten(path)
     except (OSError, safetensors.SafetensorError) as error:
         state = "the file that was there before is unchanged" if path.exists() else "nothing was left behind"
-        raise AdapterError(
-            f"could not write {path}: {error}; {state}; free some space or choose another folder"
-        ) from error
+        raise AdapterError(f"could not write {path}: {error}; {state}; free some space or choose another folder") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()  # in its place by now, unless something went wrong

@@ -72,7 +72,9 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     ),
     **dict.fromkeys(("dynamic_img_size", "dynamic_img_pad", "scale_attn_norm", "scale_mlp_norm", "fix_init"), _flag),
     **dict.fromkeys(("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"), _rate),
-    **dict.fromkeys(("global_pool", "pos_embed", "weight_init", "norm_layer", "embed_norm_layer", "act_layer", "positions"), _or_none(_word)),
+    **dict.fromkeys(
+        ("global_pool", "pos_embed", "weight_init", "norm_layer", "embed_norm_layer", "act_layer", "positions"), _or_none(_word)
+    ),
     "frames": _whole(1, 4096),
     "tubelet": _whole(1, 4096),
     "time_scale": _number(0, 1e6),
@@ -89,7 +91,9 @@ def check_options(name: object, options: object, where: object) -> dict[str, Any
         raise AdapterError(f"{where}: the backbone's options in its header are {options!r}, no table of names and values; {remedy}")
     for key, value in options.items():
         if key not in OPTIONS:
-            raise AdapterError(f"{where}: its header wants to build the backbone with {key}={value!r}, which a file may not ask for; {remedy}")
+            raise AdapterError(
+                f"{where}: its header wants to build the backbone with {key}={value!r}, which a file may not ask for; {remedy}"
+            )
         if not OPTIONS[key](value):
             raise AdapterError(f"{where}: {key}={value!r} in its header is no value that a file may give; {remedy}")
     width, depth = options.get("embed_dim", 0), options.get("depth", 12)

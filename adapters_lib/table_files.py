@@ -1,6 +1,7 @@
 """Tables of runs as text: a row that was written once keeps its digits, whatever is added to the file later.
 
-A table is read cell by cell and written back cell by cell; numbers are made of the text only for who computes with them. What is not a whole,
+A table is read cell by cell and written back cell by cell; numbers are made of the text only for who computes with them. What is not a
+whole,
 well-formed row of its own is named, with its line, and nothing is computed from such a table or added to it.
 """
 
@@ -37,7 +38,8 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a table, all cells as text; nothing of either if the file does not exist.
 
     Raises:
-        AdapterError: a row of another length, a key that stands there twice, or a cell that cannot be what its column says: hits that do not
+        AdapterError: a row of another length, a key that stands there twice, or a cell that cannot be what its column says: hits that do
+        not
             decode or do not add up to the row's accuracy, a percentage outside 0 … 100, a configuration that is not JSON or has another
             key. Line and value are named.
     """

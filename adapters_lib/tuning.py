@@ -189,9 +189,7 @@ def tune(
     return run_grid(runs, table, jobs=jobs, work=work)
 
 
-def _trial(
-    method: str, rate: float, seed: int, data: str, exits: bool, data_options: Mapping[str, Any] | None = None
-) -> Experiment:
+def _trial(method: str, rate: float, seed: int, data: str, exits: bool, data_options: Mapping[str, Any] | None = None) -> Experiment:
     """A run that tries one rate, in float32 on every machine; a probe's is that of its head, as the head is all it trains."""
     setting = _setting(data, exits)
     changes = {"head_lr_scale": 1.0} if parse_method(method).name == "linear" else {}

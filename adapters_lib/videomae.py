@@ -126,10 +126,7 @@ def _take(state: dict[str, Tensor], owner: str, names: tuple[str, ...]) -> list[
     if not found:
         return None
     if lost := [name for name in names if name not in found]:
-        raise AdapterError(
-            f"the weights have {owner}.{found[0]} but no {owner}.{lost[0]}; "
-            "they belong together, so fetch the file again"
-        )
+        raise AdapterError(f"the weights have {owner}.{found[0]} but no {owner}.{lost[0]}; they belong together, so fetch the file again")
     return [state.pop(f"{owner}.{name}") for name in names]
 
 

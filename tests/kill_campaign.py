@@ -1,8 +1,10 @@
-"""`make kill`: processes that train, fill a table, pre-train or cache are killed (SIGKILL), at random and at their worst moments, and go on.
+"""`make kill`: processes that train, fill a table, pre-train or cache are killed (SIGKILL), at random and at their worst moments, and go
+on.
 
     python tests/kill_campaign.py --kills 100 --seed 0
 
-Every victim is started again until it has finished. What it leaves must be what a victim that nobody killed leaves: the same weights, bit for
+Every victim is started again until it has finished. What it leaves must be what a victim that nobody killed leaves: the same weights,
+bit for
 bit; every row of the table, once and unchanged; every entry of the cache readable and right. A line a scenario is printed.
 """
 
@@ -96,7 +98,7 @@ class Watched(TensorImages):
     deterministic = False  # type: ignore[assignment]
     victim: Victim
 
-    def __getitems__(self, indices):  # noqa: ANN001, ANN204
+    def __getitems__(self, indices):
         self.victim.visit("work")
         images, labels = super().__getitems__(indices)
         return images + 0.1 * torch.randn_like(images), labels
@@ -158,7 +160,7 @@ def pretrain(folder: Path, victim: Victim) -> None:
         time.sleep(0.01)
         return model(torch.randn(16, 8)).square().mean()
 
-    sys.stderr = open(os.devnull, "w")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     curve = run_steps(Steps(), place, model, optimizer, 10, loss_of, lambda step, last: ({"seen": step}, {}))
     checkpoint.save_tensors(place / "end.safetensors", model.state_dict(), {"curve": [point["step"] for point in curve]})
 

@@ -43,23 +43,13 @@ def load(root, **options):
 
 
 def chunk(name, body, crc=None):
-    return (
-        struct.pack(">I", len(body))
-        + name
-        + body
-        + struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
-    )
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
 
 
 def claims(width, height):
     """A PNG that says it is so large, and holds next to nothing."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("size", [(9460, 9459), (12_000, 12_000), (100_000, 100_000), (2**31 - 1, 1)])
@@ -71,18 +61,14 @@ def test_too_many_pixels_are_refused_by_the_header_with_size_limit_and_remedy(tm
         with pytest.raises(ImageError, match=rule):
             read_image(tmp_path / "bomb.png")
         for verify in ("full", "header"):
-            assert (
-                "shrink the image, or raise max_pixels" in check_files([tmp_path / "bomb.png"], verify)[0][1]
-            )
+            assert "shrink the image, or raise max_pixels" in check_files([tmp_path / "bomb.png"], verify)[0][1]
 
 
 def test_a_folder_leaves_large_images_out_and_takes_them_where_the_limit_allows(tmp_path):
     root = class_folders(tmp_path)
     Image.new("RGB", (40, 30)).save(root / "oak" / "large.png")
     used, skipped = load(root, max_pixels=1000)
-    assert skipped == {
-        "oak/large.png": "40 × 30 pixels are more than the 1,000 allowed; shrink the image, or raise max_pixels"
-    }
+    assert skipped == {"oak/large.png": "40 × 30 pixels are more than the 1,000 allowed; shrink the image, or raise max_pixels"}
     assert "oak/large.png" not in used
     assert "oak/large.png" in load(root, max_pixels=1200)[0]
     for wrong in (0, 2.5, True, "many"):
@@ -159,9 +145,7 @@ def test_broken_metadata_does_not_cost_a_sound_image(tmp_path, name, warned):
 
 
 def test_a_broken_webp_profile_and_exif_do_not_cost_the_image(tmp_path):
-    picture().save(
-        tmp_path / "a.webp", lossless=True, exif=b"Exif\0\0II*\0\xff\xff\xff\xff", icc_profile=b"none"
-    )
+    picture().save(tmp_path / "a.webp", lossless=True, exif=b"Exif\0\0II*\0\xff\xff\xff\xff", icc_profile=b"none")
     assert np.array_equal(np.asarray(read_image(tmp_path / "a.webp")), np.asarray(picture()))
 
 
@@ -233,9 +217,7 @@ def test_endings_that_pillow_reads_are_read(tmp_path):
     assert skipped == {}
 
 
-@pytest.mark.parametrize(
-    "name", [".ipynb_checkpoints", ".thumbnails", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "#recycle"]
-)
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", ".thumbnails", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "#recycle"])
 def test_folders_of_programs_are_passed_over_at_every_depth(tmp_path, name):
     root = class_folders(tmp_path)
     for place in (root, root / "oak", root / "oak" / "deep"):
@@ -311,9 +293,7 @@ def listed(tmp_path):
     return read
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"]
-)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"])
 @pytest.mark.parametrize("separator", [",", " "])
 def test_a_list_is_read_in_any_of_the_usual_encodings(listed, encoding, separator):
     rows = listed(f"Bäume.png{separator}1\r\na.png{separator}2\r\n", encoding, separator)
@@ -321,9 +301,7 @@ def test_a_list_is_read_in_any_of_the_usual_encodings(listed, encoding, separato
     assert all(path.is_file() for path, _ in rows)
 
 
-@pytest.mark.parametrize(
-    "label", ["1.7", "1e0", "nan", "inf", "1_0", "٢", "--1", "9" * 5000, "0x1", "+", "1.0"]
-)
+@pytest.mark.parametrize("label", ["1.7", "1e0", "nan", "inf", "1_0", "٢", "--1", "9" * 5000, "0x1", "+", "1.0"])
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("separator", [",", " "])
 def test_a_label_that_is_no_whole_number_is_refused_with_its_line(listed, label, before, separator):
@@ -335,9 +313,7 @@ def test_a_label_that_is_no_whole_number_is_refused_with_its_line(listed, label,
 @pytest.mark.parametrize("name", ["../a.png", "images/../../a.png", "{outside}", "x/../../root2/a.png"])
 def test_a_list_does_not_leave_its_root_unless_told(listed, tmp_path, name):
     name = name.format(outside=tmp_path / "a.png")
-    with pytest.raises(
-        AdapterError, match=r"list, line 2: .*a\.png.* lies outside .*root; .*outside_root=True"
-    ):
+    with pytest.raises(AdapterError, match=r"list, line 2: .*a\.png.* lies outside .*root; .*outside_root=True"):
         listed(f"a.png,1\n{name},1\n")
     assert len(listed(f"a.png,1\n{name},1\n", outside_root=True)) == 2
 

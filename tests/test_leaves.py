@@ -252,9 +252,7 @@ def test_images_that_are_kept_are_those_that_would_be_drawn_and_are_drawn_once(t
         assert torch.equal(again.parts()[part].labels, fresh.parts()[part].labels)
 
 
-@pytest.mark.parametrize(
-    "other", [{"seed": 6}, {"plants": 1}, {"granularity": 0.3}, {"image_size": 48}, {"n_train": 3}, {"cultivars": 19}]
-)
+@pytest.mark.parametrize("other", [{"seed": 6}, {"plants": 1}, {"granularity": 0.3}, {"image_size": 48}, {"n_train": 3}, {"cultivars": 19}])
 def test_other_images_are_another_entry(tmp_path, other: dict) -> None:
     load("ultra", drawn=tmp_path, **{"seed": 5, **SMALL})
     task = load("ultra", drawn=tmp_path, **{"seed": 5, **SMALL, **other})

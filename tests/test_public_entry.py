@@ -28,9 +28,7 @@ HALF = (0.5,) * 3
 
 
 def images(count=12, classes=3):
-    pixels = torch.randint(
-        0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return TensorImages(pixels, torch.arange(count) % classes, HALF, HALF)
 
 
@@ -109,9 +107,7 @@ def test_what_is_no_data_set_is_told_what_to_pass(call, wrong):
             return iter([])
 
     data = images()
-    task = Task(
-        "t", ["a", "b", "c"], data, data, data, {"input_size": (3, 32, 32), "mean": HALF, "std": HALF}
-    )
+    task = Task("t", ["a", "b", "c"], data, data, data, {"input_size": (3, 32, 32), "mean": HALF, "std": HALF})
     given = {
         "loader": DataLoader(data, 4),
         "task": task,
@@ -135,9 +131,7 @@ def test_what_is_no_data_set_is_told_what_to_pass(call, wrong):
         "Task": lambda: Task("t", ["a", "b", "c"], given, data, data, {}),
     }
     remedy = {"loader": r"pass its data set \(loader\.dataset\)", "task": "task.train, task.val or task.test"}
-    with pytest.raises(
-        AdapterError, match=remedy.get(wrong, "pass a torch Dataset|neither `labels` nor `targets`")
-    ):
+    with pytest.raises(AdapterError, match=remedy.get(wrong, "pass a torch Dataset|neither `labels` nor `targets`")):
         calls[call]()
 
 

@@ -47,10 +47,7 @@ def test_the_front_is_the_one_found_by_comparing_all_pairs() -> None:
         found = _undominated(costs, values)
         for draw, row in enumerate(values):
             for i in range(9):
-                beaten = any(
-                    costs[j] <= costs[i] and row[j] >= row[i] and (costs[j] < costs[i] or row[j] > row[i])
-                    for j in range(9)
-                )
+                beaten = any(costs[j] <= costs[i] and row[j] >= row[i] and (costs[j] < costs[i] or row[j] > row[i]) for j in range(9))
                 assert found[draw, i] == (not beaten)
 
 

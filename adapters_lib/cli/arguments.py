@@ -96,7 +96,20 @@ def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
     return model, task
 
 
-_NOT_TAKEN = ("root", "download", "folder", "backbone", "image_size", "augment", "n_per_class", "cache", "cache_gib", "verify", "strict", "seed")
+_NOT_TAKEN = (
+    "root",
+    "download",
+    "folder",
+    "backbone",
+    "image_size",
+    "augment",
+    "n_per_class",
+    "cache",
+    "cache_gib",
+    "verify",
+    "strict",
+    "seed",
+)
 
 
 def _plain_options(options: Any) -> dict[str, Any]:

@@ -123,7 +123,8 @@ def load_data(
 def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of the images behind a data set that lies in files; "" for one that is drawn or ships with a package.
 
-    options: as for `load_data`. No image is decoded for it (unless the set keeps arrays); the digest says nothing of sizes and augmentation.
+    options: as for `load_data`. No image is decoded for it (unless the set keeps arrays); the digest says nothing of sizes and
+    augmentation.
     Raises AdapterError as `load_data`.
     """
     from adapters_lib.data_sets.identity import identity

@@ -108,9 +108,7 @@ def _stray(folder: Path, extensions: frozenset[str], what: str, foreign: Skipped
     return [*((path, "not in a class folder") for path in found.files), *found.left_out]
 
 
-def _scan(
-    folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, foreign: Skipped, what: str
-) -> list[tuple[Path, str]]:
+def _scan(folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, foreign: Skipped, what: str) -> list[tuple[Path, str]]:
     """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`, notes to `foreign`."""
     files: list[tuple[Path, str]] = []
     for group in class_folders(folder):

@@ -1,11 +1,13 @@
-"""Which images a data set holds: a digest that tells one from another, and marks of single images by which two sets are found to share some.
+"""Which images a data set holds: a digest that tells one from another, and marks of single images that two sets share.
 
 `identity` goes into the folder of a run and into the rows of a grid: the same labels on other pixels are another run. It covers pixels in
-memory, files, labels, transforms and sizes. Files are read where all of them take at most `SMALL`; otherwise their names, sizes and times of
+memory, files, labels, transforms and sizes. Files are read where all of them take at most `SMALL`; otherwise their names, sizes and
+times of
 change stand for them. A data set of your own is walked attribute by attribute; it may say instead who it is, by a method `identity()` that
 returns any plain value.
 
-`marks` gives one number an image, from its content, wherever the file lies and whatever it is called. A run keeps a `sketch` of those that it
+`marks` gives one number an image, from its content, wherever the file lies and whatever it is called. A run keeps a `sketch` of those
+that it
 trained on, and `shared` finds them again among images that are about to be tested.
 """
 
@@ -297,7 +299,8 @@ def _numbers(digests: list[bytes]) -> Tensor:
 
 
 def sketch(*found: Tensor | None) -> Tensor | None:
-    """The smallest `KEPT` distinct marks of all those given; None if nothing is known. As they are like random numbers, so is the choice."""
+    """The smallest `KEPT` distinct marks of all those given; None if nothing is known. As they are like random numbers, so is the
+    choice."""
     known = [each for each in found if each is not None]
     return torch.cat(known).unique()[:KEPT] if known else None
 

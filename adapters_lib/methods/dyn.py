@@ -146,16 +146,12 @@ class DynExits(Method, Objective):
         placed = range(self.every, depth, self.every) if self.at is None else self.at
         early = [block for block in placed if block != depth]
         if wrong := [block for block in early if not 1 <= block <= depth]:
-            raise AdapterError(
-                f"dyn: at={self.at}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}"
-            )
+            raise AdapterError(f"dyn: at={self.at}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}")
         if len(set(early)) < len(early):
             raise AdapterError(f"dyn: at={self.at} names a block twice; one exit behind a block is enough")
         if not early:
             option = f"every={self.every}" if self.at is None else f"at={self.at}"
-            raise AdapterError(
-                f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks"
-            )
+            raise AdapterError(f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks")
         return (*sorted(early), depth)
 
     def plug(self, model: AdaptedViT) -> None:
@@ -208,17 +204,13 @@ class DynExits(Method, Objective):
 
     # ---- training -----------------------------------------------------------------------------------------
 
-    def outputs(
-        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None
-    ) -> list[Tensor]:
+    def outputs(self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None) -> list[Tensor]:
         """Logits (B, C) of every exit, in order."""
         if layout is None:
             return model.forward_exits(x)
         return run_exits(model, x, layout, (model.cut if cut is None else cut) - 1)
 
-    def loss(
-        self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float
-    ) -> Tensor:
+    def loss(self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float) -> Tensor:
         *early, last = outputs
         losses = [self._early_loss(z, last, y, criterion) for z in early] + [criterion(last, y)]
         weights = exit_weights(self.schedule, exit_blocks(model), progress, self.low)
