@@ -204,8 +204,9 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
         for name in ("source", "file", "digest"):
             field(about, name, str, None)
     if (trained_on := field(config, "trained_on", dict, None)) is not None:
-        for name, kind in (("data", str), ("seed", int), ("options", dict), ("held_out", str), ("classes", list), ("images", int)):
-            field(trained_on, name, kind, None)
+        facts: dict[str, type] = {"data": str, "seed": int, "options": dict, "held_out": str, "classes": list, "images": int}
+        for name, wanted in facts.items():
+            field(trained_on, name, wanted, None)
     specs = field(config, "methods", list)
     if not all(
         isinstance(spec, dict) and isinstance(spec.get("name"), str) and isinstance(spec.get("options", {}), dict) for spec in specs

@@ -164,7 +164,7 @@ def load_pretrained(
 def _rebuilt(header: Header, weights: str | Path | None) -> nn.Module:
     """The backbone by the name and the options in the header. Where everything is in the file, no weights are fetched for it."""
     name, options = header.rebuild(weights is not None)
-    given = {} if weights is None else {"weights": weights}
+    given: dict[str, Any] = {} if weights is None else {"weights": weights}
     vit = create_backbone(name, pretrained=header.needs_weights or weights is not None, **options, **given)
     return vit if header.dtype is None else vit.to(header.dtype)
 

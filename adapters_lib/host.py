@@ -68,7 +68,7 @@ class AdaptedBackbone(AdaptedPart):
 def take_part(module: nn.Module, part: type[AdaptedPart]) -> None:
     """Put `part` in front of the class of `module`, in place; a second time changes nothing."""
     if not isinstance(module, part):
-        module.__class__ = _kind(part, type(module))
+        module.__class__ = _kind(part, type(module))  # type: ignore[arg-type]  # classes are hashable
 
 
 def plain_kind(module: nn.Module) -> type[nn.Module]:
@@ -82,5 +82,5 @@ def _kind(part: type[AdaptedPart], plain: type[nn.Module]) -> type[nn.Module]:
 
 
 def _new(part: type[AdaptedPart], plain: type[nn.Module]) -> nn.Module:
-    kind = _kind(part, plain)
+    kind = _kind(part, plain)  # type: ignore[arg-type]  # classes are hashable
     return kind.__new__(kind)

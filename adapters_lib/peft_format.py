@@ -169,8 +169,8 @@ def _check_fit(folder: Path, backbone: nn.Module, updates: Updates) -> None:
             raise AdapterError(f"{folder}: blocks.{index}.{layer} of this backbone is {found}, not a linear layer; use the same backbone")
         shape, sound = tuple(module.weight.shape), set(pair) == {"A", "B"} and all(t.ndim == 2 for t in pair.values())
         if not sound or (pair["B"].shape[0], pair["A"].shape[1]) != shape or pair["A"].shape[0] != pair["B"].shape[1]:
-            found = {name: tuple(tensor.shape) for name, tensor in sorted(pair.items())}
-            raise AdapterError(f"{folder}: {found} do not fit blocks.{index}.{layer} of shape {shape}; use the same backbone")
+            shapes = {name: tuple(tensor.shape) for name, tensor in sorted(pair.items())}
+            raise AdapterError(f"{folder}: {shapes} do not fit blocks.{index}.{layer} of shape {shape}; use the same backbone")
 
 
 def _check_targets(folder: Path, config: dict[str, Any], backbone: nn.Module, updates: Updates) -> None:

@@ -85,7 +85,7 @@ def run_grid_job(run: Experiment, table: Path, work: Path, deadline: float | Non
 
 def run_study_job(table: Path, setting: str, seed: int, options: Mapping[str, Any], work: Path, deadline: float | None) -> None:
     """One setting of a study and one seed, for a worker process; the logits of seed 0 are kept for figures."""
-    how = {"jobs": 1, "progress": False, "keep": 0, "work": work, "deadline": deadline}
+    how: dict[str, Any] = {"jobs": 1, "progress": False, "keep": 0, "work": work, "deadline": deadline}
     run_study(table, settings=[setting], seeds=[seed], **options, **how)
 
 

@@ -56,7 +56,8 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     columns = table[0][1]
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise AdapterError(f"{path} has two columns {twice[0]!r}; restore it from a copy")
-    rows, lines_of = [], {}
+    rows: list[dict[str, str]] = []
+    lines_of: dict[str, int] = {}
     for line, cells in table[1:]:
         if len(cells) != len(columns):
             raise AdapterError(f"{path}, line {line}: {len(cells)} cells for {len(columns)} columns, as of a row cut short; {REMEDY}")

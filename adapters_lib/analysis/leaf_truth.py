@@ -7,6 +7,7 @@ on one and the same leaf (same scan, same sensor noise) shows where that is, pix
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def one_parameter_task(
     if 255 * strongest < _VISIBLE:
         rule = f"at least {_VISIBLE} are needed to be seen; choose another number of `plants` or a wider gap"
         raise AdapterError(f"{field} changes no pixel of this plant by more than {255 * strongest:.0f} grey levels; {rule}")
-    parts = {
+    parts: dict[str, Any] = {
         part: TensorImages(draw(s.leaves, s.scenes, s.seeds, image_size), torch.from_numpy(s.labels), mean, std)
         for part, s in samples.items()
     }

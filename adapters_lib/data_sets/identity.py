@@ -269,9 +269,10 @@ def marks(data: Any) -> Tensor | None:
     if isinstance(data, TensorImages):
         return _numbers([hashlib.blake2b(image.data, digest_size=8).digest() for image in data.images.contiguous().numpy()])
     for name in ("clips", "data"):  # views of clips; samples under other labels
-        inner, count = getattr(data, name, None), getattr(data, "count", 1)
-        if isinstance(inner, Dataset) and len(inner) * count == len(data):  # type: ignore[arg-type]
-            found = marks(inner)
+        below: Any = getattr(data, name, None)
+        count = getattr(data, "count", 1)
+        if isinstance(below, Dataset) and len(below) * count == len(data):  # type: ignore[arg-type]
+            found = marks(below)
             return None if found is None else found.repeat_interleave(count)
     paths = _paths(data)
     if paths is None or len(paths) != len(data):

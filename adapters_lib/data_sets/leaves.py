@@ -120,7 +120,7 @@ def load(
 
     _check_memory(f"leaves-{kind}", count, image_size)
     rows, which, dials = _plants(count["species"], count["cultivars"], dial, plants)
-    parts: dict[str, TensorImages] = {}
+    parts: dict[str, Any] = {}
     for part in ("train", "val", "test"):
         stream = plants if part == "test" else seed
         asked = (count["species"], count["cultivars"], dial, plants, stream, part, count[f"n_{part}"], image_size)

@@ -76,7 +76,7 @@ def load(
     check_counts(name, expected, found, skipped, strict, root)
     train, val = split_samples(trainval, [val_fraction], seed)
     info = {"root": str(root), "split": f"val: {val_fraction:.0%} of train + val, stratified by seed", "found": found}
-    info["skipped"] = [*skipped, *foreign]
+    info["skipped"] = [*skipped, *foreign]  # type: ignore[list-item]
     parts = {"train": train, "val": val, "test": test}
     return files_task(name, names, parts, config={**config, **ULTRA_CROP}, augment=augment, cache=cache, max_pixels=max_pixels, info=info)
 

@@ -239,8 +239,8 @@ def _run(
     curve = cost_curve(val, test)
     curve = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE).round().astype(int))]
     limits = [*(point.thresholds for point in points.values()), *curve["thresholds"]]
-    with borrowed(model) as device:
-        ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(device), limits, repeats=3)
+    with borrowed(model) as place:
+        ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(place), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}
     curve = curve.drop(columns="macs").assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)

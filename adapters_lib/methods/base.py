@@ -60,7 +60,7 @@ class Method:
             if not fits(value, hints[field.name]):
                 rule = f"it must be {described(hints[field.name])}"
                 raise AdapterError(f"{self.name}: {field.name}={value!r}, but {rule}")
-            if isinstance(value, int | float | numbers.Integral) and abs(value) > LARGEST:
+            if isinstance(value, numbers.Real) and abs(float(value)) > LARGEST:
                 raise AdapterError(f"{self.name}: {field.name}={value:.4g}, but it must be at most {LARGEST:,} in size")
             if isinstance(value, numbers.Integral) and not isinstance(value, int):
                 object.__setattr__(self, field.name, int(value))  # NumPy's whole numbers, which JSON does not know

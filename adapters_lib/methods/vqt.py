@@ -148,7 +148,8 @@ class VQT(Method):
         for block, sites in zip(vit.blocks, model.sites, strict=True):
             reader = QueryPrompts(self.prompts, model.width, prompt_bound(model), self.dropout)
             sites.add_reader(reader)
-            block.attn.qkv.register_forward_hook(reader.hear)  # type: ignore[operator]
+            attention: Any = block.attn
+            attention.qkv.register_forward_hook(reader.hear)
             readers.append(reader)
         vit.head = self._head(model, readers)  # type: ignore[assignment]
         if self.class_token:
