@@ -29,6 +29,7 @@ from .data_sets.leaves import KINDS
 from .errors import AdapterError, unknown
 from .experiments import Experiment, arrange_rows, read_table, run_grid, store_row
 from .methods import METHODS
+from .terminals import printable
 from .tuning import offline_recipe
 
 __all__ = ["COMBINATIONS", "FOLDER", "GRIDS", "ILA_VARIANTS", "MAIN_METHODS", "PADAPTER_VARIANTS", "VIDEO_VARIANTS", "main", "results"]
@@ -176,6 +177,7 @@ def _borrow(wanted: set[str], path: Path) -> None:
             store_row({str(column): value for column, value in row.items()}, path)
 
 
+@printable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the grids of the workbook, skipping what their tables hold already; safe to interrupt and to start again."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.results", description=main.__doc__)
