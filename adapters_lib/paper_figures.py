@@ -28,6 +28,7 @@ from .figures_results import accuracy_dots, accuracy_scatter, bottleneck_sweep, 
 from .figures_scores import pareto_plot
 from .paper_models import attention_distance, attention_rollout, attention_similarity
 from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
+from .terminals import printable
 from .versions import OutdatedRows, budgets_of, one_version
 
 __all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
@@ -207,6 +208,7 @@ def draw(
     return written
 
 
+@printable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Redraw the figures from the stored tables."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.paper_figures", description=main.__doc__)

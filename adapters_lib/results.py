@@ -27,6 +27,7 @@ from .experiments import Experiment, arrange_rows, read_table
 from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
 from .plan import ORDER, ORDERS, Pace, jobs_of, ordered, select
 from .side_by_side import borrow, queue_of, run_jobs, run_on_gpu
+from .terminals import printable
 from .versions import budgets_of, one_budget, versions_of
 
 __all__ = [
@@ -112,6 +113,7 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
+@printable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the grids of the workbook, the most wanted runs first, skipping what their tables hold; safe to interrupt and to start again."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)

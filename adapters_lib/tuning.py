@@ -26,6 +26,7 @@ from .data_sets import DATA_SETS
 from .experiments import Experiment, read_table, run_grid, store_row, work_folder
 from .methods import Method, parse_method
 from .recipes import Recipe
+from .terminals import printable
 
 __all__ = [
     "BASE",
@@ -255,6 +256,7 @@ def choose(table: pd.DataFrame) -> dict[str, float]:
     return {str(row["method"]): float(row["lr"]) for row in best.sort_values("method").to_dict("records")}
 
 
+@printable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tune the learning rates of methods on validation images and store the choice."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.tuning", description=main.__doc__)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from .checkpoint import atomic_write
 from .errors import AdapterError
+from .terminals import printable
 
 __all__ = ["FIRST_CELL", "LIMIT_MB", "execute", "main", "pick", "repository"]
 
@@ -105,6 +106,7 @@ def write_first_cell(path: Path, url: str) -> None:
         atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
 
 
+@printable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all notebooks, or those whose names contain one of the given words."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.workbook", description=main.__doc__)

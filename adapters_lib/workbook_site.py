@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from .errors import AdapterError
+from .terminals import printable
 
 __all__ = ["Page", "build", "main", "render"]
 
@@ -150,6 +151,7 @@ def _index(pages: Sequence[Page]) -> str:
     )
 
 
+@printable()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the site from the executed notebooks."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.workbook_site", description=main.__doc__)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError
+from ..terminals import printable
+from .wording import spoken
 
 __all__ = ["COMMANDS", "main", "plain"]
 
@@ -40,12 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0, 2 for a mistake that we can explain (one line on stderr), 130 after Ctrl-C.
 
     With `--json` the standard output is one JSON object and nothing else; whatever else is printed goes to stderr. argparse's own
-    exits (`--help`, wrong arguments) raise SystemExit.
+    exits (`--help`, wrong arguments) raise SystemExit. Signs that the terminal lacks are written in plain letters.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with printable():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
+    args = argparse.Namespace()
     try:
         parser, command = _parser(argv)
-        args = parser.parse_args(argv)
+        parser.parse_args(argv, args)
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             result = command.run(args)
         if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` every process is here; one speaks
@@ -54,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (AdapterError, OSError) as error:
-        print("error:", *str(error).split(), file=sys.stderr)
+        print("error:", *spoken(str(error), args).split(), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -4,11 +4,60 @@ from __future__ import annotations
 
 import argparse
 import ast
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from ..checks import MOST_SEED, MOST_SIDE, usable_cores
 from ..errors import AdapterError
 
-__all__ = ["add_clips", "add_data", "add_model", "add_size", "clip_options", "data_options", "key_value", "load_checkpoint"]
+__all__ = [
+    "Bounded",
+    "add_clips",
+    "add_data",
+    "add_model",
+    "add_size",
+    "add_threads",
+    "checked_options",
+    "clip_options",
+    "data_options",
+    "device_of",
+    "key_value",
+    "load_checkpoint",
+    "save_figure",
+]
+
+OWN = {
+    "seed": "--seed",
+    "root": "--root",
+    "n_per_class": "--n-per-class",
+    "download": "--download",
+    "image_size": "--image-size",
+    "name": "",
+    "backbone": "",
+}
+"""Arguments of `load_data` that are no options of a data set, with the option to give instead."""
+
+
+class Bounded(argparse.Action):
+    """Stores numbers that lie within bounds: `action=Bounded, type=int, least=1, most=9, unit="image"`.
+
+    Raises AdapterError that names the option, the value and the bounds, as for any other mistake that we can explain.
+    """
+
+    def __init__(self, *args: Any, least: float = 0, most: float = 2**31 - 1, unit: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.least, self.most, self.unit = least, most, unit
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        unit = f" {self.unit}" if self.unit else ""
+        for value in values if isinstance(values, list) else [values]:
+            if not self.least <= value:  # not `<`: NaN is neither
+                raise AdapterError(f"{option_string}={value}; give at least {self.least:,}{unit}")
+            if not value <= self.most:
+                raise AdapterError(f"{option_string}={value if value < 10**18 else '…'}; give at most {self.most:,}")
+        setattr(namespace, self.dest, values)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +74,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the images (default: the backbone's own)")
+    what = "side of the images (default: the backbone's own)"
+    parser.add_argument("--image-size", type=int, action=Bounded, least=1, most=MOST_SIDE, metavar="PIXELS", help=what)
+
+
+def add_threads(parser: argparse.ArgumentParser, default: int | None = 1, what: str = "CPU threads (default 1)") -> None:
+    parser.add_argument("--threads", type=int, action=Bounded, least=1, most=max(2, usable_cores()), default=default, help=what)
 
 
 def add_clips(parser: argparse.ArgumentParser) -> None:
     """--frames and --tubelet, which make a clip model of the backbone."""
-    parser.add_argument("--frames", type=int, metavar="T", help="clips of T frames instead of images, see create_clip_backbone")
-    parser.add_argument("--tubelet", type=int, default=2, metavar="T", help="frames that one token sees, with --frames (default 2)")
+    bounds: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": 4096, "metavar": "T"}
+    parser.add_argument("--frames", help="clips of T frames instead of images, see create_clip_backbone", **bounds)
+    parser.add_argument("--tubelet", default=2, help="frames that one token sees, with --frames (default 2)", **bounds)
 
 
 def clip_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -43,11 +98,12 @@ def add_data(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
     """What `load_data` wants to know. of_run: unless told otherwise, the seed is that of the run that a checkpoint comes from."""
     parser.add_argument("--root", metavar="FOLDER", help="where real data lie, or are downloaded to")
     parser.add_argument("--download", action="store_true", help="let torchvision fetch its data sets")
-    parser.add_argument("--n-per-class", type=int, metavar="N", help="use only N training images of each class")
+    parser.add_argument("--n-per-class", type=int, action=Bounded, least=1, metavar="N", help="use only N training images of each class")
+    seed: dict[str, Any] = {"type": int, "action": Bounded, "most": MOST_SEED}
     if of_run:
-        parser.add_argument("--seed", type=int, help="of the data and the split (default: that of the training, else 0)")
+        parser.add_argument("--seed", help="of the data and the split (default: that of the training, else 0)", **seed)
     else:
-        parser.add_argument("--seed", type=int, default=0, help="of the data, the split, the initial weights and the training (default 0)")
+        parser.add_argument("--seed", default=0, help="of the data, the split, the initial weights and the training (default 0)", **seed)
     parser.add_argument(
         "--data-option", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="an option of this data set; repeatable"
     )
@@ -57,7 +113,16 @@ def data_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments for `load_data` from what `add_data` read; options that were not given are left to their defaults."""
     given: dict[str, Any] = {name: getattr(args, name) for name in ("root", "n_per_class") if getattr(args, name) is not None}
     given |= {"download": True} if args.download else {}
-    return {"seed": args.seed, **given, **dict(args.data_option)}
+    return {"seed": args.seed, **given, **checked_options(args.data_option)}
+
+
+def checked_options(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """What `--data-option` gave. Raises AdapterError for what has an option of its own, or is none of the data set's."""
+    for name, value in pairs:
+        if name in OWN:
+            remedy = f"write {OWN[name]} instead" if OWN[name] else "leave it out"
+            raise AdapterError(f"--data-option {f'{name}={value}'[:40]!r}: that is no option of a data set; {remedy}")
+    return dict(pairs)
 
 
 def key_value(text: str) -> tuple[str, Any]:
@@ -66,9 +131,36 @@ def key_value(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
     try:
-        return key.strip().replace("-", "_"), ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in what may be a path
+            return key.strip().replace("-", "_"), ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return key.strip().replace("-", "_"), value
+
+
+def device_of(name: str | None) -> Any:
+    """The torch device of that name; None is a GPU if there is one. Raises AdapterError where it cannot be used."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AdapterError(f"device {name!r} cannot be used here: {reason}; leave --device out, or give cpu") from error
+    if device.type == "meta":
+        raise AdapterError("device 'meta' computes nothing; leave --device out, or give cpu")
+    return device
+
+
+def save_figure(figure: Any, path: str, **options: Any) -> None:
+    """Write a figure; its folder is made. Raises AdapterError for an ending that Matplotlib does not know."""
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150, **options)
+    except ValueError as error:  # Matplotlib names the formats that it knows
+        raise AdapterError(f"{path}: {error}; give a .png or .pdf file") from error
 
 
 def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..checks import MOST_BATCH, MOST_CLASSES
 from ..errors import AdapterError
 from . import bench_decode, bench_video
-from .arguments import add_data, add_model, data_options
+from .arguments import Bounded, add_data, add_model, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -17,36 +18,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exits = actions.add_parser("exits", help="early exits against the full depth, on the same batches, in turn", allow_abbrev=False)
     add_model(exits)
     exits.add_argument(
-        "--shares", type=float, nargs="+", metavar="SHARE", help="of images that leave at each exit (default: 4 : 3 : 2 : 1)"
+        "--shares",
+        type=float,
+        action=Bounded,
+        most=1,
+        nargs="+",
+        metavar="SHARE",
+        help="of images that leave at each exit (default: 4 : 3 : 2 : 1)",
     )
     exits.add_argument("--checkpoint", metavar="FOLDER", help="a trained model instead, with --data and its calibrated thresholds")
     exits.add_argument("--data", help="test images for --checkpoint")
-    exits.add_argument("--batch", type=int, nargs="+", default=[1, 32], help="images at once (default 1 32)")
-    exits.add_argument("--images", type=int, default=32, help="images per round (default 32)")
-    exits.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
-    exits.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    exits.add_argument(
+        "--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, nargs="+", default=[1, 32], help="images at once (default 1 32)"
+    )
+    exits.add_argument("--images", type=int, action=Bounded, least=2, most=MOST_BATCH, default=32, help="images per round (default 32)")
+    exits.add_argument("--rounds", type=int, action=Bounded, least=1, most=100_000, default=10, help="timed rounds (default 10)")
+    add_threads(exits)
     exits.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    exits.add_argument("--classes", type=int, default=100, help="outputs of the heads, without --checkpoint (default 100)")
+    exits.add_argument(
+        "--classes",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_CLASSES,
+        default=100,
+        help="outputs of the heads, without --checkpoint (default 100)",
+    )
     add_data(exits)
     methods = actions.add_parser("methods", help="training steps against full fine-tuning, inference against bare timm", allow_abbrev=False)
     add_model(methods)
-    methods.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="images at once in inference (default 1 16)")
-    methods.add_argument("--train-batch", type=int, default=8, help="images of a training step (default 8)")
-    methods.add_argument("--rounds", type=int, default=15, help="timed rounds at most (default 15)")
-    methods.add_argument("--minutes", type=float, default=9, help="about how long it may take; at least 3 rounds are made (default 9)")
-    methods.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    methods.add_argument("--classes", type=int, default=100, help="outputs of the heads (default 100)")
+    methods.add_argument(
+        "--batch",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        nargs="+",
+        default=[1, 16],
+        help="images at once in inference (default 1 16)",
+    )
+    methods.add_argument(
+        "--train-batch", type=int, action=Bounded, least=2, most=MOST_BATCH, default=8, help="images of a training step (default 8)"
+    )
+    methods.add_argument("--rounds", type=int, action=Bounded, least=1, most=100_000, default=15, help="timed rounds at most (default 15)")
+    methods.add_argument(
+        "--minutes",
+        type=float,
+        action=Bounded,
+        least=0,
+        most=10_000,
+        default=9,
+        help="about how long it may take; at least 3 rounds are made (default 9)",
+    )
+    add_threads(methods)
+    methods.add_argument(
+        "--classes", type=int, action=Bounded, least=1, most=MOST_CLASSES, default=100, help="outputs of the heads (default 100)"
+    )
     latency = actions.add_parser("latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False)
-    latency.add_argument("--batch", type=int, nargs="+", default=[1, 16], help="images at once (default 1 16)")
+    latency.add_argument(
+        "--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, nargs="+", default=[1, 16], help="images at once (default 1 16)"
+    )
     steps = actions.add_parser("steps", help="every method's training step against full fine-tuning, as a table", allow_abbrev=False)
-    steps.add_argument("--batch", type=int, default=4, help="images of a step (default 4)")
+    steps.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=4, help="images of a step (default 4)")
     for each, name in ((latency, "latency"), (steps, "steps")):
         out = f"data/results/{name}.csv"
         each.add_argument("--backbone", default="micro_vit", help="default micro_vit, which ships with the package")
         each.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the methods grid)")
-        each.add_argument("--rounds", type=int, default=20, help="timed rounds (default 20)")
-        each.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-        each.add_argument("--classes", type=int, default=20, help="outputs of the heads (default 20)")
+        each.add_argument("--rounds", type=int, action=Bounded, least=1, most=100_000, default=20, help="timed rounds (default 20)")
+        add_threads(each)
+        each.add_argument(
+            "--classes", type=int, action=Bounded, least=1, most=MOST_CLASSES, default=20, help="outputs of the heads (default 20)"
+        )
         each.add_argument("--out", default=out, metavar="FILE", help=f"default {out}")
     video = actions.add_parser("video", help="memory and time of a training step on clips, blocks kept or recomputed", allow_abbrev=False)
     bench_video.add_arguments(video)
@@ -69,8 +111,6 @@ def _methods(args: argparse.Namespace) -> dict[str, Any]:
 
     from ..bench_methods import bench_methods
 
-    if args.threads < 1 or args.train_batch < 2 or min(args.batch) < 1:
-        raise AdapterError(f"threads={args.threads}, train-batch={args.train_batch}, batch={args.batch}: at least 1, 2 and 1 are needed")
     torch.set_num_threads(args.threads)
     chosen = {"train_batch": args.train_batch, "batches": args.batch, "classes": args.classes, "repeats": args.rounds}
     chosen["minutes"] = args.minutes
@@ -84,8 +124,6 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
     from ..checkpoint import atomic_write
     from ..grids import ALL_METHODS
 
-    if args.threads < 1:
-        raise AdapterError(f"threads={args.threads}: at least 1 is needed")
     torch.set_num_threads(args.threads)
     chosen, options = args.method or ALL_METHODS, {"classes": args.classes, "repeats": args.rounds}
     if args.action == "steps":
@@ -101,12 +139,11 @@ def _exits(args: argparse.Namespace) -> dict[str, Any]:
 
     from ..exits.bench import bench_exits, drawn_thresholds, spread_shares
 
-    if args.threads < 1 or args.images < 2:
-        raise AdapterError(f"threads={args.threads}, images={args.images}: at least 1 and 2 are needed")
     torch.set_num_threads(args.threads)
     model, images, labels = _trained(args) if args.checkpoint else _drawn(args)
-    model.to(args.device).eval()
-    images = images.to(args.device)
+    device = device_of(args.device)
+    model.to(device).eval()
+    images = images.to(device)
     results = []
     for batch in args.batch:
         if args.checkpoint:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import AdapterError
-from .arguments import add_data, data_options
+from ..checks import MOST_BATCH, MOST_SIDE, usable_cores
+from .arguments import Bounded, add_data, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -15,13 +15,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="motion-leaves", help="a set of videos (default motion-leaves)")
     parser.add_argument("--backbone", default="micro_vit", help="a timm model name; it becomes a clip model (default micro_vit)")
     parser.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default padapter)")
-    parser.add_argument("--step-ms", type=float, metavar="MS", help="sleep so long in the place of a training step of a model")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of a clip (default 64 for drawn clips, 224 for others)")
-    parser.add_argument("--batch", type=int, default=8, help="clips a step (default 8)")
-    parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps (default 20)")
-    parser.add_argument("--clips", type=int, default=64, help="clips decoded for the rate (default 64)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the training step (default 1)")
+    parser.add_argument(
+        "--step-ms",
+        type=float,
+        action=Bounded,
+        least=0,
+        most=10_000_000,
+        metavar="MS",
+        help="sleep so long in the place of a training step of a model",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_SIDE,
+        metavar="PIXELS",
+        help="side of a clip (default 64 for drawn clips, 224 for others)",
+    )
+    parser.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=8, help="clips a step (default 8)")
+    parser.add_argument(
+        "--workers", type=int, action=Bounded, least=0, most=max(2, usable_cores()), default=2, help="loader processes (default 2)"
+    )
+    parser.add_argument("--steps", type=int, action=Bounded, least=1, most=MOST_BATCH, default=20, help="timed steps (default 20)")
+    parser.add_argument(
+        "--clips", type=int, action=Bounded, least=1, most=MOST_BATCH, default=64, help="clips decoded for the rate (default 64)"
+    )
+    add_threads(parser, 1, "CPU threads of the training step (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     add_data(parser)
 
@@ -32,9 +52,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..bench_decode import bench_decode
     from ..data_sets import DATA_SETS, load_data
 
-    if args.threads < 1:
-        raise AdapterError(f"threads={args.threads}: at least 1 is needed")
     torch.set_num_threads(args.threads)
+    device = device_of(args.device)
     size = args.image_size or (DATA_SETS[args.data].image_size if args.data in DATA_SETS else None)
     backbone = None
     if args.step_ms is None:
@@ -46,7 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if backbone is not None:
         from ..adapting import adapt
 
-        model = adapt(backbone, args.method or ["padapter"], num_classes=task.num_classes).to(args.device)
+        model = adapt(backbone, args.method or ["padapter"], num_classes=task.num_classes).to(device)
     counts = {"batch": args.batch, "workers": args.workers, "steps": args.steps, "clips": args.clips}
     return {
         "backbone": args.backbone if model else None,

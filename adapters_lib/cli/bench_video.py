@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import AdapterError
+from ..checks import MOST_BATCH, MOST_CLASSES, MOST_SIDE
+from .arguments import Bounded, add_threads, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -17,13 +18,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: full, and padapter after blocks)"
     )
-    parser.add_argument("--frames", type=int, default=8, help="of a clip (default 8)")
-    parser.add_argument("--tubelet", type=int, default=2, help="frames that one token sees (default 2)")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the frames (default: the backbone's own)")
-    parser.add_argument("--batch", type=int, default=1, help="clips of a step (default 1)")
-    parser.add_argument("--classes", type=int, default=174, help="outputs of the head (default 174)")
-    parser.add_argument("--rounds", type=int, default=1, help="timed steps of each (default 1; 0: memory only)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--frames", type=int, action=Bounded, least=1, most=4096, default=8, help="of a clip (default 8)")
+    parser.add_argument("--tubelet", type=int, action=Bounded, least=1, most=4096, default=2, help="frames that one token sees (default 2)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_SIDE,
+        metavar="PIXELS",
+        help="side of the frames (default: the backbone's own)",
+    )
+    parser.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=1, help="clips of a step (default 1)")
+    parser.add_argument(
+        "--classes", type=int, action=Bounded, least=1, most=MOST_CLASSES, default=174, help="outputs of the head (default 174)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, action=Bounded, least=0, most=100_000, default=1, help="timed steps of each (default 1; 0: memory only)"
+    )
+    add_threads(parser)
     parser.add_argument("--device", default="cpu", help="for the time: cpu (default), cuda, …")
 
 
@@ -32,9 +45,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     from ..bench_video import bench_video
 
-    if args.threads < 1:
-        raise AdapterError(f"threads={args.threads}: at least 1 is needed")
     torch.set_num_threads(args.threads)
+    device_of(args.device)  # before anything is built
     chosen = {name: getattr(args, name) for name in ("frames", "tubelet", "image_size", "batch", "classes", "rounds", "device")}
     methods = {"methods": args.method} if args.method else {}
     return bench_video(args.backbone, **methods, **chosen)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import AdapterError
-from .arguments import add_clips, add_model, clip_options
+from ..checks import MOST_BATCH, MOST_CLASSES
+from .arguments import Bounded, add_clips, add_model, add_threads, clip_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -14,14 +14,18 @@ __all__ = ["add_arguments", "run", "show"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_clips(parser)
-    parser.add_argument("--classes", type=int, default=1000, help="outputs of the head (default 1000)")
+    classes: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": MOST_CLASSES, "unit": "class"}
+    parser.add_argument("--classes", default=1000, help="outputs of the head (default 1000)", **classes)
     parser.add_argument("--latency", action="store_true", help="also measure the milliseconds of a forward pass")
     parser.add_argument("--memory", action="store_true", help="also work out the peak memory of inference and of a training step")
-    parser.add_argument("--batch", type=int, default=1, help="images at once, for --latency and --memory (default 1)")
+    what = "images at once, for --latency and --memory (default 1)"
+    parser.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=1, help=what)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="for --latency (default float32)")
     parser.add_argument("--device", help="for --latency: cpu, cuda, … (default: cuda if there is one)")
-    parser.add_argument("--threads", type=int, help="CPU threads, for --latency (default: torch's choice)")
-    parser.add_argument("--repeats", type=int, default=30, help="timed passes, for --latency (default 30)")
+    add_threads(parser, None, "CPU threads, for --latency (default: torch's choice)")
+    parser.add_argument(
+        "--repeats", type=int, action=Bounded, least=1, most=100_000, default=30, help="timed passes, for --latency (default 30)"
+    )
     parser.add_argument("--pretrained", action="store_true", help="load the weights (costs do not depend on them)")
 
 
@@ -49,10 +53,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         found = found.measured(memory=memory_use(model, args.batch))
     if args.latency:
         if args.threads is not None:
-            if args.threads < 1:
-                raise AdapterError(f"threads={args.threads}: at least 1 is needed")
             torch.set_num_threads(args.threads)
-        model.to(_device(args.device))
+        model.to(device_of(args.device))
         found = found.measured(latency=latency(model, args.batch, repeats=args.repeats, dtype=getattr(torch, args.dtype)))
     return {"backbone": args.backbone, "methods": [format_method(m) for m in methods], "classes": args.classes, **found.to_dict()}
 
@@ -62,15 +64,3 @@ def show(result: dict[str, Any]) -> str:
 
     title = f"{result['backbone']} + {' + '.join(result['methods']) or 'a head'}, {result['classes']} classes"
     return f"{title}\n{Cost.from_dict(result)}"
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise AdapterError(f"device {name!r} cannot be used here: {reason}; leave --device out, or give cpu") from error

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from ..errors import AdapterError
-from .arguments import add_data, add_size, data_options
+from .arguments import Bounded, add_data, add_size, data_options, save_figure
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -22,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_data(sub)
         add_size(sub)
     sheet.add_argument("--out", required=True, metavar="FILE", help="a .png or .pdf file")
-    sheet.add_argument("--classes", type=int, default=20, help="the first so many classes (default 20)")
-    sheet.add_argument("--per-class", type=int, help="test images of each class (default 8), or clips, whose frames are drawn (default 1)")
+    bounds: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": 1000}
+    sheet.add_argument("--classes", default=20, help="the first so many classes (default 20)", **bounds)
+    sheet.add_argument("--per-class", **bounds, help="test images of each class (default 8), or clips, whose frames are drawn (default 1)")
     for sub in (listing, describe, sheet):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         sub.add_argument(
@@ -40,8 +39,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     task = load_data(args.name, image_size=args.image_size, **data_options(args))
     if args.action == "describe":
         return task.describe()
-    if args.classes < 1 or (args.per_class is not None and args.per_class < 1):
-        raise AdapterError(f"contact sheet of {args.classes} classes × {args.per_class} images: at least 1 × 1 is needed")
     if DATA_SETS[args.name].clips:
         from ..data_sets.clip_figures import clip_sheet
 
@@ -50,11 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from ..data_sets.leaf_figures import contact_sheet
 
         figure = contact_sheet(task, args.per_class or 8, args.classes)
-    try:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.out, dpi=150, bbox_inches="tight")
-    except ValueError as error:  # Matplotlib names the formats that it knows
-        raise AdapterError(f"{args.out}: {error}") from error
+    save_figure(figure, args.out, bbox_inches="tight")
     return {"name": task.name, "out": args.out}
 
 

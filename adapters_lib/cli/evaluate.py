@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import add_data, load_checkpoint
+from ..checks import MOST_BATCH
+from .arguments import Bounded, add_data, load_checkpoint
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -14,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, metavar="FOLDER", help="what save_pretrained or `train --out` wrote")
     parser.add_argument("--data", required=True, help="a name that `data list` shows")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default test")
-    parser.add_argument("--batch-size", type=int, default=64, help="images at once (default 64)")
+    what = "images at once (default 64)"
+    parser.add_argument("--batch-size", type=int, action=Bounded, least=1, most=MOST_BATCH, default=64, help=what)
     add_data(parser, of_run=True)
 
 

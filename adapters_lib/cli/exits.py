@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..checks import MOST_BATCH, MOST_SEED, usable_cores
 from ..errors import AdapterError
-from .arguments import add_data, key_value, load_checkpoint
+from .arguments import Bounded, add_data, checked_options, key_value, load_checkpoint, save_figure
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for sub in (calibrate, evaluate, curve):
         sub.add_argument("--checkpoint", required=True, metavar="FOLDER", help="what save_pretrained or `train --out` wrote")
         sub.add_argument("--data", required=True, help="a name that `data list` shows")
-        sub.add_argument("--batch-size", type=int, default=64, help="images at once (default 64)")
+        batch: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": MOST_BATCH}
+        sub.add_argument("--batch-size", default=64, help="images at once (default 64)", **batch)
         add_data(sub, of_run=True)
     for sub in (calibrate, curve):
         sub.add_argument("--policy", default="max_softmax", help="max_softmax (default), entropy, margin or patience")
@@ -32,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--thresholds", type=float, nargs="+", help="one for every exit but the last (default: the calibrated ones)")
     evaluate.add_argument("--policy", help="with --thresholds (default max_softmax)")
     curve.add_argument(
-        "--timed", type=int, metavar="POINTS", help="also measure milliseconds of so many points, on 64 images, one CPU thread"
+        "--timed",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=10_000,
+        metavar="POINTS",
+        help="also measure milliseconds of so many points, on 64 images, one CPU thread",
     )
     curve.add_argument("--table", metavar="FILE", help="write the points as CSV")
     curve.add_argument("--figure", metavar="FILE", help="draw the curve into a .png or .pdf file")
@@ -40,15 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--logits", metavar="FOLDER", help="keep the logits of every run here, for figures and sliders")
     study.add_argument("--host", default="lora", help="the method that the exits are added to (default lora)")
     study.add_argument("--data", default="leaves-mixed", help="default leaves-mixed")
-    study.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    study.add_argument("--seeds", type=int, action=Bounded, most=MOST_SEED, nargs="+", default=[0, 1, 2])
     study.add_argument("--settings", nargs="+", metavar="NAME", help="only these (default: all)")
-    study.add_argument("--epochs", type=int, help="default: the offline recipe's")
+    study.add_argument("--epochs", type=int, action=Bounded, least=1, most=MOST_BATCH, help="default: the offline recipe's")
     study.add_argument("--dyn", default="", metavar="KEY=VALUE,…", help="options of dyn that all settings share, e.g. every=2,pool=avg")
     study.add_argument("--backbone", default="micro_vit", help="default micro_vit")
     study.add_argument(
         "--data-option", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="an option of the data set; repeatable"
     )
-    study.add_argument("--jobs", type=int, default=1, help="runs side by side, -1 for one a core (default 1)")
+    study.add_argument(
+        "--jobs",
+        type=int,
+        action=Bounded,
+        least=-1,
+        most=max(2, usable_cores()),
+        default=1,
+        help="runs side by side, -1 for one a core (default 1)",
+    )
     for sub in (calibrate, evaluate, curve, study):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         sub.add_argument(
@@ -125,7 +141,8 @@ def _curve(args: argparse.Namespace) -> dict[str, Any]:
 
         title = f"{task.name}{' (synthetic)' if task.synthetic else ''}"
         cost = "ms" if args.timed else "relative"
-        exit_curve({"early exits": table}, cost=cost, full_depth=float(test.accuracies[-1]), title=title).savefig(args.figure, dpi=150)
+        drawing = exit_curve({"early exits": table}, cost=cost, full_depth=float(test.accuracies[-1]), title=title)
+        save_figure(drawing, args.figure)
     return {"action": "curve", "full_depth": float(test.accuracies[-1]), "points": table.to_dict("records")}
 
 
@@ -143,7 +160,7 @@ def _study(args: argparse.Namespace) -> dict[str, Any]:
     from ..exits.study import run_study
 
     options = {name: getattr(args, name) for name in ("settings", "epochs", "dyn", "backbone", "logits", "jobs")}
-    table = run_study(args.table, args.host, args.data, args.seeds, data_options=dict(args.data_option), **options)
+    table = run_study(args.table, args.host, args.data, args.seeds, data_options=checked_options(args.data_option), **options)
     return {"action": "study", "table": args.table, "rows": table.to_dict("records")}
 
 
