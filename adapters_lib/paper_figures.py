@@ -27,6 +27,7 @@ from .figures_exit_results import exit_curves, exit_settings, exit_shares
 from .figures_results import accuracy_dots, accuracy_scatter, bottleneck_sweep, differences, granularity_sweep
 from .figures_scores import pareto_plot
 from .paper_models import attention_distance, attention_rollout, attention_similarity
+from .result_tables import timed_as
 from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
 from .terminals import printable
 from .versions import OutdatedRows, budgets_of, one_version
@@ -51,7 +52,8 @@ def _timed(tables: Tables, batch: int) -> Figure:
     rows = latency[latency["batch"] == batch].sort_values("merged").drop_duplicates("method", keep="last")
     if rows.empty:
         raise AdapterError(f"the latency table has no rows of batch {batch}")
-    if lacking := sorted(set(tables["methods"]["method"]) - set(rows["method"])):
+    methods = tables["methods"].assign(timed=tables["methods"]["method"].map(timed_as))
+    if lacking := sorted(set(methods["timed"]) - set(rows["method"])):
         raise AdapterError(f"the latency table lacks {', '.join(lacking)}")
     first = rows.iloc[0]
     if first["version"] != __version__:
@@ -60,7 +62,8 @@ def _timed(tables: Tables, batch: int) -> Figure:
     older = "" if first["version"] == __version__ else f", timed with version {first['version']}"
     bare = float(rows.loc[rows["method"] == BARE, "latency_ms"].iloc[0])
     title = f"batch {batch}, {first['device']}{threads}{older}; mergeable adapters merged\nbars across: quartiles; bare timm {bare:.1f} ms"
-    table = tables["methods"].merge(rows[["method", "latency_ms", "q25_ms", "q75_ms"]], on="method")
+    times = rows[["method", "latency_ms", "q25_ms", "q75_ms"]].rename(columns={"method": "timed"})
+    table = methods.merge(times, on="timed")
     return accuracy_scatter(table, "latency_ms", spread=("q25_ms", "q75_ms"), title=title)
 
 

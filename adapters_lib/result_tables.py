@@ -10,6 +10,7 @@ what trains apart (adapter, unfrozen backbone, head), MACs of an image, and a tr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 
 from .errors import AdapterError, unknown
 from .experiments import read_table
+from .methods import format_method, parse_method
 from .statistics import Interval, summarise
 from .versions import one_version
 
@@ -87,14 +89,26 @@ def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.Da
     return table[[*by, "top1", "half", *(column for column in TITLES if column in table and column not in ("data", "method", "top1"))]]
 
 
+def timed_as(method: str) -> str:
+    """The method that was timed in its place: another start changes no arithmetic. Methods in text form, several joined by " + "."""
+    if "start=" not in method:
+        return method
+    chosen = []
+    for one in map(parse_method, method.split(" + ")):
+        usual = {field.name: field.default for field in dataclasses.fields(one) if field.name == "start"}
+        chosen.append(format_method(dataclasses.replace(one, **usual)))
+    return " + ".join(chosen)
+
+
 def _steps(rows: pd.DataFrame, steps: pd.DataFrame | None) -> dict[str, float]:
     """Method → its step over that of full fine-tuning; empty unless all methods were measured, on the backbone of the runs."""
     if steps is None or steps.empty or "configuration" not in rows:
         return {}
     backbones = {json.loads(text)["backbone"] for text in rows["configuration"]}
     steps = steps[steps["backbone"].isin(backbones)]
-    found = dict(zip(steps["method"], steps["ratio"], strict=True))
-    return found if len(backbones) == 1 and set(rows["method"]) <= set(found) else {}
+    ratios = dict(zip(steps["method"], steps["ratio"], strict=True))
+    found = {method: ratios.get(timed_as(method)) for method in rows["method"].unique()}
+    return {m: r for m, r in found.items() if r is not None} if len(backbones) == 1 and None not in found.values() else {}
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:

@@ -70,7 +70,7 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         ("qkv_bias", "qk_norm", "proj_bias", "class_token", "no_embed_class", "pre_norm", "final_norm", "pool_include_prefix"), _flag
     ),
-    **dict.fromkeys(("dynamic_img_size", "dynamic_img_pad", "scale_attn_norm", "scale_mlp_norm", "fix_init"), _flag),
+    **dict.fromkeys(("dynamic_img_size", "dynamic_img_pad", "scale_attn_norm", "scale_mlp_norm", "fix_init", "fresh_norm"), _flag),
     **dict.fromkeys(("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"), _rate),
     **dict.fromkeys(
         ("global_pool", "pos_embed", "weight_init", "norm_layer", "embed_norm_layer", "act_layer", "positions"), _or_none(_word)

@@ -15,7 +15,7 @@ from adapters_lib import figures_results as results
 from adapters_lib import paper_figures
 from adapters_lib.figure_parts import points
 from adapters_lib.figures import looks
-from adapters_lib.grids import ALL_METHODS
+from adapters_lib.grids import ALL_METHODS, GRIDS
 from adapters_lib.paper_figures import FIGURES, command_for, load
 from adapters_lib.versions import OutdatedRows
 
@@ -35,7 +35,7 @@ def test_every_method_of_the_grid_has_a_point_a_look_and_an_entry() -> None:
     means = table.groupby("method")[["trained", "top1"]].mean()
     assert sorted(_drawn_points(ax)) == sorted(map(tuple, means.to_numpy()))
     (legend,) = figure.legends
-    assert {text.get_text() for text in legend.get_texts()} == set(ALL_METHODS)
+    assert {text.get_text() for text in legend.get_texts()} == {run.name for run in GRIDS["methods"]()}
     assert len(set(looks(ALL_METHODS).values())) == len(ALL_METHODS)
 
 
@@ -44,8 +44,8 @@ def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on(
     assert _title(results.accuracy_dots(table)) == (
         "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 5"
     )
-    assert _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")])).endswith("over seeds, n = 2 to 3")
-    assert _title(results.accuracy_dots(table[(table["seed"] < 1) | (table["method"] == "lora")])).endswith("n = 1 to 3 (none where n = 1)")
+    assert _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")])).endswith("over seeds, n = 2 to 5")
+    assert _title(results.accuracy_dots(table[(table["seed"] < 1) | (table["method"] == "lora")])).endswith("n = 1 to 5 (none where n = 1)")
     assert _title(results.accuracy_dots(table[table["seed"] == 0])).endswith("\nn = 1: one seed, so no interval")
 
 
@@ -210,7 +210,7 @@ def test_milliseconds_come_from_the_latency_table_with_mergeable_adapters_merged
 
 def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: Path) -> None:
     table = made_up("tasks")
-    other = table.iloc[:4].assign(key=["x0", "x1", "x2", "x3"], top1=1.0)
+    other = table.iloc[:4].assign(key=["x0", "x1", "x2", "x3"])
     folder = store(tmp_path, "exits")
     pd.concat([table.iloc[:-6], other]).to_csv(folder / "tasks.csv", index=False)
     rows, notes = load("tasks", folder)
@@ -226,7 +226,8 @@ def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: 
 
 def test_of_two_studies_of_exits_the_larger_is_drawn(tmp_path: Path) -> None:
     table = made_up("exits")
-    pd.concat([table.iloc[:5].assign(host="ila"), table]).to_csv(tmp_path / "exits.csv", index=False)
+    others = table.iloc[:5].assign(host="ila", key=[f"ila-{key}" for key in table["key"][:5]])
+    pd.concat([others, table]).to_csv(tmp_path / "exits.csv", index=False)
     rows, notes = load("exits", tmp_path)
     assert set(rows["host"]) == {"lora"}
     assert "5 rows of other hosts or data sets than lora on leaves-mixed are left out" in notes[0]

@@ -27,7 +27,13 @@ def _work(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
 
 def _pretend(experiment: Experiment, **_: object) -> dict:
     told = {"method": experiment.name, "data": experiment.data, "seed": experiment.seed, "version": al.__version__}
-    return {"key": experiment.key, **told, "top1": 50.0, "hits": "00ff", "configuration": json.dumps(experiment.configuration())}
+    return {
+        "key": experiment.key,
+        **told,
+        "top1": 50.0,
+        "hits": "00ff",
+        "configuration": json.dumps(experiment.configuration(), sort_keys=True),
+    }
 
 
 def test_the_grid_of_methods_has_every_method_with_five_seeds_and_ten_of_those_that_claims_compare() -> None:

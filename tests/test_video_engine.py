@@ -253,4 +253,4 @@ def test_commands_take_clips(capsys) -> None:
     assert cli.main(["train", "--frames", "4", "--data", "leaves-coarse"]) == 2
     assert "takes clips of 4 frames" in capsys.readouterr().err
     assert cli.main(["cost", "--frames", "9"]) == 2
-    assert "take frames=8" in capsys.readouterr().err
+    assert "take --frames 8" in capsys.readouterr().err
