@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: workbook test lab results figures site browser lint clean
+.PHONY: workbook test fuzz lab results figures site browser lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
 	$(BIN)/python -m adapters_lib.workbook
@@ -13,6 +13,9 @@ test: $(READY)  ## lint, types and tests, the notebooks in their small setting i
 	$(BIN)/ruff check .
 	$(BIN)/mypy adapters_lib
 	$(BIN)/python -m pytest -q -n auto
+
+fuzz: $(READY)  ## random inputs of every kind: 10,000 or 20 minutes, whichever comes first; a table, and every fault with its number
+	PYTHONPATH=tests $(BIN)/python -m fuzz
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -118,7 +118,7 @@ def parse_method(text: str) -> Method:
     for item in filter(None, (part.strip() for part in options.split(","))):
         key, equals, value = item.partition("=")
         if not equals:
-            raise AdapterError(f"method {text!r}: option {item!r} has no value; write name:key=value,key=value")
+            raise AdapterError(f"method {text[:80]!r}: option {item[:80]!r} has no value; write name:key=value,key=value")
         pairs[key.strip()] = value.strip()
     return method_from_dict({"name": name.strip(), "options": pairs})
 
@@ -183,4 +183,5 @@ def _convert(what: str, value: Any, hint: Any) -> Any:
                 return converted
         except (TypeError, ValueError, OverflowError):
             pass
-    raise AdapterError(f"{what}={value!r} is not a valid {getattr(hint, '__name__', hint)}")
+    shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
+    raise AdapterError(f"{what}={shown} is not a valid {getattr(hint, '__name__', hint)}; write {described(hint)}")
