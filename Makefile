@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 OLDEST_PYTHON ?= python3.11
 LOWEST        ?= .venv-lowest
 
-.PHONY: workbook test lowest lab results figures site browser kill lint clean
+.PHONY: workbook test lowest fuzz lab results figures site browser kill lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
 	$(BIN)/python -m adapters_lib.workbook
@@ -20,6 +20,9 @@ test: $(READY)  ## lint, types and tests, the notebooks in their small setting i
 
 lowest: $(LOWEST)/.ready  ## the tests with the lowest versions that pyproject.toml allows, in an environment of its own
 	$(LOWEST)/bin/python -m pytest -q -n auto
+
+fuzz: $(READY)  ## random inputs of every kind: 10,000 or 20 minutes, whichever comes first; a table, and every fault with its number
+	PYTHONPATH=tests $(BIN)/python -m fuzz
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -10,6 +10,9 @@ __all__ = ["AdapterError", "OptionWarning", "unknown"]
 MOST = 40
 """Names that a message lists; of more than that, only the nearest."""
 
+LONGEST = 80
+"""Characters of a value that a message repeats."""
+
 
 class AdapterError(ValueError):
     """A value we cannot work with. The message names the value, the rule it breaks and the remedy."""
@@ -26,9 +29,12 @@ def unknown(kind: str, value: object, known: Iterable[object]) -> AdapterError:
     AdapterError: unknown method 'lorra'; did you mean 'lora'? Known: ila, lora
     """
     names = sorted({str(name) for name in known})
+    value = str(value) if len(str(value)) <= LONGEST else f"{str(value)[:LONGEST]}…"
+    if not names:
+        return AdapterError(f"unknown {kind} {value!r}; there is none to choose from, leave it out")
     lowered = {name.lower(): name for name in names}
-    near = [lowered[name] for name in difflib.get_close_matches(str(value).lower(), list(lowered), n=6, cutoff=0.5)]
+    near = [lowered[name] for name in difflib.get_close_matches(value.lower(), list(lowered), n=6, cutoff=0.5)]
     hint = f"did you mean {near[0]!r}? " if near else ""
     if len(names) > MOST:
-        return AdapterError(f"unknown {kind} {str(value)!r}; {hint}{len(names)} are known, for example {', '.join(near[1:] or names[:5])}")
-    return AdapterError(f"unknown {kind} {str(value)!r}; {hint}Known: {', '.join(names) or '(none)'}")
+        return AdapterError(f"unknown {kind} {value!r}; {hint}{len(names)} are known, for example {', '.join(near[1:] or names[:5])}")
+    return AdapterError(f"unknown {kind} {value!r}; {hint}Known: {', '.join(names)}")

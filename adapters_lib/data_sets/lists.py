@@ -42,9 +42,8 @@ def read_list(file: Path, base: Path, num_classes: int, separator: str, outside_
             raise AdapterError(f"{file}, line {number}: {separator.join(row)[:80]!r}; a row is 'path{separator}class'")
         label = whole_number(f"{file}, line {number}", row[class_at], "give a whole number from 0")
         if not 0 <= label < num_classes:
-            raise AdapterError(
-                f"{file}, line {number}: class {label}; ids of {num_classes} classes are 0..{num_classes - 1} (is it 1-based?)"
-            )
+            rule = f"ids of {num_classes} classes are 0..{num_classes - 1} (is it 1-based?)"
+            raise AdapterError(f"{file}, line {number}: class {label}; {rule}; correct the list")
         if not row[path_at]:
             raise AdapterError(f"{file}, line {number}: no path; a row is 'path{separator}class'")
         samples.append((_locate(base, row[path_at], fence, f"{file}, line {number}"), label))

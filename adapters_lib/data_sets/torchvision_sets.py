@@ -7,6 +7,7 @@ CIFAR-100 and SVHN come as arrays of 32 px images; they stay that small in memor
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,11 +110,15 @@ def load(
 
 def _open(name: str, known: TorchvisionSet, root: Path, part: str | None, download: bool) -> Any:
     """torchvision's data set of one part, or an AdapterError with expected and found counts."""
+    new = [folder for folder in (root, *root.parents) if download and not folder.exists()]
     try:
         if download:
             root.mkdir(parents=True, exist_ok=True)
         return known.make(str(root), download=download, **({"split": part} if part else {}))
     except (RuntimeError, OSError, ValueError, KeyError) as error:  # missing, damaged, or no network: torchvision has a class for each
+        for folder in new:  # innermost first
+            with contextlib.suppress(OSError):  # something came after all
+                folder.rmdir()
         place = root / known.folder
         files = image_files(place) if known.folder and place.is_dir() else list(place.glob("*_32x32.mat"))
         count = f"{len(files)} images" if known.folder else f"{len(files)} of 2 .mat files"

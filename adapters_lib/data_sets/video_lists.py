@@ -108,7 +108,8 @@ def read_ucf101(root: Path, split: int, classes: int, fence: Fence) -> VideoList
             if given and not 1 <= _number(file, number, given, "line") <= classes:
                 raise AdapterError(f"{file}, line {number}: class {given}; ids of {classes} classes are 1..{classes}")
             if given and int(given) - 1 != labels[name]:
-                raise AdapterError(f"{file}, line {number}: class {given}, but {index.name} gives {name} the number {labels[name] + 1}")
+                told = f"class {given}, but {index.name} gives {name} the number {labels[name] + 1}"
+                raise AdapterError(f"{file}, line {number}: {told}; correct the list")
             recording = re.sub(r"_c\d+$", "", Path(clip).stem)  # v_Archery_g08_c01: clip 1 of recording 8
             path = fence(videos / clip, f"{file}, line {number}")
             found.append(Row(path, labels[name], recording))
@@ -175,5 +176,5 @@ def _names(file: Path, labels: dict[str, int], classes: int) -> list[str]:
     if sorted(labels.values()) != list(range(classes)):
         outside = [value for value in labels.values() if not 0 <= value < classes]
         what = f"label {outside[0]} (counted from 0)" if outside else f"{len(labels)} classes"
-        raise AdapterError(f"{file}: {what}; the labels of {classes} classes are 0..{classes - 1}, each once")
+        raise AdapterError(f"{file}: {what}; the labels of {classes} classes are 0..{classes - 1}, each once; fetch it again")
     return sorted(labels, key=lambda name: labels[name])

@@ -141,11 +141,11 @@ def parse_method(text: str) -> Method:
     for item in filter(None, (part.strip() for part in options.split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise AdapterError(f"method {text!r}: option {item!r} has no value; write name:key=value,key=value")
+            raise AdapterError(f"method {text[:80]!r}: option {item[:80]!r} has no value; write name:key=value,key=value")
         if key in cls.former_options:
             now = cls.former_options[key]
             remedy = f"write {cls.name}:{now}={value}"
-            raise AdapterError(f"method {text!r}: the option {key} is now called {now}; {remedy}")
+            raise AdapterError(f"method {text[:80]!r}: the option {key} is now called {now}; {remedy}")
         pairs[key] = value
     return _built(cls, pairs)
 
@@ -225,4 +225,5 @@ def _convert(what: str, value: Any, hint: Any) -> Any:
                 return converted
         except (TypeError, ValueError, OverflowError):
             pass
-    raise AdapterError(f"{what}={value!r} is not a valid {getattr(hint, '__name__', hint)}")
+    shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
+    raise AdapterError(f"{what}={shown} is not a valid {getattr(hint, '__name__', hint)}; write {described(hint)}")

@@ -27,9 +27,9 @@ def conflict(first: Method, second: Method) -> str | None:
     names = {first.name, second.name}
     if isinstance(first, LoRA) and isinstance(second, LoRA):
         shared = sorted(_layers(first) & _layers(second))
-        return f"both update {', '.join(shared)}; one update of a higher rank says the same" if shared else None
+        return f"both update {', '.join(shared)}; one update of a higher rank says the same, use that" if shared else None
     if len(names) == 1:
-        return f"{first.name} is listed twice; once, with a larger size, says the same"
+        return f"{first.name} is listed twice; once, with a larger size, says the same, use that"
     if "linear" in names:
         return "linear means that the head alone trains; every method trains the head, so leave linear out"
     if "full" in names and (other := names & set(_FOLDING)):

@@ -146,7 +146,8 @@ class DynExits(Method, Objective):
         placed = range(self.every, depth, self.every) if self.at is None else self.at
         early = [block for block in placed if block != depth]
         if wrong := [block for block in early if not 1 <= block <= depth]:
-            raise AdapterError(f"dyn: at={self.at}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}")
+            known = f"blocks are numbered 1 to {depth}, name some of these"
+            raise AdapterError(f"dyn: at={self.at}, but block {wrong[0]} does not exist; {known}")
         if len(set(early)) < len(early):
             raise AdapterError(f"dyn: at={self.at} names a block twice; one exit behind a block is enough")
         if not early:

@@ -202,7 +202,8 @@ class ILA(Method):
                 raise AdapterError(f"{self.name}: samplings={self.samplings}, but the grid cannot shrink that often in {depth} blocks")
             return tuple(round(depth * k / (self.samplings + 1)) for k in range(1, self.samplings + 1))
         if wrong := [block for block in self.after if not 1 <= block <= depth]:
-            raise AdapterError(f"{self.name}: after={self.after}, but block {wrong[0]} does not exist; blocks are numbered 1 to {depth}")
+            known = f"blocks are numbered 1 to {depth}, name some of these"
+            raise AdapterError(f"{self.name}: after={self.after}, but block {wrong[0]} does not exist; {known}")
         if len(set(self.after)) < len(self.after):
             raise AdapterError(
                 f"{self.name}: after={self.after} names a block twice, but the grid cannot shrink twice at one place; use a larger kernel"
