@@ -14,10 +14,11 @@ test: $(READY)  ## lint, types and tests, the notebooks in their small setting i
 	$(BIN)/mypy adapters_lib
 	$(BIN)/python -m pytest -q -n auto
 
-lab: $(READY)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: $(READY)  ## open JupyterLab on the notebooks; kernels take the cores that there are for them
+	env $$($(BIN)/python -m adapters_lib.cores) $(BIN)/jupyter lab --notebook-dir=notebooks
 
-results: $(READY)  ## run the grids behind the tables in data/results/: hours on two cores, resumable, finished runs are skipped
+results: $(READY)  ## say what the grids behind data/results/ still lack and how long it takes, then run it: days on two cores, resumable
+	$(BIN)/python -m adapters_lib.results --list
 	$(BIN)/python -m adapters_lib.results
 
 figures: $(READY)  ## redraw the paper-style figures from the tables, without training

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..cores import use_cores
 from ..errors import AdapterError
 
 __all__ = ["COMMANDS", "main", "plain"]
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         parser, command = _parser(argv)
         args = parser.parse_args(argv)
+        use_cores()  # before the command imports torch: how threads wait is settled when OpenMP is loaded
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             result = command.run(args)
         if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` every process is here; one speaks
