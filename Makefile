@@ -24,10 +24,11 @@ lowest: $(LOWEST)/.ready  ## the tests with the lowest versions that pyproject.t
 fuzz: $(READY)  ## random inputs of every kind: 10,000 or 20 minutes, whichever comes first; a table, and every fault with its number
 	PYTHONPATH=tests $(BIN)/python -m fuzz
 
-lab: $(READY)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: $(READY)  ## open JupyterLab on the notebooks; kernels take the cores that there are for them
+	env $$($(BIN)/python -m adapters_lib.cores) $(BIN)/jupyter lab --notebook-dir=notebooks
 
-results: $(READY)  ## run the grids behind the tables in data/results/: hours on two cores, resumable, finished runs are skipped
+results: $(READY)  ## say what the grids behind data/results/ still lack and how long it takes, then run it: days on two cores, resumable
+	$(BIN)/python -m adapters_lib.results --list
 	$(BIN)/python -m adapters_lib.results
 
 figures: $(READY)  ## redraw the paper-style figures from the tables, without training

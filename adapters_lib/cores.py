@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import sys
 
-import joblib
-
 __all__ = ["available_cores", "thread_settings", "use_cores"]
 
 _CHOSEN = "OMP_NUM_THREADS"
@@ -20,6 +18,8 @@ _WAITING = "OMP_WAIT_POLICY"
 
 def available_cores() -> int:
     """Cores that this process may really use: the least of the machine's, its affinity and the quota of its cgroup, at least 1."""
+    import joblib  # not before it is needed: a third of a second
+
     return max(1, int(joblib.cpu_count()))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .checkpoint import atomic_write
+from .cores import thread_settings
 from .errors import AdapterError
 from .terminals import printable
 
@@ -28,7 +29,7 @@ LIMIT_MB = 1.5
 T = TypeVar("T")
 
 FIRST_CELL = """\
-# On Colab this installs the library; anywhere else it does nothing.
+# On Colab this installs the library. Then: as many threads as there are cores for this process.
 import sys
 
 if "google.colab" in sys.modules:
@@ -37,6 +38,10 @@ if "google.colab" in sys.modules:
 
     source = os.environ.get("ADAPTERS_LIB_SOURCE", "git+{url}")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
+
+from adapters_lib.cores import use_cores
+
+use_cores()
 """
 
 
@@ -65,7 +70,7 @@ def execute(path: Path, out: Path, *, timeout: int = 3600) -> float:
     started = time.perf_counter()
     client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
     try:
-        client.execute()
+        client.execute(env={**os.environ, **thread_settings()})  # the kernel takes the cores that there are for it, see `cores`
     except CellExecutionError as error:
         raise AdapterError(f"{path.name} stopped at a failing cell; the file is left as it was\n{error}") from error
     seconds = time.perf_counter() - started

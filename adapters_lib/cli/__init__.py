@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..cores import use_cores
 from ..errors import AdapterError
 from ..terminals import printable
 from .wording import spoken
@@ -53,6 +54,7 @@ def _main(argv: list[str]) -> int:
     try:
         parser, command = _parser(argv)
         parser.parse_args(argv, args)
+        use_cores()  # before the command imports torch: how threads wait is settled when OpenMP is loaded
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             result = command.run(args)
         if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` every process is here; one speaks
