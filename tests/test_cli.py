@@ -148,7 +148,7 @@ def test_train_keeps_an_adapter_that_evaluate_loads_with_the_same_result(capsys,
 def test_evaluate_refuses_another_number_of_classes(capsys, tmp_path, tiny_backbone):
     from adapters_lib.adapting import adapt
 
-    adapt(adapters_lib.backbones.create_backbone("tiny"), "linear", 3).save_pretrained(tmp_path)
+    adapt(adapters_lib.backbones.create_backbone("micro_vit"), "linear", 3).save_pretrained(tmp_path)
     assert "3 classes, but digits has 10" in complaint(capsys, "evaluate", "--checkpoint", str(tmp_path), "--data", "digits")
 
 

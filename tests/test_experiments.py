@@ -1,5 +1,6 @@
 """A grid makes one tidy table, runs nothing twice, and survives a failing run."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,3 +75,5 @@ def test_a_real_run_reports_accuracy_cost_and_configuration(tmp_path: Path) -> N
     assert 0 <= row["top1"] <= 100
     assert row["macs"] > 3e8
     assert '"n_per_class": 2' in row["configuration"]
+    digest = hashlib.sha256((Path(al.__file__).parent / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
+    assert row["weights"] == f"micro_vit.safetensors {digest[:12]}"
