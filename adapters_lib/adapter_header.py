@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .architecture import options_of, rebuild_options
+from .architecture import rebuild_options
 from .errors import AdapterError
 from .finished import check_names
 from .frozen import frozen_print
@@ -72,7 +72,7 @@ def _source(model: AdaptedViT) -> dict[str, Any]:
     source = model.backbone_source
     if not model.by_hand:
         return dict(source)
-    options, reason = rebuild_options(source["name"], source["kwargs"], model.architecture, options_of(model.backbone))
+    options, reason = rebuild_options(source["name"], source["kwargs"], model.architecture, model.backbone_options)
     return {"name": source["name"], "kwargs": options, **({} if reason is None else {"by_hand": reason})}
 
 

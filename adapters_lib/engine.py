@@ -16,7 +16,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .architecture import describe
+from .architecture import describe, options_of
 from .errors import AdapterError
 from .exits.walk import run_exits, with_all_exits
 from .finished import FinishedModel
@@ -48,7 +48,8 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         merged: whether `merge` has turned the backbone into plain timm modules.
         backbone_source: {"name", "kwargs"} from which `create_backbone` makes the same backbone.
         weights: where the backbone's weights came from: {"source", "file", "digest"}, see `weight_files`.
-        architecture: how the backbone was built (`architecture.describe`); by_hand: not by `create_backbone`.
+        architecture, backbone_options: how the backbone was built (`architecture.describe`, `options_of`); by_hand: not by
+            `create_backbone`.
         classes, trained_on: names of the outputs, and what `fit` trained on; see `finished.FinishedModel`.
     """
 
@@ -67,7 +68,7 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         self.by_hand = backbone_source is None
         self.backbone_source = backbone_source or {"name": _timm_name(backbone), "kwargs": {}}
         self.weights: dict[str, Any] = getattr(backbone, "adapters_lib_weights", None) or {"source": "given"}
-        self.architecture = describe(backbone)
+        self.architecture, self.backbone_options = describe(backbone), options_of(backbone)
 
     # ---- facts -----------------------------------------------------------------------------------------------
 

@@ -1,10 +1,16 @@
 """Backbones come by name; what cannot be had says so and names the offline default."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 import adapters_lib as al
 from adapters_lib import backbones
+from adapters_lib.weight_files import find_weights
 
 
 def test_the_embedded_backbone_is_twelve_blocks_on_144_patches_and_a_class_token() -> None:
@@ -64,3 +70,137 @@ def test_the_source_remembers_name_and_options() -> None:
         "name": "vit_tiny_patch16_224",
         "kwargs": {"drop_path_rate": 0.1, "image_size": 64},
     }
+
+
+# ---- weights from files --------------------------------------------------------------------------------------------------
+
+TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+
+
+def tiny_state(seed: int = 0, **options: object) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    return timm.create_model("vit_tiny_patch16_224", **{**TINY, **options}).state_dict()
+
+
+def stored(path: Path, state: dict[str, torch.Tensor]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("without", [(), ("head.weight", "head.bias")])
+def test_weights_come_from_a_file_and_a_head_may_be_missing(tmp_path: Path, without: tuple[str, ...]) -> None:
+    state = tiny_state()
+    path = stored(tmp_path / "mine.safetensors", {name: tensor for name, tensor in state.items() if name not in without})
+    vit = al.create_backbone("vit_tiny_patch16_224", weights=path, **TINY)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in vit.state_dict().items() if name not in without)
+    assert not vit.training
+    about = al.adapt(vit, "linear", 2).weights
+    assert about == {"source": "file", "file": "mine.safetensors", "digest": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def test_a_head_of_another_size_is_left_new(tmp_path: Path) -> None:
+    path = stored(tmp_path / "w.safetensors", tiny_state())
+    assert al.create_backbone("vit_tiny_patch16_224", weights=path, num_classes=7, **TINY).head.weight.shape == (7, 24)
+    assert isinstance(al.create_backbone("vit_tiny_patch16_224", weights=path, num_classes=0, **TINY).head, torch.nn.Identity)
+
+
+def test_positions_are_resampled_as_timm_resamples_them(tmp_path: Path) -> None:
+    path = stored(tmp_path / "w.safetensors", tiny_state())
+    larger = {**TINY, "img_size": 48}
+    ours = al.create_backbone("vit_tiny_patch16_224", weights=path, **larger)
+    timms = timm.create_model("vit_tiny_patch16_224", pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **larger)
+    assert all(torch.equal(tensor, timms.state_dict()[name]) for name, tensor in ours.state_dict().items())
+
+
+def test_layouts_that_timm_converts_are_converted(tmp_path: Path) -> None:
+    state = {f"visual.trunk.{name}": tensor for name, tensor in tiny_state().items() if not name.startswith("head")}
+    vit = al.create_backbone("vit_tiny_patch16_224", weights=stored(tmp_path / "openclip.safetensors", state), **TINY)
+    assert torch.equal(vit.norm.weight, state["visual.trunk.norm.weight"])
+
+
+def _changed(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    state = {**tiny_state(), **{name.replace("__", "."): value for name, value in changes.items()}}
+    return {name: tensor for name, tensor in state.items() if tensor is not None}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (_changed(norm__weight=None, norm__bias=None), r"2 missing \(norm.weight, norm.bias\)"),
+        (_changed(surprise=torch.ones(1)), r"1 unexpected \(surprise\)"),
+        (_changed(norm__weight=torch.ones(25)), r"1 of another shape \(norm.weight \(25,\) for \(24,\)\)"),
+        (_changed(norm__weight=torch.full((24,), float("nan"))), "norm.weight holds NaN or infinity"),
+        (_changed(norm__weight=torch.ones(24, dtype=torch.int8)), "norm.weight is torch.int8"),
+        (tiny_state(depth=3), r"12 unexpected \(blocks.2.attn.proj.bias, .*, …\)"),
+        (tiny_state(embed_dim=32), r"of another shape \(cls_token \(1, 1, 32\) for \(1, 1, 24\)"),
+        ({"x": torch.ones(1)}, r"missing .*1 unexpected \(x\)"),
+    ],
+)
+def test_a_file_that_does_not_fit_says_which_tensors_do_not(tmp_path: Path, state: dict, message: str) -> None:
+    path = stored(tmp_path / "w.safetensors", state)
+    with pytest.raises(al.AdapterError, match=message):
+        al.create_backbone("vit_tiny_patch16_224", weights=path, **TINY)
+
+
+def test_files_that_are_no_safetensors_are_not_unpickled(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "w.pth")
+    (tmp_path / "w.safetensors").write_bytes(b"half")
+    for name, message in (
+        ("w.pth", "may run code when they are read"),
+        ("w.safetensors", "cannot read"),
+        ("none.safetensors", "cannot read"),
+    ):
+        with pytest.raises(al.AdapterError, match=message):
+            al.create_backbone("vit_tiny_patch16_224", weights=tmp_path / name, **TINY)
+
+
+def test_random_weights_and_a_file_are_not_asked_for_at_once(tmp_path: Path) -> None:
+    with pytest.raises(al.AdapterError, match="pretrained=False asks for random weights, but weights="):
+        al.create_backbone("vit_tiny_patch16_224", pretrained=False, weights=tmp_path / "w.safetensors")
+    with pytest.raises(al.AdapterError, match="has weights of its own"):
+        al.create_backbone("micro_vit_clips", weights=tmp_path / "w.safetensors")
+
+
+def test_a_room_without_a_network_has_a_folder_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTERS_WEIGHTS", str(tmp_path))
+    tag = timm.get_pretrained_cfg("vit_tiny_patch16_224").tag
+    own, tagged = tiny_state(1), tiny_state(2)
+    stored(tmp_path / f"vit_tiny_patch16_224.{tag}" / "model.safetensors", tagged)
+    for name in ("vit_tiny_patch16_224", f"vit_tiny_patch16_224.{tag}"):
+        assert torch.equal(al.create_backbone(name, **TINY).norm.weight, tagged["norm.weight"])
+    stored(tmp_path / "vit_tiny_patch16_224.safetensors", own)
+    assert torch.equal(al.create_backbone("vit_tiny_patch16_224", **TINY).cls_token, own["cls_token"])
+    assert torch.equal(al.create_backbone(f"vit_tiny_patch16_224.{tag}", **TINY).cls_token, tagged["cls_token"])
+    assert find_weights("vit_tiny_patch16_224.another_tag") is None
+    assert find_weights("../vit_tiny_patch16_224") is None
+    assert al.create_backbone().adapters_lib_weights["source"] == "embedded"
+    monkeypatch.setenv("ADAPTERS_WEIGHTS", str(tmp_path / "no"))
+    with pytest.raises(al.AdapterError, match="ADAPTERS_WEIGHTS=.*is no folder"):
+        al.create_backbone("vit_tiny_patch16_224", **TINY)
+
+
+def test_an_adapter_is_refused_on_other_weights_than_it_was_trained_on(tmp_path: Path) -> None:
+    first, second = (stored(tmp_path / f"{name}.safetensors", tiny_state(seed)) for seed, name in enumerate(("first", "second")))
+    model = al.adapt(al.create_backbone("vit_tiny_patch16_224", weights=first, **TINY), "lora", 3).eval()
+    model.save_pretrained(tmp_path / "adapter")
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(al.AdaptedViT.from_pretrained(tmp_path / "adapter", weights=first)(x), model(x))
+    with pytest.raises(al.AdapterError, match=r"weights first.safetensors \w{12}; here second.safetensors"):
+        al.AdaptedViT.from_pretrained(tmp_path / "adapter", weights=second)
+    with pytest.raises(al.AdapterError, match="trained on the weights first.safetensors; say where they are"):
+        al.AdaptedViT.from_pretrained(tmp_path / "adapter")
+
+
+def test_rows_and_keys_of_grids_know_the_weights_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adapters_lib.experiments import Experiment
+
+    run = Experiment(("linear",), "digits", backbone="vit_tiny_patch16_224")
+    plain = run.key
+    monkeypatch.setenv("ADAPTERS_WEIGHTS", str(tmp_path))
+    assert run.key == plain
+    keys = {plain}
+    for seed in (1, 2):
+        stored(tmp_path / "vit_tiny_patch16_224.safetensors", tiny_state(seed))
+        keys.add(run.key)
+    assert len(keys) == 3

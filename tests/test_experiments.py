@@ -1,6 +1,7 @@
 """A grid makes one tidy table, runs nothing twice, and survives a failing run."""
 
 import dataclasses
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -141,3 +142,5 @@ def test_what_all_seeds_of_a_method_share_is_worked_out_once(monkeypatch) -> Non
     other = experiments.run_experiment(Experiment(("linear",), "digits", **options))
     assert asked == [5, 5]
     assert other["trained"] < first["trained"]
+    digest = hashlib.sha256((Path(al.__file__).parent / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
+    assert row["weights"] == f"micro_vit.safetensors {digest[:12]}"

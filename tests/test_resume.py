@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,6 +106,136 @@ def test_resume_false_starts_the_same_run_again(tmp_path: Path):
     for _ in range(2):
         fit(tiny_model("linear"), striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False, on_epoch=calls.append)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("epochs_before", [1, 3])
+def test_resume_false_begins_with_the_first_weights_whatever_the_model_has_learnt(tmp_path: Path, epochs_before):
+    """The cell of a notebook that is run twice, on a run that was finished or stopped."""
+    model, recipe = tiny_model("ila:samplings=1"), Recipe(epochs=3, batch_size=8, lr=1e-2)
+    fit(model, striped_images(20), None, recipe, out=tmp_path, progress=False, stop=lambda row: row["epoch"] == epochs_before)
+    first = weights(model)
+    runs = [fit(model, striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False) for _ in range(2)]
+    timeless = [run.history.drop(columns=["seconds", "images_per_second"]) for run in runs]
+    assert timeless[0].equals(timeless[1])
+    fresh = tiny_model("ila:samplings=1")
+    fit(fresh, striped_images(20), None, recipe, progress=False)
+    assert identical(weights(model), weights(fresh))
+    assert identical(weights(model), first) == (epochs_before == 3)
+
+
+def test_a_kill_right_after_going_back_leaves_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model, recipe = tiny_model("linear"), Recipe(epochs=2, batch_size=8, lr=1e-2)
+    fit(model, striped_images(20), None, recipe, out=tmp_path, progress=False)
+    want = weights(model)
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("adapters_lib.loop.Loop.epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False)
+    assert json.loads((tmp_path / "run.json").read_text())["history"] == []
+    again = tiny_model("linear")
+    assert len(fit(again, striped_images(20), None, recipe, out=tmp_path, progress=False).history) == 2
+    assert identical(weights(again), want)
+
+
+def test_run_json_is_written_anew_when_a_kill_left_it_behind(tmp_path: Path):
+    recipe = Recipe(epochs=2, batch_size=8)
+    fit(tiny_model("linear"), striped_images(20), None, recipe, out=tmp_path, progress=False)
+    whole = (tmp_path / "run.json").read_text()
+    for left in ('{"history": []}', "{", None):
+        (tmp_path / "run.json").unlink()
+        if left is not None:
+            (tmp_path / "run.json").write_text(left)
+        fit(tiny_model("linear"), striped_images(20), None, recipe, out=tmp_path, progress=False)
+        assert (tmp_path / "run.json").read_text() == whole
+
+
+# ---- the one door for checkpoints ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs that was stopped after the second."""
+    folder = tmp_path_factory.mktemp("stopped")
+    fit(tiny_model("lora"), striped_images(20), None, THREE, out=folder, progress=False, stop=lambda row: row["epoch"] == 2)
+    return folder
+
+
+THREE = Recipe(epochs=3, batch_size=8)
+HEAD = "model/backbone.head.weight"
+MOMENT = "optimizer/exp_avg_sq/backbone.head.weight"
+DAMAGE = {
+    "epoch": (lambda t, m: m.update(epoch=-1), "epoch is -1"),
+    "epoch as text": (lambda t, m: m.update(epoch="2"), "epoch is '2'"),
+    "no epoch": (lambda t, m: m.pop("epoch"), "epoch is Ellipsis"),
+    "more epochs than the recipe": (lambda t, m: m.update(epoch=9, history=m["history"] * 9), "epoch 9 of a training of 3"),
+    "updates": (lambda t, m: m.update(updates=7), "7 updates after 2 epochs"),
+    "updates below 0": (lambda t, m: m.update(updates=-6), "updates is -6"),
+    "a row too few": (lambda t, m: m["history"].pop(), "the history has 1 rows after 2 epochs"),
+    "rows out of order": (lambda t, m: m["history"].reverse(), "row 1 of the history"),
+    "a row of text": (lambda t, m: m["history"][1].update(lr="fast"), "row 2 of the history"),
+    "a loss that is NaN": (lambda t, m: m["history"][1].update(train_loss=float("nan")), "row 2 of the history lacks"),
+    "no loss": (lambda t, m: m["history"][1].pop("train_loss"), "row 2 of the history lacks"),
+    "history": (lambda t, m: m.update(history={}), "the history has no rows"),
+    "scaler": (lambda t, m: m.update(scaler=[1]), "gradient scaler"),
+    "NaN in a weight": (lambda t, m: t[HEAD].fill_(float("nan")), "holds NaN or infinity"),
+    "a weight of whole numbers": (lambda t, m: t.update({HEAD: t[HEAD].to(torch.int8)}), "is torch.int8"),
+    "a weight of another shape": (lambda t, m: t.update({HEAD: t[HEAD][:2]}), "has shape"),
+    "a weight less": (lambda t, m: t.pop(HEAD), "the state lacks 1 tensors"),
+    "a weight more": (lambda t, m: t.update({"model/backbone.norm.weight": torch.ones(32)}), "does not train"),
+    "NaN in the optimiser": (lambda t, m: t[MOMENT].fill_(float("nan")), "holds NaN or infinity"),
+    "squares below 0": (lambda t, m: t[MOMENT].fill_(-1), "squares below 0"),
+    "the optimiser's shape": (lambda t, m: t.update({MOMENT: t[MOMENT][:2]}), "has shape"),
+    "the optimiser's type": (lambda t, m: t.update({MOMENT: t[MOMENT].half()}), "is torch.float16"),
+    "half of the optimiser": (lambda t, m: t.pop(MOMENT), "exp_avg_sq of 'backbone.head.weight' is missing"),
+    "no optimiser": (lambda t, m: [t.pop(name) for name in list(t) if name.startswith("optimizer")], "optimiser's state is missing"),
+    "a stranger's tensor": (lambda t, m: t.update({"optimizer/exp_avg/x": torch.ones(1)}), "belongs to no parameter"),
+    "steps": (lambda t, m: t["optimizer/step/backbone.head.weight"].fill_(1e6), "after 6 updates"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_checkpoint_that_cannot_be_right_is_refused_before_anything_is_touched(stopped: Path, tmp_path: Path, what):
+    change, message = DAMAGE[what]
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    tensors, metadata = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
+    change(tensors, metadata)
+    checkpoint.save_tensors(tmp_path / "checkpoint.safetensors", tensors, metadata)
+    model = tiny_model("lora")
+    before = weights(model)
+    with pytest.raises(al.AdapterError, match=message):
+        fit(model, striped_images(20), None, THREE, out=tmp_path, progress=False)
+    assert identical(weights(model), before)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(stopped: Path, tmp_path: Path):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    content = bytearray((tmp_path / "checkpoint.safetensors").read_bytes())
+    content[-3] ^= 4
+    (tmp_path / "checkpoint.safetensors").write_bytes(content)
+    with pytest.raises(al.AdapterError, match="is damaged: its content has another digest"):
+        fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, progress=False)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_a_word(tmp_path: Path):
+    fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, progress=False, stop=lambda row: True)
+    tensors, metadata = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
+    manifest = metadata["manifest"]
+    manifest["backbone"] = {"name": manifest["backbone"]["name"], "kwargs": {}, "frozen_weights": "of the blocks"}
+    manifest["train"] = {key: manifest["train"][key] for key in ("images", "labels")}
+    del manifest["classes"]
+    header = {"format": "pt", **{key: json.dumps(value) for key, value in metadata.items()}}
+    checkpoint.save_file(tensors, tmp_path / "checkpoint.safetensors", metadata=header)
+    (tmp_path / "start.safetensors").unlink()
+    with pytest.warns(UserWarning, match="earlier version, which did not record its images"):
+        run = fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, progress=False)
+    assert len(run.history) == 3
+    checkpoint.save_file(tensors, tmp_path / "checkpoint.safetensors", metadata=header)
+    with pytest.warns(UserWarning, match="earlier version"), pytest.raises(al.AdapterError, match="did not keep the weights"):
+        fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, resume=False, progress=False)
 
 
 def test_a_run_folder_is_a_saved_adapter_too(tmp_path: Path):

@@ -107,9 +107,7 @@ def try_input(name: str, number: int, draw: Draw | None = None, seconds: float =
         case = (draw or KINDS[name])(random.Random(f"{name}:{number}"), place)
         before, memory = _listing(place), _memory()
         verdict, detail = _judge(case, seconds)
-        left = [
-            path for path in sorted(_listing(place) - before) if not path.startswith(case.writes or ("\0",))
-        ]
+        left = [path for path in sorted(_listing(place) - before) if not path.startswith(case.writes or ("\0",))]
         if verdict != "fault" and left:
             verdict, detail = "fault", f"left behind: {', '.join(left[:5])}"
         if verdict != "fault" and _memory() - memory > GROWTH:
@@ -200,11 +198,6 @@ def table(tallies: dict[str, Tally]) -> str:
     rows = [("kind", "inputs", "right", "clear error", "faults")]
     for name, tally in tallies.items():
         rows.append((name, *(f"{n:,}" for n in (tally.inputs, tally.right, tally.clear, len(tally.faults)))))
-    sums = [
-        sum(column)
-        for column in zip(
-            *((t.inputs, t.right, t.clear, len(t.faults)) for t in tallies.values()), strict=True
-        )
-    ]
+    sums = [sum(column) for column in zip(*((t.inputs, t.right, t.clear, len(t.faults)) for t in tallies.values()), strict=True)]
     rows.append(("all", *(f"{n:,}" for n in sums)))
     return "\n".join(f"{row[0]:16}" + "".join(f"{cell:>13}" for cell in row[1:]) for row in rows)

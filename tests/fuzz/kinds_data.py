@@ -65,11 +65,7 @@ def methods(rng: random.Random, _place: Path) -> Case:
 
     def right(found: tuple[Any, torch.Tensor]) -> bool:
         method, logits = found
-        return (
-            logits.shape == (2, 3)
-            and bool(logits.isfinite().all())
-            and parse_method(format_method(method)) == method
-        )
+        return logits.shape == (2, 3) and bool(logits.isfinite().all()) and parse_method(format_method(method)) == method
 
     return Case(repr(text)[:120], run, right)
 
@@ -79,9 +75,7 @@ def _method_text(rng: random.Random) -> str:
     fields = dataclasses.fields(METHODS[name])
     pairs = []
     for field in rng.sample(fields, min(len(fields), rng.choice((0, 1, 1, 2, 3)))):
-        default = (
-            "/".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
-        )
+        default = "/".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
         value = rng.choice(
             (
                 default,
@@ -201,17 +195,12 @@ def _word(rng: random.Random, option: str) -> str:
         "--device": ["cpu", "nowhere"],
         "--format": ["csv"],
     }
-    return rng.choice(
-        [*good.get(option, ["1", "2", "8", "0.5"]), odd_text(rng), rng.choice(("0", "-1", "nan", "9" * 30))]
-    )
+    return rng.choice([*good.get(option, ["1", "2", "8", "0.5"]), odd_text(rng), rng.choice(("0", "-1", "nan", "9" * 30))])
 
 
 def _command(argv: list[str], place: Path) -> bool:
     """Run it as a shell would; True when it ended well, AdapterError when it ended with our one line."""
-    out, err = (
-        io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True)
-        for _ in range(2)
-    )
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True) for _ in range(2))
     before, fit = os.getcwd(), training.fit
 
     def reached(*_args: Any, **_options: Any) -> None:
@@ -231,9 +220,7 @@ def _command(argv: list[str], place: Path) -> bool:
         os.chdir(before)
     said, told = (stream.buffer.getvalue().decode("ascii") for stream in (out, err))  # type: ignore[attr-defined]
     if code == 0:
-        return bool(said.strip()) and (
-            "--json" not in argv or "--help" in argv or json.loads(said) is not None
-        )
+        return bool(said.strip()) and ("--json" not in argv or "--help" in argv or json.loads(said) is not None)
     if code == 2 and "Traceback" not in told:
         lines = [line for line in told.splitlines() if line.startswith("error: ")]
         usage = [line for line in told.splitlines() if "error: " in line]
@@ -263,9 +250,7 @@ def _encoded(text: str, coding: str) -> bytes:
 def lists(rng: random.Random, place: Path) -> Case:
     """CSV and text lists of images: encodings, headers, spoilt rows, paths that lead away."""
     separator = rng.choice((",", " "))
-    wanted = [
-        (f"{'ü' * rng.randrange(2)}img {i}.png", rng.randrange(3)) for i in range(rng.choice((1, 3, 8)))
-    ]
+    wanted = [(f"{'ü' * rng.randrange(2)}img {i}.png", rng.randrange(3)) for i in range(rng.choice((1, 3, 8)))]
     rows = [f"{name}{separator}{label}" for name, label in wanted]
     sound = rng.random() < 0.4
     if not sound:
@@ -309,10 +294,7 @@ def _ucf(rng: random.Random) -> dict[str, str]:
 
 
 def _hmdb(rng: random.Random) -> dict[str, str]:
-    return {
-        f"{label}_test_split1.txt": "".join(f"film{i}_{label}_x.avi {i % 3}\n" for i in range(4))
-        for label in ("bow", "run")
-    }
+    return {f"{label}_test_split1.txt": "".join(f"film{i}_{label}_x.avi {i % 3}\n" for i in range(4)) for label in ("bow", "run")}
 
 
 def _diving(rng: random.Random) -> dict[str, str]:
@@ -350,16 +332,10 @@ def video_lists(rng: random.Random, place: Path) -> Case:
     victim = rng.choice(sorted(files))
     for file, text in files.items():
         if file == victim and not sound:
-            text = (
-                _spoilt_json(text, rng)
-                if file.endswith("json") and rng.random() < 0.6
-                else spoilt_text(text, rng)
-            )
+            text = _spoilt_json(text, rng) if file.endswith("json") and rng.random() < 0.6 else spoilt_text(text, rng)
             shown = f"{file}: {text[:80]!r}"
         data = _encoded(text, coding)
-        (place / file).write_bytes(
-            spoilt(data, rng, 1) if file == victim and not sound and rng.random() < 0.2 else data
-        )
+        (place / file).write_bytes(spoilt(data, rng, 1) if file == victim and not sound and rng.random() < 0.2 else data)
 
     def right(found: Any) -> bool:
         rows = [*found.train, *found.test]
@@ -375,9 +351,7 @@ def _spoilt_json(text: str, rng: random.Random) -> str:
     if not found:
         return text
     place = rng.choice(list(found)) if isinstance(found, dict) else rng.randrange(len(found))
-    value = rng.choice(
-        (None, 1.7, -1, True, [], {}, "x", "../../x", "\0", 10**40, float("nan"), float("inf"), "9" * 400)
-    )
+    value = rng.choice((None, 1.7, -1, True, [], {}, "x", "../../x", "\0", 10**40, float("nan"), float("inf"), "9" * 400))
     if isinstance(found, list) and isinstance(found[place], dict) and rng.random() < 0.8:
         found[place][rng.choice(sorted(found[place]))] = value
     else:
@@ -587,13 +561,7 @@ def videos(rng: random.Random, place: Path) -> Case:
             return found
 
     def right(found: np.ndarray) -> bool:
-        return (
-            data not in SCRIPTS
-            and found.dtype == np.uint8
-            and found.ndim == 4
-            and found.shape[0] == 3
-            and found.shape[3] == 3
-        )
+        return data not in SCRIPTS and found.dtype == np.uint8 and found.ndim == 4 and found.shape[0] == 3 and found.shape[3] == 3
 
     return Case(f"{name}, {len(data)} bytes", run, right)
 
