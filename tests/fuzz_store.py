@@ -1,7 +1,9 @@
 """What is stored, damaged at random: adapters, run checkpoints, tables and JSON files.
 
-Every kind has `make_*(folder)`, which writes a sound one; `mutate_*(folder, dice)`, which damages it and says how; and `check_*(folder)`, which
-uses it as a user would: "right" if the result is what the sound one gives or may give, "refused" for an `AdapterError` that leaves everything
+Every kind has `make_*(folder)`, which writes a sound one; `mutate_*(folder, dice)`, which damages it and says how; and
+`check_*(folder)`, which
+uses it as a user would: "right" if the result is what the sound one gives or may give, "refused" for an `AdapterError` that leaves
+everything
 as it was. Anything else is a raw error or an AssertionError, and a find. `KINDS` lists them for whoever runs them by the thousand.
 """
 

@@ -87,6 +87,8 @@ def test_a_real_run_reports_accuracy_cost_and_configuration(tmp_path: Path) -> N
     (row,) = run_grid(_digits("linear"), tmp_path / "t.csv", progress=False).to_dict("records")
     assert row["trained"] == row["head"] == 10 * 129
     assert 0 <= row["top1"] <= 100
+    digest = hashlib.sha256((Path(al.__file__).parent / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
+    assert row["weights"] == f"micro_vit.safetensors {digest[:12]}"
     assert row["macs"] > 3e8
     assert '"n_per_class": 2' in row["configuration"]
 
@@ -142,5 +144,3 @@ def test_what_all_seeds_of_a_method_share_is_worked_out_once(monkeypatch) -> Non
     other = experiments.run_experiment(Experiment(("linear",), "digits", **options))
     assert asked == [5, 5]
     assert other["trained"] < first["trained"]
-    digest = hashlib.sha256((Path(al.__file__).parent / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
-    assert row["weights"] == f"micro_vit.safetensors {digest[:12]}"

@@ -1,4 +1,5 @@
-"""Stored files that are damaged at random give the right result or an error that we explain; a few dozen of each kind, the same every time."""
+"""Stored files that are damaged at random give the right result or an error that we explain; a few dozen of each kind, the same every
+time."""
 
 import random
 import shutil
