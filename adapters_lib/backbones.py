@@ -71,7 +71,7 @@ def create_backbone(
     fetch = pretrained and weights is None
     try:
         model = _embedded(fetch, options) if name == EMBEDDED else _from_timm(name, fetch, options)
-    except (AssertionError, TypeError) as error:
+    except (AssertionError, TypeError, RuntimeError) as error:
         raise AdapterError(f"backbone {name!r} cannot be built with {options}: {error}; check image size and options") from error
     _check_divisible(name, model, image_size)
     if weights is not None:

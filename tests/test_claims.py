@@ -14,7 +14,7 @@ import adapters_lib as al
 from adapters_lib import claims, cli
 from adapters_lib.claims import Comparison, compared, decide
 from adapters_lib.experiments import pack_hits
-from adapters_lib.grids import ALL_METHODS, EQUAL_SIZES
+from adapters_lib.grids import ALL_METHODS, EQUAL_SIZES, GRIDS
 from adapters_lib.statistics import Bootstrap, Interval
 from adapters_lib.tuning import BUDGET, CLIPS_BUDGET, Budget
 
@@ -39,6 +39,8 @@ def _rows(method: str, right: int, seeds: int = 10, spread: int = 10) -> list[di
 def _methods(folder: Path, **right: int) -> dict[str, claims.Claim]:
     """The claims from a grid `methods` in which every method answers 1,400 images rightly unless told otherwise."""
     numbers = dict.fromkeys(ALL_METHODS, 1400) | {"linear": 1200} | right
+    zeros = {run.name for run in GRIDS["methods"]() if "start=zero" in run.name}
+    numbers |= {name: numbers[name.partition(":")[0]] for name in zeros}
     rows = [row for name, number in numbers.items() for row in _rows(name, number, spread=10 if name != "linear" else 0)]
     pd.DataFrame(rows).to_csv(folder / "methods.csv", index=False)
     return {claim.name: claim for claim in decide(folder)}

@@ -159,7 +159,7 @@ def _library(top: bool) -> set[str]:
 
 def _tests() -> set[str]:
     files = list((ROOT / "tests").rglob("*.py"))
-    return _foreign(path.read_text(encoding="utf-8") for path in files) - {path.stem for path in files}
+    return _foreign(path.read_text(encoding="utf-8") for path in files) - {part for path in files for part in (path.stem, path.parent.name)}
 
 
 def _notebooks() -> set[str]:

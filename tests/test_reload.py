@@ -38,7 +38,7 @@ def by_hand(weights: Path, **options: object) -> torch.nn.Module:
 
 @pytest.mark.parametrize(
     "options",
-    [{"img_size": 96}, {"global_pool": "avg", "fc_norm": False}, {"global_pool": "avg"}, {"dynamic_img_size": True}, {"in_chans": 1}],
+    [{"img_size": 96}, {"global_pool": "avg", "fc_norm": False}, {"dynamic_img_size": True}, {"in_chans": 1}],
     ids=str,
 )
 def test_a_model_made_by_timm_with_options_comes_back_with_them_or_not_at_all(tmp_path: Path, weights: Path, options: dict) -> None:

@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
 import adapters_lib as al
+from adapters_lib import side_by_side
 from adapters_lib.experiments import Experiment, arrange_rows, pack_hits, read_table, store_row, unpack_hits
-from adapters_lib.results import _borrow
 
 
 def row(key: str, **more: object) -> dict:
@@ -41,10 +42,12 @@ def test_the_stored_tables_keep_every_byte_when_a_row_is_added(tmp_path: Path) -
         assert copy.read_text().startswith(old)
 
 
-def test_rows_of_another_grid_are_borrowed_with_all_their_digits(tmp_path: Path) -> None:
+def test_rows_of_another_grid_are_borrowed_with_all_their_digits(tmp_path: Path, monkeypatch) -> None:
+    grids = {"methods": lambda: [SimpleNamespace(key="a")], "ila": lambda: []}
+    monkeypatch.setattr(side_by_side, "GRIDS", grids)
     store_row(row("a", loss=0.12345678901234), tmp_path / "ila.csv")
     store_row(row("b", macs=None), tmp_path / "ila.csv")
-    _borrow({"a"}, tmp_path / "methods.csv")
+    side_by_side.borrow(["methods"], tmp_path)
     assert (tmp_path / "methods.csv").read_text().splitlines() == (tmp_path / "ila.csv").read_text().splitlines()[:2]
 
 
