@@ -9,7 +9,7 @@ P × P pixels; they stand behind the class token, carry no position, and are dro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -34,7 +34,7 @@ class Prompts(Adapter):
         self.dropout = nn.Dropout(dropout)
 
     def out_layout(self, layout: Layout) -> Layout:
-        return replace(layout, prompts=self.prompts.shape[1])
+        return layout.with_prompts(self.prompts.shape[1])
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         x, layout = layout.strip_prompts(x)
