@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -40,7 +40,11 @@ class Layout:
         return self.grid if self.slices == 1 else (self.slices, *self.grid)
 
     def with_grid(self, rows: int, columns: int) -> Layout:
-        return replace(self, grid=(rows, columns))
+        # Written out, as dataclasses.replace would break a graph of older versions of torch.compile.
+        return Layout(self.prefix, self.prompts, (rows, columns), self.slices)
+
+    def with_prompts(self, count: int) -> Layout:
+        return Layout(self.prefix, count, self.grid, self.slices)
 
     def as_maps(self, x: Tensor) -> Tensor:
         """The patches of x (B, N, C) as maps (B·slices, C, rows, columns), in channels-last memory, so the transposition costs nothing."""
@@ -55,11 +59,11 @@ class Layout:
         """Put `prompts` (1 or B, P, D) behind the prefix of `x` (B, N, D); return the longer sequence and its layout."""
         prompts = prompts.expand(x.shape[0], -1, -1)
         x = torch.cat((x[:, : self.prefix], prompts, x[:, self.prefix :]), dim=1)
-        return x, replace(self, prompts=self.prompts + prompts.shape[1])
+        return x, self.with_prompts(self.prompts + prompts.shape[1])
 
     def strip_prompts(self, x: Tensor) -> tuple[Tensor, Layout]:
         """Remove all prompts from `x` (B, N, D); without any, `x` is returned as it is."""
         if not self.prompts:
             return x, self
         x = torch.cat((x[:, : self.prefix], x[:, self.lead :]), dim=1)
-        return x, replace(self, prompts=0)
+        return x, self.with_prompts(0)

@@ -11,7 +11,7 @@ dropped before the head. Dropout on the prompts has a mask for every image, as i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -39,7 +39,7 @@ class Prompts(Adapter):
         self.dropout = nn.Dropout(dropout)
 
     def out_layout(self, layout: Layout) -> Layout:
-        return replace(layout, prompts=self.prompts.shape[1])
+        return layout.with_prompts(self.prompts.shape[1])
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         x, layout = layout.strip_prompts(x)
