@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from .errors import AdapterError
 from .figure_parts import caption, mark, outside_legend, points, sample
 from .figures import COLUMN, looks, style
 from .statistics import mean_interval
-from .versions import one_budget
+from .versions import OutdatedRows, one_budget
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 
@@ -149,10 +150,15 @@ def exit_curves(
 
 
 def _of_one_budget(curves: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both without the runs of other budgets, see `versions.one_budget`; a curve's row knows its run by the first part of the key."""
+    """Both without the runs of other budgets, see `versions.one_budget`; a curve's row knows its run by the first part of the key.
+
+    Warns:
+        OutdatedRows: how many rows were left out.
+    """
     shown = one_budget(table, ("setting", "point"))
     if len(shown) == len(table):
         return curves, table
+    warnings.warn(f"{len(table) - len(shown)} rows of other budgets left out, and their curves", OutdatedRows, stacklevel=3)
     runs = {key.rpartition("-")[0] for key in shown["key"]}
     return curves[[key.rpartition("-")[0] in runs for key in curves["key"]]], shown
 

@@ -28,7 +28,7 @@ from .figures_results import accuracy_dots, accuracy_scatter, bottleneck_sweep, 
 from .figures_scores import pareto_plot
 from .paper_models import attention_distance, attention_rollout, attention_similarity
 from .results import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
-from .versions import OutdatedRows, budgets_of, one_budget, one_version
+from .versions import OutdatedRows, budgets_of, one_version
 
 __all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
 
@@ -165,10 +165,8 @@ def _one_study(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]
     """Of several hosts or data sets in one table, the one with the most rows."""
     host, data = rows[["host", "data"]].value_counts().index[0]
     kept = rows[(rows["host"] == host) & (rows["data"] == data)]
-    shown = one_budget(kept, ("setting", "point"))
-    others, older = len(rows) - len(kept), len(kept) - len(shown)
-    notes = [f"{path}: {others} rows of other hosts or data sets than {host} on {data} are left out"] if others else []
-    return shown, notes + ([f"{path}: {older} rows of other budgets are left out"] if older else [])
+    others = len(rows) - len(kept)
+    return kept, [f"{path}: {others} rows of other hosts or data sets than {host} on {data} are left out"] if others else []
 
 
 def draw(
