@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .figure_parts import caption, mark, outside_legend, points, sample
 from .figures import COLUMN, looks, style
 from .outside_text import drawn
 from .statistics import mean_interval
+from .versions import OutdatedRows, one_budget
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 
@@ -120,6 +122,7 @@ def exit_curves(
     """
     if cost not in ("relative", "time"):
         raise AdapterError(f"cost {cost!r}: draw against 'relative' (MACs) or 'time' (milliseconds)")
+    curves, table = _of_one_budget(curves, table)
     rows = curves.assign(time=curves["ms"] / curves["full_ms"]) if cost == "time" else curves
     names = [name for name in settings if name in set(rows["setting"])]
     if not names:
@@ -145,6 +148,20 @@ def exit_curves(
         outside_legend(figure, *ax.get_legend_handles_labels())
     plt.close(figure)
     return figure
+
+
+def _of_one_budget(curves: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both without the runs of other budgets, see `versions.one_budget`; a curve's row knows its run by the first part of the key.
+
+    Warns:
+        OutdatedRows: how many rows were left out.
+    """
+    shown = one_budget(table, ("setting", "point"))
+    if len(shown) == len(table):
+        return curves, table
+    warnings.warn(f"{len(table) - len(shown)} rows of other budgets left out, and their curves", OutdatedRows, stacklevel=3)
+    runs = {key.rpartition("-")[0] for key in shown["key"]}
+    return curves[[key.rpartition("-")[0] in runs for key in curves["key"]]], shown
 
 
 def _at(table: pd.DataFrame, point: str) -> pd.DataFrame:

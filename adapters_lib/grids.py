@@ -272,7 +272,7 @@ def _curve() -> list[Experiment]:
         images, passes = CURVE_BUDGETS[updates]
         options = {"plants": 1, "augment": None, "n_train": images, "n_val": 100}
         for method in CURVE_METHODS:
-            recipe = offline_recipe(method, epochs=passes, warmup_epochs=passes / 10, mixed_precision=PRECISION)
+            recipe = offline_recipe(method, epochs=passes, mixed_precision=PRECISION)
             runs.append(Experiment((method,), "leaves-ultra", seed, data_options=dict(options), recipe=recipe, test=False))
     return runs
 

@@ -143,7 +143,7 @@ def offline_recipe(methods: str | Sequence[str], *, data: str = "leaves-ultra", 
     name, and a method that was never tuned that of `BASE`. A list gets the smallest rate of its members, as the most delicate one decides.
     dyn has none of its own: its heads learn at the host's rate, alone at the probe's.
     data: a set of images or of clips. exits: the recipe that goes with exits, e.g. for a comparison with them; default: if dyn is in the
-    list. changes: other fields, e.g. seed.
+    list. changes: other fields, e.g. seed; a tenth of other `epochs` warms up unless `warmup_epochs` says otherwise.
     """
     rates_of: dict[str, dict[str, float]] = json.loads(resources.files("adapters_lib").joinpath(_FILE).read_text())
     members = [parse_method(method) for method in ([methods] if isinstance(methods, str) else methods)]
@@ -151,7 +151,8 @@ def offline_recipe(methods: str | Sequence[str], *, data: str = "leaves-ultra", 
     setting = _setting(data, len(hosts) < len(members) if exits is None else exits)
     rates = rates_of[setting.kind]
     lr = min(_rate(host, rates, setting.base.lr) for host in hosts or [parse_method("linear")])
-    return setting.recipe(**{"lr": lr, **changes})
+    warmup = {"warmup_epochs": changes["epochs"] / 10} if "epochs" in changes and "warmup_steps" not in changes else {}
+    return setting.recipe(**{"lr": lr, **warmup, **changes})
 
 
 def _rate(method: Method, rates: Mapping[str, float], otherwise: float) -> float:

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from . import __version__
@@ -87,20 +88,20 @@ def one_budget(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     So a table that is being made anew at a longer budget shows the old rows until the new ones have caught up, and never some methods
     trained for one time beside others trained for another. Of equally complete budgets the one with most groups, then the longest.
     """
-    budgets = budgets_of(table)
-    if budgets.nunique() < 2 or "updates" in by:  # a learning curve is of several budgets on purpose
-        return table
-    data = table["data"] if "data" in table else pd.Series("", index=table.index)
-    kept = []
-    for _, rows in table.groupby(data, sort=False):
+    return table[_of_one_budget(table, by)]
 
-        def completeness(budget: str, rows: pd.DataFrame = rows) -> tuple[int, int, int]:
-            runs = rows[budgets[rows.index] == budget].groupby(list(by)).size()
-            return int((runs > 1).sum()), len(runs), math.prod(_numbers(budget))
 
-        best = max(budgets[rows.index].unique(), key=completeness)
-        kept.append(rows[budgets[rows.index] == best])
-    return pd.concat(kept).sort_index(kind="stable")
+def _of_one_budget(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
+    """Which rows `one_budget` keeps, bool (rows,)."""
+    rows = table.reset_index(drop=True).assign(_budget=budgets_of(table).to_numpy())
+    if rows["_budget"].nunique() < 2 or "updates" in by:  # a learning curve is of several budgets on purpose
+        return np.ones(len(rows), dtype=bool)
+    keep = np.zeros(len(rows), dtype=bool)
+    for _, mine in rows.groupby(rows["data"] if "data" in rows else np.zeros(len(rows)), sort=False):
+        runs = {budget: some.groupby(list(by)).size() for budget, some in mine.groupby("_budget")}
+        best = max(runs, key=lambda budget: ((runs[budget] > 1).sum(), len(runs[budget]), math.prod(_numbers(budget))))
+        keep[mine.index[mine["_budget"] == best]] = True
+    return keep
 
 
 def one_version(table: pd.DataFrame, by: Sequence[str], current: str = __version__) -> pd.DataFrame:
@@ -120,11 +121,10 @@ def one_version(table: pd.DataFrame, by: Sequence[str], current: str = __version
     if missing := [column for column in by if column not in table]:
         raise AdapterError(f"the table has no column {missing[0]!r}; it has {', '.join(table.columns)}")
     parts = []
-    rows = one_budget(table.assign(version=versions_of(table)), by)
+    mine = _of_one_budget(table, by)
+    rows = table.assign(version=versions_of(table))[mine]
     if left := len(table) - len(rows):
-        budgets = budgets_of(table)
-        others = budgets[~table.index.isin(rows.index)].unique()
-        shown = budgets_of(rows).unique()
+        others, shown = (budgets_of(table[of]).unique() for of in (~mine, mine))
         parts.append(f"{left} rows of other budgets ({', '.join(others)}) left out beside {', '.join(shown)}")
     kept = _best(rows, by, _version_ranks(rows["version"], current))
     kept = kept.assign(outdated=kept["version"] != current)

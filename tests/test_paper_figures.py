@@ -233,6 +233,25 @@ def test_of_two_studies_of_exits_the_larger_is_drawn(tmp_path: Path) -> None:
     assert "5 rows of other hosts or data sets than lora on leaves-mixed are left out" in notes[0]
 
 
+def _trained(rows: pd.DataFrame, passes: int) -> pd.DataFrame:
+    said = {"version": al.__version__, "data": "leaves-mixed", "recipe": {"epochs": passes}}
+    return rows.assign(configuration=json.dumps(said))
+
+
+def test_rows_and_curves_of_exits_of_two_budgets_are_not_averaged() -> None:
+    table, curves = _trained(made_up("exits"), 3), made_up("exits_curves")
+    longer = _trained(table[(table["setting"] == "all") & (table["seed"] == 0)], 6).assign(top1=99.0)
+    longer["key"] = "new-" + longer["key"].str.rpartition("-")[2]
+    begun = curves[(curves["setting"] == "all") & (curves["seed"] == 0)].assign(top1=99.0)
+    begun["key"] = [f"new-{number}" for number in range(len(begun))]
+    both, all_curves = pd.concat([table, longer]), pd.concat([curves, begun])
+    with pytest.warns(OutdatedRows, match="3 rows of other budgets"):
+        drawn = exits.exit_curves(all_curves, both)
+    alone = exits.exit_curves(curves, table)
+    for mixed, old in zip(drawn.axes[0].lines, alone.axes[0].lines, strict=True):
+        assert np.array_equal(mixed.get_ydata(), old.get_ydata())
+
+
 def test_every_figure_names_tables_that_a_command_makes(capsys) -> None:
     assert paper_figures.main(["--list"]) == 0
     listed = capsys.readouterr().out
