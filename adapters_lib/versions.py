@@ -98,7 +98,7 @@ def _of_one_budget(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
         return np.ones(len(rows), dtype=bool)
     keep = np.zeros(len(rows), dtype=bool)
     for _, mine in rows.groupby(rows["data"] if "data" in rows else np.zeros(len(rows)), sort=False):
-        runs = {budget: some.groupby(list(by)).size() for budget, some in mine.groupby("_budget")}
+        runs = {str(budget): some.groupby(list(by)).size() for budget, some in mine.groupby("_budget")}
         best = max(runs, key=lambda budget: ((runs[budget] > 1).sum(), len(runs[budget]), math.prod(_numbers(budget))))
         keep[mine.index[mine["_budget"] == best]] = True
     return keep
