@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.3.0"
 
 if TYPE_CHECKING:
-    from . import recipes
-    from .adapting import adapt
+    from .training import recipe as recipes
+    from .methods.adapt import adapt
     from .analysis.attention import capture_attention
     from .analysis.attribution import exit_forward, integrated_gradients, occlusion, token_attributions
     from .analysis.attribution_checks import perturbation_curves, sanity_check
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from .analysis.leaf_truth import one_parameter_task, score_against_truth, truth_of
     from .analysis.reliability import reliability
     from .analysis.rollout import rollout_groups
-    from .backbones import create_backbone
-    from .checkpoint import load_pretrained
-    from .comparing import compare
-    from .costs import Cost, cost
-    from .data_sets import Task, load_data, subset
-    from .engine import AdaptedViT
+    from .backbones.create import create_backbone
+    from .saving.checkpoint import load_pretrained
+    from .experiments.compare import compare
+    from .costs.cost import Cost, cost
+    from .datasets.load import Task, load_data, subset
+    from .vit.model import AdaptedViT
     from .errors import AdapterError
-    from .evaluation import collect_logits
-    from .exits.calibration import calibrate
+    from .training.evaluate import collect_logits
+    from .exits.calibrate import calibrate
     from .exits.controls import cost_curve
     from .exits.costs import exit_costs
-    from .exits.prediction import predict
-    from .exits.simulation import simulate, store_exits
-    from .experiments import Experiment, grid, read_table, run_grid
-    from .features import cache_features
-    from .memory import memory_use
-    from .merging import merge, unmerge
+    from .exits.predict import predict
+    from .exits.simulate import simulate, store_exits
+    from .experiments.run import Experiment, grid, read_table, run_grid
+    from .training.features import cache_features
+    from .costs.memory import memory_use
+    from .methods.merge import merge, unmerge
     from .methods import (
         ADPT,
         ILA,
@@ -61,14 +61,14 @@ if TYPE_CHECKING:
         VPTShallow,
         parse_method,
     )
-    from .peft_format import export_peft, import_peft
-    from .statistics import mean_interval, pareto_front, summarise
-    from .timing import compare_latency, latency
-    from .training import Recipe, Run, TrainingDiverged, evaluate, fit
-    from .tuning import offline_recipe
-    from .video import create_clip_backbone
-    from .videomae import load_videomae
-    from .view_evaluation import evaluate_views
+    from .saving.peft_format import export_peft, import_peft
+    from .experiments.statistics import mean_interval, pareto_front, summarise
+    from .costs.latency import compare_latency, latency
+    from .training.fit import Recipe, Run, TrainingDiverged, evaluate, fit
+    from .experiments.tune import offline_recipe
+    from .backbones.clips import create_clip_backbone
+    from .backbones.videomae import load_videomae
+    from .training.evaluate_views import evaluate_views
 
 # Where the public names live. They are imported on first use, so that `python -m adapters_lib --help` does not wait for torch.
 _PUBLIC = {

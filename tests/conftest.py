@@ -36,7 +36,7 @@ def images() -> torch.Tensor:
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One short video, 40 × 32; lists and folders may name it again and again."""
-    from adapters_lib.data_sets.video_writing import write_video
+    from adapters_lib.datasets.video.writing import write_video
 
     frames = np.random.default_rng(0).integers(0, 256, (12, 32, 40, 3), dtype=np.uint8)
     path = tmp_path_factory.mktemp("film") / "film.mp4"

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 import adapters_lib as al
-from adapters_lib.exits.study import SETTINGS
-from adapters_lib.experiments import Experiment, grid, pack_hits
-from adapters_lib.grids import ALL_METHODS, GRIDS
+from adapters_lib.experiments.exit_study import SETTINGS
+from adapters_lib.experiments.run import Experiment, grid, pack_hits
+from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
 
 N_TEST = 80
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from adapters_lib import experiments
-from adapters_lib.experiments import Experiment, grid, run_grid
+from adapters_lib.experiments import run as experiments
+from adapters_lib.experiments.run import Experiment, grid, run_grid
 
 
 def pretend(experiment: Experiment, progress: bool = False) -> dict:

@@ -7,10 +7,10 @@ import torch
 from accelerate import PartialState
 from tiny_training import striped_images, tiny_model
 
-from adapters_lib.checkpoint import save_tensors
-from adapters_lib.evaluation import collect_logits
-from adapters_lib.recipes import Recipe
-from adapters_lib.training import fit
+from adapters_lib.saving.checkpoint import save_tensors
+from adapters_lib.training.evaluate import collect_logits
+from adapters_lib.training.recipe import Recipe
+from adapters_lib.training.fit import fit
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 import shutil
 import warnings
 
-from adapters_lib.data_sets import load_data
+from adapters_lib.datasets.load import load_data
 
 
 def put(film, path):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import adapters_lib as al
 from adapters_lib.analysis.attention import attention_layouts, capture_attention, mean_distance, on_image, query_rows
 from adapters_lib.analysis.rollout import constant_groups, rollout, rollout_groups
-from adapters_lib.tokens import Layout
+from adapters_lib.vit.layout import Layout
 
 TinyViT = Callable[..., nn.Module]
 

@@ -15,7 +15,7 @@ import adapters_lib as al
 from adapters_lib.analysis.confusion import Confusion, confusion, confusion_against_distance, explain_pair, explain_pairs
 from adapters_lib.analysis.features import head_features, neighbour_accuracy, project
 from adapters_lib.analysis.reliability import reliability
-from adapters_lib.data_sets.base import Task
+from adapters_lib.datasets.task import Task
 
 
 def _said(*classes: int, of: int = 3) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib.statistics import bootstrap_difference, paired_difference, pareto_front
+from adapters_lib.experiments.statistics import bootstrap_difference, paired_difference, pareto_front
 
 RUNS = pd.DataFrame(
     {

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 import adapters_lib as al
-from adapters_lib import backbones
-from adapters_lib.weight_files import find_weights
+from adapters_lib.backbones import create as backbones
+from adapters_lib.backbones.weight_files import find_weights
 
 
 def test_the_embedded_backbone_is_twelve_blocks_on_144_patches_and_a_class_token() -> None:
@@ -33,7 +33,7 @@ def test_the_embedded_backbone_resamples_its_positions_for_another_size() -> Non
 
 
 def test_the_embedded_weights_stay_under_8_mb_and_record_how_they_were_made() -> None:
-    folder = backbones.resources.files("adapters_lib").joinpath("weights")
+    folder = backbones.resources.files("adapters_lib.backbones").joinpath("weights")
     assert len(folder.joinpath("micro_vit.safetensors").read_bytes()) <= 8_000_000
     info = backbones.embedded_info()
     assert "pretrain" in info["command"]
@@ -193,7 +193,7 @@ def test_an_adapter_is_refused_on_other_weights_than_it_was_trained_on(tmp_path:
 
 
 def test_rows_and_keys_of_grids_know_the_weights_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapters_lib.experiments import Experiment
+    from adapters_lib.experiments.run import Experiment
 
     run = Experiment(("linear",), "digits", backbone="vit_tiny_patch16_224")
     plain = run.key

@@ -2,7 +2,7 @@
 
 import json
 
-from adapters_lib import bench_methods as bench
+from adapters_lib.benchmarks import methods as bench
 from adapters_lib import cli
 from adapters_lib.cli.bench import show
 from adapters_lib.methods.dyn import ALONE

@@ -7,7 +7,7 @@ import pytest
 
 import adapters_lib as al
 from adapters_lib import cli
-from adapters_lib.bench_latency import BARE, latency_table, step_table
+from adapters_lib.benchmarks.latency import BARE, latency_table, step_table
 from adapters_lib.cli.bench import show
 
 

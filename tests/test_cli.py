@@ -10,8 +10,8 @@ import pytest
 import timm
 import torch
 
-import adapters_lib.backbones
-import adapters_lib.checkpoint
+import adapters_lib.backbones.create
+import adapters_lib.saving.checkpoint
 from adapters_lib.cli import COMMANDS, main, plain
 from adapters_lib.cli.arguments import key_value
 from adapters_lib.methods import METHODS
@@ -29,8 +29,8 @@ def tiny_backbone(monkeypatch):
         vit.adapters_lib_source = {"name": name, "kwargs": {}}
         return vit
 
-    monkeypatch.setattr(adapters_lib.backbones, "create_backbone", create)
-    monkeypatch.setattr(adapters_lib.checkpoint, "create_backbone", create)
+    monkeypatch.setattr(adapters_lib.backbones.create, "create_backbone", create)
+    monkeypatch.setattr(adapters_lib.saving.checkpoint, "create_backbone", create)
 
 
 def answer(capsys, *argv: str) -> dict:
@@ -158,9 +158,9 @@ def test_a_preset_brings_its_head_which_an_option_may_change(capsys, tmp_path, t
 
 
 def test_evaluate_refuses_another_number_of_classes(capsys, tmp_path, tiny_backbone):
-    from adapters_lib.adapting import adapt
+    from adapters_lib.methods.adapt import adapt
 
-    adapt(adapters_lib.backbones.create_backbone("micro_vit"), "linear", 3).save_pretrained(tmp_path)
+    adapt(adapters_lib.backbones.create.create_backbone("micro_vit"), "linear", 3).save_pretrained(tmp_path)
     assert "3 classes, but digits has 10" in complaint(capsys, "evaluate", "--checkpoint", str(tmp_path), "--data", "digits")
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import adapters_lib as al
-from adapters_lib.comparing import compare, hits_of
-from adapters_lib.experiments import pack_hits
+from adapters_lib.experiments.compare import compare, hits_of
+from adapters_lib.experiments.run import pack_hits
 
 
 def _rows(method: str, right: list[list[int]], data: str = "leaves-ultra", **options: object) -> list[dict]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import adapters_lib as al
 from adapters_lib.methods import METHODS
-from adapters_lib.methods.composition import composition_table, write_table
+from adapters_lib.methods.compose import composition_table, write_table
 from adapters_lib.methods.dyn import ALONE
 
 TABLE = Path(__file__).parent.parent / "data" / "composition.csv"
@@ -27,7 +27,7 @@ def rows() -> dict[tuple[str, str], dict[str, str]]:
 
 def test_the_committed_table_is_what_the_rules_say(tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv")
-    command = "run: python -m adapters_lib.methods.composition"
+    command = "run: python -m adapters_lib.methods.compose"
     assert (tmp_path / "table.csv").read_text() == TABLE.read_text(), command
 
 

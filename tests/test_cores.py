@@ -8,7 +8,8 @@ import nbformat
 import pytest
 import torch
 
-from adapters_lib import cores, workbook
+from adapters_lib.experiments import cores
+from adapters_lib.workbook import run as workbook
 
 CHILD = """
 import os

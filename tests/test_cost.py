@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.adapting import adapt
-from adapters_lib.backbones import meta_backbone
-from adapters_lib.costs import Cost, cost
-from adapters_lib.counting import count_macs
-from adapters_lib.memory import memory_use
+from adapters_lib.methods.adapt import adapt
+from adapters_lib.backbones.create import meta_backbone
+from adapters_lib.costs.cost import Cost, cost
+from adapters_lib.costs.macs import count_macs
+from adapters_lib.costs.memory import memory_use
 from adapters_lib.methods import METHODS
 from adapters_lib.methods.dyn import ALONE
 

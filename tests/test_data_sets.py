@@ -11,8 +11,8 @@ import timm
 import torch
 from PIL import Image
 
-from adapters_lib.data_sets import DATA_SETS, load_data, make_loader
-from adapters_lib.data_sets.transforms import FILE_AUGMENTATIONS, image_transforms, resolve_config
+from adapters_lib.datasets.load import DATA_SETS, load_data, make_loader
+from adapters_lib.datasets.transforms import FILE_AUGMENTATIONS, image_transforms, resolve_config
 from adapters_lib.errors import AdapterError
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adapters_lib.data_sets import DataWarning, load_data
-from adapters_lib.data_sets.torchvision_sets import SETS
+from adapters_lib.datasets.load import DataWarning, load_data
+from adapters_lib.datasets.images.torchvision_sets import SETS
 from adapters_lib.errors import AdapterError
 
 
@@ -170,7 +170,7 @@ def test_a_failed_download_says_to_fetch_by_hand(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr("adapters_lib.data_sets.cifar.download_and_extract_archive", no_network)
+    monkeypatch.setattr("adapters_lib.datasets.images.cifar.download_and_extract_archive", no_network)
     with pytest.raises(AdapterError, match=r"no route to host.*the download failed; fetch it by hand"):
         load_data("cifar100", root=tmp_path, download=True)
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from adapters_lib.data_sets import DataWarning, load_data, ultra_fgvc
-from adapters_lib.data_sets.images import ImageError, check_files, read_image
-from adapters_lib.data_sets.list_files import list_text
-from adapters_lib.data_sets.lists import read_list
-from adapters_lib.data_sets.scan import scan
+from adapters_lib.datasets.load import DataWarning, load_data
+from adapters_lib.datasets.images import ultra_fgvc
+from adapters_lib.datasets.images.files import ImageError, check_files, read_image
+from adapters_lib.datasets.list_files import list_text
+from adapters_lib.datasets.images.lists import read_list
+from adapters_lib.datasets.scan import scan
 from adapters_lib.errors import AdapterError
 
 SIDE = 16
@@ -95,7 +96,7 @@ def test_converting_in_strips_gives_the_pixels_of_the_whole(tmp_path, monkeypatc
     name = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(name)
     whole = np.asarray(read_image(name))
-    monkeypatch.setattr("adapters_lib.data_sets.images.STRIP", 8)
+    monkeypatch.setattr("adapters_lib.datasets.images.files.STRIP", 8)
     assert np.array_equal(np.asarray(read_image(name)), whole)
 
 

@@ -10,10 +10,10 @@ from tiny_training import striped_images, tiny_backbone, tiny_model
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.drop_path import stochastic_depth
-from adapters_lib.features import cache_features
-from adapters_lib.recipes import Recipe
-from adapters_lib.training import fit
+from adapters_lib.training.drop_path import stochastic_depth
+from adapters_lib.training.features import cache_features
+from adapters_lib.training.recipe import Recipe
+from adapters_lib.training.fit import fit
 
 NOISY = Recipe(epochs=1, batch_size=8, lr=1e-2, drop_path=0.5)
 # Outside the blocks, inside them, and a reader of their attention.

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import adapters_lib as al
-from adapters_lib.sites import SITES, Adapter
-from adapters_lib.tokens import Layout
+from adapters_lib.vit.sites import SITES, Adapter
+from adapters_lib.vit.layout import Layout
 
 PLAIN = {
     "vit_tiny_patch16_224": {},
@@ -67,7 +67,7 @@ class _Probe(Adapter):
 
 
 def _by_hand(block: nn.Module, x: torch.Tensor, site: str) -> torch.Tensor:
-    """The definition of each site in `adapters_lib.sites`, written out once more."""
+    """The definition of each site in `adapters_lib.vit.sites`, written out once more."""
     if site in ("enter", "before"):
         x = 1.5 * x
     start = x

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.data_sets.base import TensorImages
+from adapters_lib.datasets.task import TensorImages
 from adapters_lib.exits.policies import POLICIES, confidence, leaves, patience_thresholds
-from adapters_lib.exits.prediction import predict
-from adapters_lib.exits.simulation import StoredExits, confidences, simulate, store_exits
+from adapters_lib.exits.predict import predict
+from adapters_lib.exits.simulate import StoredExits, confidences, simulate, store_exits
 from adapters_lib.methods import DynExits
 
 N = 24

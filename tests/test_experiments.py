@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import adapters_lib as al
-from adapters_lib import experiments
-from adapters_lib.data_sets import leaves
-from adapters_lib.data_sets.leaf_drawing import draw
-from adapters_lib.experiments import Experiment, grid, read_table, run_grid
-from adapters_lib.memory import memory_use
-from adapters_lib.run_clock import RunClock
+from adapters_lib.experiments import run as experiments
+from adapters_lib.datasets.leaves import task as leaves
+from adapters_lib.datasets.leaves.drawing import draw
+from adapters_lib.experiments.run import Experiment, grid, read_table, run_grid
+from adapters_lib.costs.memory import memory_use
+from adapters_lib.experiments.clock import RunClock
 
 QUICK = al.Recipe(epochs=1, batch_size=64)
 
@@ -87,7 +87,7 @@ def test_a_real_run_reports_accuracy_cost_and_configuration(tmp_path: Path) -> N
     (row,) = run_grid(_digits("linear"), tmp_path / "t.csv", progress=False).to_dict("records")
     assert row["trained"] == row["head"] == 10 * 129
     assert 0 <= row["top1"] <= 100
-    digest = hashlib.sha256((Path(al.__file__).parent / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256((Path(al.__file__).parent / "backbones" / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
     assert row["weights"] == f"micro_vit.safetensors {digest[:12]}"
     assert row["macs"] > 3e8
     assert '"n_per_class": 2' in row["configuration"]

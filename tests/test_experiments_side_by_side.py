@@ -10,8 +10,8 @@ from distributed import Client, LocalCluster
 from run_two_grids import halves, pretend
 
 import adapters_lib as al
-from adapters_lib import experiments
-from adapters_lib.experiments import Experiment, grid, read_table, run_grid
+from adapters_lib.experiments import run as experiments
+from adapters_lib.experiments.run import Experiment, grid, read_table, run_grid
 
 
 @pytest.fixture(scope="module")

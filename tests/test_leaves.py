@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from adapters_lib.data_sets import TensorImages, leaves, load_data
-from adapters_lib.data_sets.leaf_drawing import LEAF_FIELDS, SCENE_FIELDS, _sensor_noise, draw
-from adapters_lib.data_sets.leaf_parameters import HELD_BACK, JITTER, N_SPECIES, cultivars, new_species, sample_leaves, species
-from adapters_lib.data_sets.leaves import KINDS, contact_sheet, granularity_sheet, load, task_sample
+from adapters_lib.datasets.load import TensorImages, load_data
+from adapters_lib.datasets.leaves import task as leaves
+from adapters_lib.datasets.leaves.drawing import LEAF_FIELDS, SCENE_FIELDS, _sensor_noise, draw
+from adapters_lib.datasets.leaves.parameters import (
+    HELD_BACK,
+    JITTER,
+    N_SPECIES,
+    cultivars,
+    new_species,
+    sample_leaves,
+    species,
+)
+from adapters_lib.datasets.leaves.task import KINDS, load, task_sample
+from adapters_lib.figures.samples import contact_sheet, granularity_sheet
 from adapters_lib.errors import AdapterError
 
 SMALL = {"n_train": 2, "n_val": 1, "n_test": 3, "image_size": 32}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import adapters_lib as al
 from adapters_lib.analysis.attribution import token_attributions
-from adapters_lib.methods.base import Method
+from adapters_lib.vit.method import Method
 
 # ---- features ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from conftest import make_tiny_vit
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.sites import Adapter
+from adapters_lib.vit.sites import Adapter
 
 MERGEABLE = [
     "lora",

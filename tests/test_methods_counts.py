@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapters_lib as al
-from adapters_lib.backbones import meta_backbone
+from adapters_lib.backbones.create import meta_backbone
 from adapters_lib.methods import Method, parse_method
 
 

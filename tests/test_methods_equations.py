@@ -18,7 +18,7 @@ from adapters_lib.methods.lora_shortcuts import may_fold
 from adapters_lib.methods.repadapter import RepAdapterLinear
 from adapters_lib.methods.sequential import SequentialAdapter, near_zero_
 from adapters_lib.methods.ssf import ScaleShift
-from adapters_lib.tokens import Layout
+from adapters_lib.vit.layout import Layout
 
 LAYOUT = Layout(prefix=1, prompts=0, grid=(3, 3))
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import adapters_lib as al
 from adapters_lib.methods.ila import InterLayerAdapter
-from adapters_lib.tokens import Layout
+from adapters_lib.vit.layout import Layout
 
 LAYOUT = Layout(prefix=1, prompts=0, grid=(4, 4))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import adapters_lib as al
 from adapters_lib.methods.padapter import PromptedAdapter
-from adapters_lib.tokens import Layout
+from adapters_lib.vit.layout import Layout
 
 LAYOUT = Layout(prefix=1, prompts=0, grid=(3, 3))
 FORMS, MODES = ("x_p", "p_x_p", "p_2x_p"), ("add", "cat")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import adapters_lib as al
-from adapters_lib.sites import first_outputs
+from adapters_lib.vit.sites import first_outputs
 
 
 def vpt_by_hand(model: al.AdaptedViT, images: Tensor, deep: bool) -> Tensor:

@@ -12,19 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import adapters_lib as al
-from adapters_lib import (
-    explorer,
-    figures,
-    figures_analysis,
-    figures_exits,
-    figures_results,
-    figures_scores,
-    figures_video,
+from adapters_lib.figures import (
+    results_explorer as explorer,
+    style as figures,
+    attention as figures_analysis,
+    exits as figures_exits,
+    accuracy as figures_results,
+    classes as figures_scores,
+    clips as figures_video,
 )
-from adapters_lib.data_sets.base import Task, TensorImages
-from adapters_lib.data_sets.clip_figures import clip_sheet
-from adapters_lib.data_sets.leaf_figures import contact_sheet
-from adapters_lib.outside_text import LONGEST, csv_cell, drawn, latex, web
+from adapters_lib.datasets.task import Task, TensorImages
+from adapters_lib.figures.clip_samples import clip_sheet
+from adapters_lib.figures.samples import contact_sheet
+from adapters_lib.text import LONGEST, csv_cell, drawn, latex, web
 
 NAMES = ["_US$5_$10\tand \udcff\\$", "$" + "n" * 300]
 """Mathematics, a hidden label, a tab, a sign without an encoding, an escaped dollar; an odd dollar, too long."""

@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 import adapters_lib as al
-from adapters_lib import own_images, published, workbook
-from adapters_lib.data_sets import DataWarning
+from adapters_lib.analysis import report as own_images
+from adapters_lib.experiments import published
+from adapters_lib.workbook import run as workbook
+from adapters_lib.datasets.load import DataWarning
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,14 +10,14 @@ from made_up_tables import made_up, store
 from matplotlib.figure import Figure
 
 import adapters_lib as al
-from adapters_lib import figures_exit_results as exits
-from adapters_lib import figures_results as results
-from adapters_lib import paper_figures
-from adapters_lib.figure_parts import points
-from adapters_lib.figures import looks
-from adapters_lib.grids import ALL_METHODS, GRIDS
-from adapters_lib.paper_figures import FIGURES, command_for, load
-from adapters_lib.versions import OutdatedRows
+from adapters_lib.figures import exit_results as exits
+from adapters_lib.figures import accuracy as results
+from adapters_lib.figures import paper as paper_figures
+from adapters_lib.figures.parts import points
+from adapters_lib.figures.style import looks
+from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
+from adapters_lib.figures.paper import FIGURES, command_for, load
+from adapters_lib.experiments.versions import OutdatedRows
 
 
 def _title(figure: Figure) -> str:
@@ -189,7 +189,7 @@ def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is
     said = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["exit_shares.pdf", "exit_shares.png"]
     assert "bottleneck_sweep: skipped" in said
-    assert "make it with `python -m adapters_lib.results bottleneck`" in said
+    assert "make it with `python -m adapters_lib.experiments.run_grids bottleneck`" in said
     assert paper_figures.main(["tasks", "--tables", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert paper_figures.main(["task"]) == 2
     assert "did you mean" in capsys.readouterr().err
@@ -216,7 +216,7 @@ def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: 
     rows, notes = load("tasks", folder)
     assert len(rows) == len(table) - 6
     assert notes == [
-        f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib.results tasks` runs the others",
+        f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib.experiments.run_grids tasks` runs the others",
         f"{folder / 'tasks.csv'}: 4 rows of other settings than those drawn are left out",
     ]
     other.to_csv(folder / "tasks.csv", index=False)

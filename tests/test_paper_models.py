@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import adapters_lib as al
-from adapters_lib import paper_models
+from adapters_lib.figures import paper_models
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 import adapters_lib
-from adapters_lib.backbones import create_backbone, embedded_info
-from adapters_lib.data_sets.leaf_drawing import draw
-from adapters_lib.data_sets.leaf_parameters import HELD_BACK, sample_leaves, species
+from adapters_lib.backbones.create import create_backbone, embedded_info
+from adapters_lib.datasets.leaves.drawing import draw
+from adapters_lib.datasets.leaves.parameters import HELD_BACK, sample_leaves, species
 from adapters_lib.errors import AdapterError
-from adapters_lib.pretrain import PretrainConfig, add_arguments, pretrain, run
+from adapters_lib.pretraining.images import PretrainConfig, add_arguments, pretrain, run
 
 TINY = PretrainConfig(
     schedule=((32, 0.0, 16), (48, 0.5, 8), (32, 0.0, 8)),
@@ -102,7 +102,7 @@ def test_the_recorded_command_means_the_same_recipe(tmp_path: Path, monkeypatch:
         return parser.parse_args(words)
 
     seen: list[tuple[PretrainConfig, str]] = []
-    monkeypatch.setattr("adapters_lib.pretrain.pretrain", lambda config, out, command: seen.append((config, command)) or {})
+    monkeypatch.setattr("adapters_lib.pretraining.images.pretrain", lambda config, out, command: seen.append((config, command)) or {})
     run(parse(["--schedule", "32:0:256,96:0.25:512", "--lr", "0.01", "--seed", "5", "--out", str(tmp_path)]))
     config, command = seen[0]
     assert config.schedule == ((32, 0.0, 256), (96, 0.25, 512))
@@ -127,7 +127,7 @@ def test_an_impossible_schedule_is_refused(entry: tuple[int, float, int]) -> Non
 
 
 def test_the_shipped_backbone_is_small_and_describes_itself() -> None:
-    folder = Path(adapters_lib.__file__).parent / "weights"
+    folder = Path(adapters_lib.__file__).parent / "backbones" / "weights"
     about = embedded_info()
     assert (folder / "micro_vit.safetensors").stat().st_size <= 8 * 2**20
     assert about["held_back"] == list(HELD_BACK)

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 import adapters_lib as al
-from adapters_lib.backbones import CLIP_KWARGS, EMBEDDED_CLIPS, embedded_info
-from adapters_lib.data_sets.leaf_parameters import sample_wild
-from adapters_lib.data_sets.motion_leaves import draw_clip
-from adapters_lib.data_sets.motion_states import SPAN, STATE
-from adapters_lib.data_sets.wild_motion import TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
-from adapters_lib.pretrain_clips import PretrainClipsConfig, _explained, _Learner, pretrain_clips
+from adapters_lib.backbones.create import CLIP_KWARGS, EMBEDDED_CLIPS, embedded_info
+from adapters_lib.datasets.leaves.parameters import sample_wild
+from adapters_lib.datasets.video.motion_leaves import draw_clip
+from adapters_lib.datasets.video.motion_states import SPAN, STATE
+from adapters_lib.datasets.video.wild_motion import TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
+from adapters_lib.pretraining.clips import PretrainClipsConfig, _explained, _Learner, pretrain_clips
 
 TINY = PretrainClipsConfig(clips=6, val_clips=4, dropped=8, whole=8, batch_size=4, warmup=4, checkpoint_steps=2, eval_steps=4)
 
@@ -106,7 +106,7 @@ def test_impossible_numbers_are_refused(options: dict[str, int]) -> None:
 
 def test_the_embedded_clip_model_is_small_says_what_it_is_and_takes_only_its_own_clips() -> None:
     about = embedded_info(EMBEDDED_CLIPS)
-    assert (Path(al.__file__).parent / "weights" / f"{EMBEDDED_CLIPS}.safetensors").stat().st_size <= 8 * 2**20
+    assert (Path(al.__file__).parent / "backbones" / "weights" / f"{EMBEDDED_CLIPS}.safetensors").stat().st_size <= 8 * 2**20
     assert about["command"] == "python -m adapters_lib pretrain-clips"
     assert about["curve"][-1]["clips"] == about["config"]["dropped"] + about["config"]["whole"]
     vit = al.create_backbone(EMBEDDED_CLIPS)

@@ -17,12 +17,12 @@ from torch.utils.data import (
 )
 
 import adapters_lib as al
-from adapters_lib import checks
-from adapters_lib.data_sets import load_data, make_loader, subset
-from adapters_lib.data_sets.base import Task, TensorImages, View, data_set_of, labels_of
+from adapters_lib import options as checks
+from adapters_lib.datasets.load import load_data, make_loader, subset
+from adapters_lib.datasets.task import Task, TensorImages, View, data_set_of, labels_of
 from adapters_lib.errors import AdapterError
-from adapters_lib.exits.simulation import store_exits
-from adapters_lib.features import Features, cache_features
+from adapters_lib.exits.simulate import store_exits
+from adapters_lib.training.features import Features, cache_features
 
 HALF = (0.5,) * 3
 

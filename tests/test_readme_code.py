@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import adapters_lib as al
-from adapters_lib import experiments
+from adapters_lib.experiments import run as experiments
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

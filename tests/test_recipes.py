@@ -12,7 +12,7 @@ from tiny_training import striped_images, tiny_model
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.recipes import Recipe, make_optimizer, make_schedule
+from adapters_lib.training.recipe import Recipe, make_optimizer, make_schedule
 
 
 def test_only_trainable_matrices_decay_and_the_head_may_learn_faster():

@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from tiny_training import tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib import backbones, checkpoint
-from adapters_lib.architecture import describe, differences
-from adapters_lib.checkpoint import WEIGHTS, load_pretrained, load_tensors, save_pretrained, save_tensors
-from adapters_lib.frozen import blocks_digest, frozen_digest, frozen_print
+from adapters_lib.backbones import create as backbones
+from adapters_lib.saving import checkpoint
+from adapters_lib.vit.architecture import describe, differences
+from adapters_lib.saving.checkpoint import WEIGHTS, load_pretrained, load_tensors, save_pretrained, save_tensors
+from adapters_lib.vit.frozen import blocks_digest, frozen_digest, frozen_print
 
 NAME = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 
@@ -115,7 +116,7 @@ def test_the_digest_is_kept_until_a_frozen_weight_changes(monkeypatch: pytest.Mo
     first, print_ = frozen_digest(model), frozen_print(model)
     assert frozen_print(tiny_model("lora")) == print_
     with monkeypatch.context() as patch:
-        patch.setattr("adapters_lib.frozen._add", lambda *_: pytest.fail("hashed again"))
+        patch.setattr("adapters_lib.vit.frozen._add", lambda *_: pytest.fail("hashed again"))
         assert frozen_digest(model) == first
     with torch.no_grad():
         model.backbone.norm.weight.add_(1)

@@ -10,8 +10,8 @@ import pytest
 
 import adapters_lib as al
 from adapters_lib import __version__, cli
-from adapters_lib.result_tables import block, method_table, render, stored_table, timed_as, update_block
-from adapters_lib.versions import OutdatedRows
+from adapters_lib.experiments.report import block, method_table, render, stored_table, timed_as, update_block
+from adapters_lib.experiments.versions import OutdatedRows
 
 ROOT = Path(__file__).parents[1]
 MARKED = "# Title\n\nBefore.\n\n<!-- results: methods -->\nold\n<!-- end of results: methods -->\n\nAfter.\n"
@@ -106,7 +106,7 @@ def test_what_cannot_be_averaged_is_refused() -> None:
 
 def test_a_missing_table_says_how_to_make_it(tmp_path: Path) -> None:
     write(tmp_path, runs(), "other")
-    with pytest.raises(al.AdapterError, match=r"adapters_lib.results methods`, or choose a table: other"):
+    with pytest.raises(al.AdapterError, match=r"adapters_lib.experiments.run_grids methods`, or choose a table: other"):
         stored_table("methods", tmp_path)
 
 

@@ -12,12 +12,12 @@ import torch
 from accelerate import PartialState
 
 import adapters_lib as al
-from adapters_lib import experiments, grids, plan, results, side_by_side, tuning
-from adapters_lib.data_sets.leaves import KINDS
-from adapters_lib.devices import device_name
-from adapters_lib.experiments import Experiment, pack_hits, read_table, unpack_hits
+from adapters_lib.experiments import run as experiments, grids, plan, run_grids as results, side_by_side, tune as tuning
+from adapters_lib.datasets.leaves.task import KINDS
+from adapters_lib.vit.modes import device_name
+from adapters_lib.experiments.run import Experiment, pack_hits, read_table, unpack_hits
 from adapters_lib.methods import METHODS
-from adapters_lib.plan import Job
+from adapters_lib.experiments.plan import Job
 
 
 @pytest.fixture(autouse=True)

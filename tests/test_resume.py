@@ -15,9 +15,9 @@ from run_and_be_killed import METHOD, RECIPE, data
 from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib import checkpoint
-from adapters_lib.recipes import Recipe
-from adapters_lib.training import Run, fit
+from adapters_lib.saving import checkpoint
+from adapters_lib.training.recipe import Recipe
+from adapters_lib.training.fit import Run, fit
 
 
 def weights(model: al.AdaptedViT) -> dict[str, torch.Tensor]:
@@ -132,7 +132,7 @@ def test_a_kill_right_after_going_back_leaves_the_beginning(tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("adapters_lib.loop.Loop.epoch", killed)
+        patch.setattr("adapters_lib.training.loop.Loop.epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             fit(model, striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False)
     assert json.loads((tmp_path / "run.json").read_text())["history"] == []

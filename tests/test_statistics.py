@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib.statistics import _undominated, mean_interval, pareto_front, summarise
+from adapters_lib.experiments.statistics import _undominated, mean_interval, pareto_front, summarise
 
 
 def test_three_values_by_hand() -> None:

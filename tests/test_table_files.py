@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import adapters_lib as al
-from adapters_lib import side_by_side
-from adapters_lib.experiments import Experiment, arrange_rows, pack_hits, read_table, store_row, unpack_hits
+from adapters_lib.experiments import side_by_side
+from adapters_lib.experiments.run import Experiment, arrange_rows, pack_hits, read_table, store_row, unpack_hits
 
 
 def row(key: str, **more: object) -> dict:

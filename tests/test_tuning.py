@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib import experiments, tuning
-from adapters_lib.bracketing import Bracket, bracket, neighbours, on_ladder
-from adapters_lib.grids import GRIDS, swept, tuned_methods
+from adapters_lib.experiments import run as experiments, tune as tuning
+from adapters_lib.experiments.bracketing import Bracket, bracket, neighbours, on_ladder
+from adapters_lib.experiments.grids import GRIDS, swept, tuned_methods
 
 ROOT = Path(__file__).parents[1]
 
@@ -118,7 +118,7 @@ def test_rates_tried_before_take_part_in_the_choice(tmp_path, monkeypatch) -> No
 
 def test_every_rate_of_images_was_better_than_a_smaller_and_a_larger_one_that_were_tried() -> None:
     """Rates say at which budget they were chosen; those that do not, at that of the first tables."""
-    known = json.loads((ROOT / "adapters_lib" / "offline_recipes.json").read_text())
+    known = json.loads((ROOT / "adapters_lib" / "training" / "offline_recipes.json").read_text())
     rates, later = known["lr"], known.get("chosen_at", {}).get("lr", {})
     table = pd.read_csv(ROOT / "data" / "results" / "tuning.csv")
     table = table[(table["data"] == "leaves-ultra") & (table["epochs"] == 3)]
@@ -135,7 +135,7 @@ KINDS = [("lr", "leaves-ultra", False), ("lr_exits", "leaves-mixed", True), ("lr
 
 @pytest.mark.parametrize(("kind", "data", "exits"), KINDS)
 def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(kind: str, data: str, exits: bool) -> None:
-    known = json.loads((ROOT / "adapters_lib" / "offline_recipes.json").read_text())
+    known = json.loads((ROOT / "adapters_lib" / "training" / "offline_recipes.json").read_text())
     present = str(tuning.CLIPS_BUDGET if kind == "lr_clips" else tuning.BUDGET)
     methods = [method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present]
     found = tuning.brackets(methods, data, ROOT / "data" / "results" / "rates.csv", exits)

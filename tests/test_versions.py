@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib.statistics import paired_difference, pareto_front, summarise
-from adapters_lib.versions import OutdatedRows, budgets_of, one_version, versions_of
+from adapters_lib.experiments.statistics import paired_difference, pareto_front, summarise
+from adapters_lib.experiments.versions import OutdatedRows, budgets_of, one_version, versions_of
 
 
 def _row(method: str, seed: int, version: str, top1: float = 50.0) -> dict:

@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from adapters_lib.data_sets.clip_sampling import ClipSampler
-from adapters_lib.data_sets.video_decoding import Video, VideoError, check_videos
-from adapters_lib.data_sets.video_writing import write_video
+from adapters_lib.datasets.video.sampling import ClipSampler
+from adapters_lib.datasets.video.decoding import Video, VideoError, check_videos
+from adapters_lib.datasets.video.writing import write_video
 from adapters_lib.errors import AdapterError
 
 FORMATS = [("clip.mp4", "h264"), ("clip.webm", "libvpx-vp9"), ("clip.avi", "mpeg4"), ("clip.mkv", "h264")]
@@ -96,7 +96,7 @@ def test_a_variable_frame_rate_is_sampled_by_time_not_by_number(tmp_path, name):
 
 
 def test_phone_videos_are_turned_upright():
-    from adapters_lib.data_sets.video_decoding import _pixels
+    from adapters_lib.datasets.video.decoding import _pixels
 
     class Turned:
         width, height, rotation = 4, 2, 90

@@ -12,10 +12,10 @@ import adapters_lib as al
 from adapters_lib import cli
 from adapters_lib.analysis.attention import attention_layouts, capture_attention, mean_distance, query_rows
 from adapters_lib.analysis.rollout import rollout_groups
-from adapters_lib.backbones import meta_backbone
-from adapters_lib.memory import memory_use, peak_memory
+from adapters_lib.backbones.create import meta_backbone
+from adapters_lib.costs.memory import memory_use, peak_memory
 from adapters_lib.methods import METHODS
-from adapters_lib.tokens import Layout
+from adapters_lib.vit.layout import Layout
 
 METHOD_TEXT = {
     "dyn": ["padapter:position=a_m_p", "dyn:every=2"],

@@ -7,9 +7,10 @@ import pytest
 import torch
 from small_videos import put, quiet
 
-from adapters_lib.data_sets import DATA_SETS, DataWarning, load_data, video_tasks
-from adapters_lib.data_sets.video_lists import Row
-from adapters_lib.data_sets.video_tasks import EXPECTED, group_split
+from adapters_lib.datasets.load import DATA_SETS, DataWarning, load_data
+from adapters_lib.datasets.video import tasks as video_tasks
+from adapters_lib.datasets.video.lists import Row
+from adapters_lib.datasets.video.tasks import EXPECTED, group_split
 from adapters_lib.errors import AdapterError
 
 CLASSES = ["brush_hair", "cartwheel", "catch"]

@@ -11,10 +11,11 @@ import pytest
 import torch
 from small_videos import put
 
-from adapters_lib.data_sets import DataWarning, load_data, video_decoding, video_tasks
-from adapters_lib.data_sets.clip_cache import ClipCache
-from adapters_lib.data_sets.video_decoding import Video, VideoError, check_videos
-from adapters_lib.data_sets.video_writing import write_video
+from adapters_lib.datasets.load import DataWarning, load_data
+from adapters_lib.datasets.video import decoding as video_decoding, tasks as video_tasks
+from adapters_lib.datasets.video.cache import ClipCache
+from adapters_lib.datasets.video.decoding import Video, VideoError, check_videos
+from adapters_lib.datasets.video.writing import write_video
 from adapters_lib.errors import AdapterError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (6, 32, 48, 3), dtype=np.uint8)

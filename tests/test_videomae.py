@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import adapters_lib as al
-from adapters_lib.video import to_clip_model
-from adapters_lib.videomae import videomae_state
+from adapters_lib.backbones.clips import to_clip_model
+from adapters_lib.backbones.videomae import videomae_state
 
 WIDTH, HEADS, DEPTH, TOKENS = 32, 2, 4, 64
 

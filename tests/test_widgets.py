@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 import adapters_lib as al
-from adapters_lib import widgets
+from adapters_lib.widgets import panel as widgets
 
 
 def test_an_error_is_shown_in_the_widget_and_the_last_figure_stays() -> None:

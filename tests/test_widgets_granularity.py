@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib.data_sets.leaves import KINDS
-from adapters_lib.widgets_granularity import COMMAND, GranularityDial, accuracy_by_granularity, granularity_runs
+from adapters_lib.datasets.leaves.task import KINDS
+from adapters_lib.widgets.granularity import COMMAND, GranularityDial, accuracy_by_granularity, granularity_runs
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_without_stored_runs_the_sheet_stands_alone_and_says_which_command_makes
 
 
 def test_the_command_names_a_grid_that_exists() -> None:
-    from adapters_lib.results import GRIDS
+    from adapters_lib.experiments.run_grids import GRIDS
 
-    assert COMMAND == "python -m adapters_lib.results granularity"
+    assert COMMAND == "python -m adapters_lib.experiments.run_grids granularity"
     assert "granularity" in GRIDS
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
-from adapters_lib import explorer
-from adapters_lib.widgets_choice import Checkboxes
-from adapters_lib.widgets_results import ResultsExplorer
+from adapters_lib.figures import results_explorer as explorer
+from adapters_lib.widgets.checkboxes import Checkboxes
+from adapters_lib.widgets.results import ResultsExplorer
 
 
 def row(method: str, seed: int, top1: float, *, version: str = al.__version__, trained: int = 1000, **options: object) -> dict:

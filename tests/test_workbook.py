@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 import adapters_lib as al
-from adapters_lib import workbook
+from adapters_lib.workbook import run as workbook
 from adapters_lib.places import output_folder
 
 ROOT = Path(__file__).parents[1]

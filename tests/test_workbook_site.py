@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import adapters_lib as al
-from adapters_lib import workbook_site
+from adapters_lib.workbook import site as workbook_site
 
 ROOT = Path(__file__).parents[1]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
@@ -79,7 +79,7 @@ def test_a_solution_is_folded_and_its_output_is_not(root: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([new_code_cell("plot()")], "holds no figure; it was not executed: run `python -m adapters_lib.workbook 07`"),
+        ([new_code_cell("plot()")], "holds no figure; it was not executed: run `python -m adapters_lib.workbook.run 07`"),
         ([new_code_cell("1/0", outputs=[FIGURE, new_output("error", ename="E", evalue="", traceback=[])])], "holds an error"),
     ],
 )

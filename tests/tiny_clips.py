@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import adapters_lib as al
-from adapters_lib.video import to_clip_model
+from adapters_lib.backbones.clips import to_clip_model
 
 
 def clip_vit(frames: int = 8, tubelet: int = 2, positions: str = "separable", time_scale: float = 1.0, **options: object) -> nn.Module:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..engine import AdaptedViT
+from ..vit.model import AdaptedViT
 from ..errors import AdapterError
-from ..tokens import Layout
+from ..vit.layout import Layout
 
 __all__ = [
     "AttentionCapture",

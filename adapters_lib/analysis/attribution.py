@@ -19,9 +19,9 @@ from captum.attr import IntegratedGradients, Occlusion
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..exits.walk import exit_blocks, exit_logits
-from ..probe_input import evaluating
-from ..tokens import Layout
+from ..vit.exits import exit_blocks, exit_logits
+from ..vit.inputs import evaluating
+from ..vit.layout import Layout
 from .attention import check_blocks, walker
 
 __all__ = ["Attribution", "Forward", "TokenAttribution", "exit_forward", "integrated_gradients", "occlusion", "token_attributions"]

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..data_sets.base import collate
+from ..datasets.task import collate
 from ..errors import AdapterError
-from ..probe_input import evaluating
+from ..vit.inputs import evaluating
 from .attention import capture_attention, check_blocks
 
 __all__ = ["MinibatchCKA", "attention_cka", "cka", "gram", "unbiased_hsic"]

@@ -16,9 +16,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..data_sets.base import labels_of, make_loader
+from ..datasets.task import labels_of, make_loader
 from ..errors import AdapterError, unknown
-from ..probe_input import evaluating
+from ..vit.inputs import evaluating
 from .attention import walker
 
 __all__ = ["Projection", "head_features", "neighbour_accuracy", "project"]

@@ -15,10 +15,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from ..data_sets.base import Task, TensorImages
-from ..data_sets.leaf_drawing import LEAF_FIELDS, draw
-from ..data_sets.leaf_parameters import LeafSample, new_species, sample_leaves
-from ..data_sets.leaves import task_sample
+from ..datasets.task import Task, TensorImages
+from ..datasets.leaves.drawing import LEAF_FIELDS, draw
+from ..datasets.leaves.parameters import LeafSample, new_species, sample_leaves
+from ..datasets.leaves.task import task_sample
 from ..errors import AdapterError, unknown
 from .attribution_checks import rank_correlation
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..probe_input import evaluating
-from ..tokens import Layout
+from ..vit.inputs import evaluating
+from ..vit.layout import Layout
 from .attention import capture_attention, query_rows, walker
 
 __all__ = ["GroupRollout", "constant_groups", "rollout", "rollout_groups"]

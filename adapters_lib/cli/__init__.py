@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..cores import use_cores
+from ..experiments.cores import use_cores
 from ..errors import AdapterError
 from ..terminals import printable
 from .wording import spoken
@@ -30,8 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("adapters_lib.cli.cost", "parameters, MACs, FLOPs and tokens of an adapted model"),
     "train": ("adapters_lib.cli.train", "adapt a backbone to a data set and test it"),
     "evaluate": ("adapters_lib.cli.evaluate", "test a saved adapter on a data set"),
-    "pretrain": ("adapters_lib.pretrain", "pre-train the embedded micro ViT on drawn leaves"),
-    "pretrain-clips": ("adapters_lib.pretrain_clips", "teach the embedded micro ViT to see motion, on drawn leaves"),
+    "pretrain": ("adapters_lib.pretraining.images", "pre-train the embedded micro ViT on drawn leaves"),
+    "pretrain-clips": ("adapters_lib.pretraining.clips", "teach the embedded micro ViT to see motion, on drawn leaves"),
     "exits": ("adapters_lib.cli.exits", "early exits: calibrate, evaluate, curve, study"),
     "bench": ("adapters_lib.cli.bench", "measured time beside counted MACs"),
     "results": ("adapters_lib.cli.results", "tables of stored runs: Markdown, LaTeX, CSV"),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checks import MOST_SEED, MOST_SIDE, usable_cores
+from ..options import MOST_SEED, MOST_SIDE, usable_cores
 from ..errors import AdapterError
 
 __all__ = [
@@ -171,8 +171,8 @@ def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
     Raises:
         AdapterError: the data set has another number of classes than the model's head.
     """
-    from ..data_sets import load_data
-    from ..engine import AdaptedViT
+    from ..datasets.load import load_data
+    from ..vit.model import AdaptedViT
 
     model = AdaptedViT.from_pretrained(args.checkpoint)
     told = model.trained_on or {}

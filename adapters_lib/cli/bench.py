@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..checks import MOST_BATCH, MOST_CLASSES
+from ..options import MOST_BATCH, MOST_CLASSES
 from ..errors import AdapterError
 from . import bench_decode, bench_video
 from .arguments import Bounded, add_data, add_model, add_threads, data_options, device_of
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _methods(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ..bench_methods import bench_methods
+    from ..benchmarks.methods import bench_methods
 
     torch.set_num_threads(args.threads)
     chosen = {"train_batch": args.train_batch, "batches": args.batch, "classes": args.classes, "repeats": args.rounds}
@@ -120,9 +120,9 @@ def _methods(args: argparse.Namespace) -> dict[str, Any]:
 def _table(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ..bench_latency import latency_table, step_table
-    from ..checkpoint import atomic_write
-    from ..grids import ALL_METHODS
+    from ..benchmarks.latency import latency_table, step_table
+    from ..saving.checkpoint import atomic_write
+    from ..experiments.grids import ALL_METHODS
 
     torch.set_num_threads(args.threads)
     chosen, options = args.method or ALL_METHODS, {"classes": args.classes, "repeats": args.rounds}
@@ -137,7 +137,7 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
 def _exits(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ..exits.bench import bench_exits, drawn_thresholds, spread_shares
+    from ..benchmarks.exits import bench_exits, drawn_thresholds, spread_shares
 
     torch.set_num_threads(args.threads)
     model, images, labels = _trained(args) if args.checkpoint else _drawn(args)
@@ -159,8 +159,8 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
     """A model that nobody trained, on noise: for timing, all that counts is how many images leave where."""
     import torch
 
-    from ..adapting import adapt
-    from ..backbones import create_backbone
+    from ..methods.adapt import adapt
+    from ..backbones.create import create_backbone
 
     methods = args.method or ["lora", "dyn"]
     backbone = create_backbone(args.backbone, pretrained=False, image_size=args.image_size)
@@ -170,9 +170,9 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
 
 
 def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    from ..data_sets import load_data
-    from ..engine import AdaptedViT
-    from ..exits.bench import timing_sample
+    from ..datasets.load import load_data
+    from ..vit.model import AdaptedViT
+    from ..benchmarks.exits import timing_sample
 
     model = AdaptedViT.from_pretrained(args.checkpoint)
     if args.data is None:

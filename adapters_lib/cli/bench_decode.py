@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..checks import MOST_BATCH, MOST_SIDE, usable_cores
+from ..options import MOST_BATCH, MOST_SIDE, usable_cores
 from .arguments import Bounded, add_data, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
@@ -49,21 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ..bench_decode import bench_decode
-    from ..data_sets import DATA_SETS, load_data
+    from ..benchmarks.decode import bench_decode
+    from ..datasets.load import DATA_SETS, load_data
 
     torch.set_num_threads(args.threads)
     device = device_of(args.device)
     size = args.image_size or (DATA_SETS[args.data].image_size if args.data in DATA_SETS else None)
     backbone = None
     if args.step_ms is None:
-        from ..video import create_clip_backbone
+        from ..backbones.clips import create_clip_backbone
 
         backbone = create_clip_backbone(args.backbone, image_size=size, pretrained=False)
     task = load_data(args.data, backbone=backbone, image_size=size, **data_options(args))
     model = None
     if backbone is not None:
-        from ..adapting import adapt
+        from ..methods.adapt import adapt
 
         model = adapt(backbone, args.method or ["padapter"], num_classes=task.num_classes).to(device)
     counts = {"batch": args.batch, "workers": args.workers, "steps": args.steps, "clips": args.clips}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..checks import MOST_BATCH, MOST_CLASSES, MOST_SIDE
+from ..options import MOST_BATCH, MOST_CLASSES, MOST_SIDE
 from .arguments import Bounded, add_threads, device_of
 
 __all__ = ["add_arguments", "run", "show"]
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from ..bench_video import bench_video
+    from ..benchmarks.video import bench_video
 
     torch.set_num_threads(args.threads)
     device_of(args.device)  # before anything is built

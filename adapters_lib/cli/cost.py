@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..checks import MOST_BATCH, MOST_CLASSES
+from ..options import MOST_BATCH, MOST_CLASSES
 from .arguments import Bounded, add_clips, add_model, add_threads, clip_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """What `Cost.to_dict` gives, and the model that was asked for."""
     import torch
 
-    from ..adapting import adapt
-    from ..backbones import create_backbone, meta_backbone
-    from ..costs import cost
-    from ..memory import memory_use
+    from ..methods.adapt import adapt
+    from ..backbones.create import create_backbone, meta_backbone
+    from ..costs.cost import cost
+    from ..costs.memory import memory_use
     from ..methods import format_method, parse_method
-    from ..timing import latency
+    from ..costs.latency import latency
 
     methods = [parse_method(text) for text in args.method]
     clips = clip_options(args)
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    from ..costs import Cost
+    from ..costs.cost import Cost
 
     title = f"{result['backbone']} + {' + '.join(result['methods']) or 'a head'}, {result['classes']} classes"
     return f"{title}\n{Cost.from_dict(result)}"

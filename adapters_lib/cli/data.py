@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from ..data_sets import DATA_SETS, load_data
+    from ..datasets.load import DATA_SETS, load_data
 
     if args.action == "list":
         needs = {name: "nothing" if not entry.files else "files" + " or --download" * entry.download for name, entry in DATA_SETS.items()}
@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.action == "describe":
         return task.describe()
     if DATA_SETS[args.name].clips:
-        from ..data_sets.clip_figures import clip_sheet
+        from ..figures.clip_samples import clip_sheet
 
         figure = clip_sheet(task, args.per_class or 1, args.classes)
     else:
-        from ..data_sets.leaf_figures import contact_sheet
+        from ..figures.samples import contact_sheet
 
         figure = contact_sheet(task, args.per_class or 8, args.classes)
     save_figure(figure, args.out, bbox_inches="tight")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..checks import MOST_BATCH
+from ..options import MOST_BATCH
 from .arguments import Bounded, add_data, load_checkpoint
 
 __all__ = ["add_arguments", "run", "show"]
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """top1 and top5 in percent, loss in nats, n images."""
-    from ..training import evaluate
+    from ..training.fit import evaluate
 
     model, task = load_checkpoint(args)
     tested = evaluate(model, task.parts()[args.split], args.batch_size)

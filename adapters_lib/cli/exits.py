@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..checks import MOST_BATCH, MOST_SEED, usable_cores
+from ..options import MOST_BATCH, MOST_SEED, usable_cores
 from ..errors import AdapterError
 from .arguments import Bounded, add_data, checked_options, key_value, load_checkpoint, save_figure
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _calibrate(args: argparse.Namespace) -> dict[str, Any]:
-    from ..exits.calibration import calibrate
+    from ..exits.calibrate import calibrate
     from ..exits.costs import exit_costs
 
     model, task = load_checkpoint(args)
@@ -97,11 +97,11 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """The controls from stored logits, the numbers that count from `predict`, and on how many images the two disagree."""
     import torch
 
-    from ..data_sets import make_loader
-    from ..exits.calibration import measure
+    from ..datasets.load import make_loader
+    from ..exits.calibrate import measure
     from ..exits.controls import evaluate_point
-    from ..exits.prediction import predict
-    from ..exits.simulation import simulate, store_exits
+    from ..exits.predict import predict
+    from ..exits.simulate import simulate, store_exits
 
     model, task = load_checkpoint(args)
     data = task.parts()[args.split]
@@ -126,7 +126,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 def _curve(args: argparse.Namespace) -> dict[str, Any]:
     from ..exits.controls import cost_curve
-    from ..exits.simulation import store_exits
+    from ..exits.simulate import store_exits
 
     model, task = load_checkpoint(args)
     val, test = (store_exits(model, data, args.batch_size) for data in (task.val, task.test))
@@ -137,7 +137,7 @@ def _curve(args: argparse.Namespace) -> dict[str, Any]:
         Path(args.table).parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(args.table, index=False, float_format="%.6g")
     if args.figure:
-        from ..figures_exits import exit_curve
+        from ..figures.exits import exit_curve
 
         title = f"{task.name}{' (synthetic)' if task.synthetic else ''}"
         cost = "ms" if args.timed else "relative"
@@ -149,7 +149,7 @@ def _curve(args: argparse.Namespace) -> dict[str, Any]:
 def _timed(model: Any, test: Any, table: Any, args: argparse.Namespace) -> Any:
     import torch
 
-    from ..exits.bench import time_curve, timing_sample
+    from ..benchmarks.exits import time_curve, timing_sample
 
     torch.set_num_threads(1)
     images, _ = timing_sample(test, 64)
@@ -157,7 +157,7 @@ def _timed(model: Any, test: Any, table: Any, args: argparse.Namespace) -> Any:
 
 
 def _study(args: argparse.Namespace) -> dict[str, Any]:
-    from ..exits.study import run_study
+    from ..experiments.exit_study import run_study
 
     options = {name: getattr(args, name) for name in ("settings", "epochs", "dyn", "backbone", "logits", "jobs")}
     table = run_study(args.table, args.host, args.data, args.seeds, data_options=checked_options(args.data_option), **options)

@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _recipes() -> dict[str, Any]:
     """{name: {"recipe": what differs from a plain Recipe, "scales", "rates", "methods", "head", "source", "note"}}"""
-    from ..recipe_presets import PRESETS
-    from ..recipes import Recipe
+    from ..training.published_recipes import PRESETS
+    from ..training.recipe import Recipe
 
     plain, found = Recipe(), {}
     for name, preset in PRESETS.items():

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _claims(args: argparse.Namespace) -> dict[str, Any]:
     """{"claims": one dict a claim, see `claims.Claim.to_dict`, "text"}."""
-    from ..claims import decide, text_of
+    from ..experiments.claims import decide, text_of
 
     found = decide(args.folder)
     return {"claims": [claim.to_dict() for claim in found], "text": text_of(found)}
@@ -38,7 +38,7 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
 
 def _table(args: argparse.Namespace) -> dict[str, Any]:
     """{"grid", "rows": one dict a method, "text": the table, "readme": whether that file changed, or None}."""
-    from ..result_tables import render, stored_table, update_block
+    from ..experiments.report import render, stored_table, update_block
 
     table = stored_table(args.grid, args.folder)
     text = render(table, args.format)

@@ -43,17 +43,17 @@ def spoken(message: str, args: argparse.Namespace) -> str:
 
 def _fields() -> set[str]:
     """Names of a recipe's fields."""
-    from ..recipes import Recipe
+    from ..training.recipe import Recipe
 
     return set(inspect.signature(Recipe).parameters)
 
 
 def _data_options() -> set[str]:
     """Names of all options of all data sets."""
-    from ..data_sets import DATA_SETS
+    from ..datasets.load import DATA_SETS
 
     found: set[str] = set()
     for module in {entry.module for entry in DATA_SETS.values()}:
-        load = import_module(f"adapters_lib.data_sets.{module}").load
+        load = import_module(f"adapters_lib.datasets.load.{module}").load
         found |= {p.name for p in inspect.signature(load).parameters.values() if p.kind is p.KEYWORD_ONLY}
     return found | {"augment"}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .calibration import OperatingPoint, measure, operating_points
-from .simulation import StoredExits, confidences
+from .calibrate import OperatingPoint, measure, operating_points
+from .simulate import StoredExits, confidences
 
 __all__ = ["cost_curve", "evaluate_point", "fixed_depth_accuracy", "random_exit_accuracy"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..counting import count_macs, on_shapes
+from ..costs.macs import count_macs, on_shapes
 from ..errors import AdapterError
-from ..probe_input import evaluating, image_size_of, probe_images
-from .walk import exit_blocks, exit_logits
+from ..vit.inputs import evaluating, image_size_of, probe_images
+from ..vit.exits import exit_blocks, exit_logits
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["ExitCosts", "check_exits", "exit_costs"]
 

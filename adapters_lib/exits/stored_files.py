@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import load_tensors, save_tensors
+from ..saving.checkpoint import load_tensors, save_tensors
 from .costs import ExitCosts
-from .simulation import StoredExits
+from .simulate import StoredExits
 
 __all__ = ["load_stored", "save_stored"]
 

@@ -15,13 +15,13 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ..tokens import Layout
-from .base import Method, register
+from ..vit.layout import Layout
+from ..vit.method import Method, register
 from .bottleneck import Bottleneck, check_bottleneck
 from .sequential import near_zero_
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["AdapterPlus", "ChannelScaledAdapter"]
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from .base import Method, register
+from ..vit.method import Method, register
 from .bottleneck import STARTS, Bottleneck, check_bottleneck, start_at_zero_
 from .sublayers import drop_sublayers
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["ADPT", "ParallelAdapter"]
 

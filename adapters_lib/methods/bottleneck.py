@@ -7,8 +7,8 @@ import warnings
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..sites import Adapter
-from ..tokens import Layout
+from ..vit.sites import Adapter
+from ..vit.layout import Layout
 
 __all__ = ["STARTS", "Bottleneck", "check_bottleneck", "start_at_zero_"]
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, ClassVar
 from timm.layers import RmsNorm
 from torch import nn
 
-from ..sites import Adapter
-from .base import Method, register
+from ..vit.sites import Adapter
+from ..vit.method import Method, register
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["BitFit", "FullFineTuning", "LayerNormTuning", "LinearProbe"]
 

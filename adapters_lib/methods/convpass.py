@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..tokens import Layout
-from .base import Method, register
+from ..vit.layout import Layout
+from ..vit.method import Method, register
 from .bottleneck import Bottleneck, check_bottleneck
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["ConvBypass", "ConvPass"]
 

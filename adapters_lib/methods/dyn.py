@@ -29,15 +29,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import AdapterError, OptionWarning
-from ..exits.heads import ExitHead, hidden_width
-from ..exits.walk import exit_blocks, run_exits
-from ..objective import Criterion, Objective
-from ..tokens import Layout
-from .base import Method, register
+from ..vit.exit_heads import ExitHead, hidden_width
+from ..vit.exits import exit_blocks, run_exits
+from ..vit.objective import Criterion, Objective
+from ..vit.layout import Layout
+from ..vit.method import Method, register
 from .sparsity import drop_in_bottlenecks, idle_sparsity, mask_gradients
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["ALONE", "HEADS", "SCHEDULES", "DynExits", "exit_weights"]
 

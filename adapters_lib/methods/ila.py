@@ -26,15 +26,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError
-from ..sites import Adapter
-from ..tokens import Layout
+from ..vit.sites import Adapter
+from ..vit.layout import Layout
 from .adpt import ADPT
-from .base import Method, register
+from ..vit.method import Method, register
 from .bottleneck import STARTS, check_bottleneck, start_at_zero_
 from .sublayers import drop_sublayers
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["ILA", "ILAPlus", "ILAPlusPlus", "InterLayerAdapter"]
 

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError
-from ..sites import Adapter
-from ..tokens import Layout
-from .base import Method, register
+from ..vit.sites import Adapter
+from ..vit.layout import Layout
+from ..vit.method import Method, register
 from .bottleneck import check_bottleneck
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["FixedPrompts", "PAdapter", "PromptedAdapter"]
 

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..sites import LinearAdapter, first_outputs
-from .base import Method, register
+from ..vit.sites import LinearAdapter, first_outputs
+from ..vit.method import Method, register
 from .bottleneck import check_bottleneck
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["RepAdapter", "RepAdapterLinear"]
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from ..tokens import Layout
-from .base import Method, register
+from ..vit.layout import Layout
+from ..vit.method import Method, register
 from .bottleneck import Bottleneck, check_bottleneck
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["Houlsby", "Pfeiffer", "SequentialAdapter", "near_zero_"]
 

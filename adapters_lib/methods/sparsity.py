@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ..sites import Adapter
+from ..vit.sites import Adapter
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["drop_in_bottlenecks", "idle_sparsity", "mask_gradients"]
 

@@ -12,11 +12,11 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..host import plain_kind
-from ..tokens import Layout
+from ..vit.host import plain_kind
+from ..vit.layout import Layout
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["SublayerDropout", "drop_sublayers"]
 

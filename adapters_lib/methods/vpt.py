@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..sites import Adapter
-from ..tokens import Layout
-from .base import Method, register
+from ..vit.sites import Adapter
+from ..vit.layout import Layout
+from ..vit.method import Method, register
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["Prompts", "VPTDeep", "VPTShallow", "prompt_bound"]
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError
-from ..heads import make_head
-from ..sites import AttentionReader, first_outputs
-from .base import Method, register
+from ..vit.heads import make_head
+from ..vit.sites import AttentionReader, first_outputs
+from ..vit.method import Method, register
 from .vpt import prompt_bound
 
 if TYPE_CHECKING:
-    from ..engine import AdaptedViT
+    from ..vit.model import AdaptedViT
 
 __all__ = ["VQT", "QueryHead", "QueryPrompts"]
 

@@ -1,0 +1,83 @@
+"""VTAB-1k (Zhai et al., arXiv 1910.04867): 19 tasks of 800 + 200 training images, in the list format that adapter papers share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..task import Task
+from .files import MAX_PIXELS, check_files
+from .lists import read_list
+from ..splits import DEFAULT_ROOT, OFFLINE_HINT, check_counts, files_task
+from ...errors import AdapterError, unknown
+
+__all__ = ["CLASSES", "load"]
+
+CLASSES = {
+    "caltech101": 102,
+    "cifar": 100,
+    "dtd": 47,
+    "oxford_flowers102": 102,
+    "oxford_iiit_pet": 37,
+    "sun397": 397,
+    "svhn": 10,
+    "patch_camelyon": 2,
+    "eurosat": 10,
+    "resisc45": 45,
+    "diabetic_retinopathy": 5,
+    "clevr_count": 8,
+    "clevr_dist": 6,
+    "dmlab": 6,
+    "kitti": 4,
+    "dsprites_loc": 16,
+    "dsprites_ori": 16,
+    "smallnorb_azi": 18,
+    "smallnorb_ele": 9,
+}
+FILES = {"train": "train800.txt", "val": "val200.txt", "test": "test.txt"}
+COUNTS = {"train": 800, "val": 200}
+
+
+def load(
+    name: str,
+    *,
+    config: dict[str, Any],
+    seed: int,
+    root: Path | None,
+    augment: str | None,
+    strict: bool = True,
+    verify: str = "auto",
+    cache: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    outside_root: bool = False,
+) -> Task:
+    """Load `vtab:<task>` from train800.txt, val200.txt and test.txt (rows `path label`) in `root/<task>` or `root`.
+
+    `root` defaults to data/real/vtab-1k. Images are resized to a square without cropping, as the benchmark does: several tasks ask
+    where things are. Lists may only name files in their folder, unless `outside_root`. The split is the benchmark's, so `seed`
+    changes nothing.
+
+    Raises AdapterError for an unknown task, a missing list or image, a label out of range, or counts other than 800 and 200 (the last two
+    kinds of count: a DataWarning if not `strict`).
+    """
+    task = name.removeprefix("vtab:")
+    if task not in CLASSES:
+        raise unknown("VTAB-1k task", task, CLASSES)
+    root = root if root is not None else DEFAULT_ROOT.absolute() / "vtab-1k"
+    home = root / task if (root / task).is_dir() else root
+    if missing := [file for file in FILES.values() if not (home / file).is_file()]:
+        raise AdapterError(
+            f"{name}: expected {', '.join(FILES.values())} with 800 + 200 training images in {home}, {', '.join(missing)} not found. "
+            f"Fetch the VTAB-1k archive that the NOAH or SSF authors share, unpack it there, or pass root=<folder>. {OFFLINE_HINT}."
+        )
+    parts = {part: read_list(home / file, home, CLASSES[task], " ", outside_root) for part, file in FILES.items()}
+    skipped = check_files([path for samples in parts.values() for path, _ in samples], verify, max_pixels)
+    bad = {path for path, _ in skipped}
+    listed = {part: len(samples) for part, samples in parts.items()}
+    parts = {part: [sample for sample in samples if sample[0] not in bad] for part, samples in parts.items()}
+    found = {part: len(samples) for part, samples in parts.items()}
+    check_counts(name, {**COUNTS, "test": listed["test"]}, found, skipped, strict, home)
+    info = {"root": str(home), "split": "the benchmark's lists", "found": found, "skipped": skipped}
+    squash = {**config, "crop_pct": 1.0, "crop_mode": "squash"}
+    shown: dict[str, Any] = {"augment": augment, "cache": cache, "max_pixels": max_pixels}
+    return files_task(name, [str(i) for i in range(CLASSES[task])], parts, config=squash, info=info, **shown)

@@ -1,0 +1,220 @@
+"""Figures of the stored tables: accuracy against costs, tasks side by side, sweeps and paired differences.
+
+Every point is a mean over seeds with its 95 % t-interval; see `figure_parts` for what is said beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..experiments.compare import compare
+from ..errors import AdapterError, unknown
+from .parts import caption, mark, outside_legend, points, sample, swatch
+from .style import COLUMN, COST_AXES, cost_scale, looks, short, style
+from ..methods import parse_method
+from ..text import drawn
+from ..experiments.statistics import paired_difference
+from ..experiments.versions import one_version
+
+__all__ = ["accuracy_dots", "accuracy_scatter", "bottleneck_sweep", "differences", "granularity_sweep"]
+
+_SIZES = ("bottleneck", "rank")
+
+
+def accuracy_scatter(
+    table: pd.DataFrame, cost: str, *, sized_by: str | None = None, spread: tuple[str, str] | None = None, title: str = ""
+) -> Figure:
+    """Accuracy of every method against one cost, at column width; the legend goes from the best method down, column by column.
+
+    Args:
+        table: one row a run, one data set. cost: a column of it, named in `figures.COST_AXES`.
+        sized_by: a column of counts; the area of a marker grows with its logarithm.
+        spread: columns with the ends of the cost's own interval, drawn as a horizontal line.
+
+    Raises:
+        AdapterError: an unknown cost, an empty table or a missing column.
+    """
+    for column in filter(None, (cost, sized_by)):
+        if column not in COST_AXES:
+            raise unknown("cost axis", column, COST_AXES)
+        if column not in table:
+            raise AdapterError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
+    found = points(table).sort_values("top1", ascending=False, kind="stable")
+    look = looks(found["method"].to_list())
+    handles = []
+    with style():
+        figure, ax = plt.subplots(figsize=(COLUMN, 3.1 + 0.11 * len(found) / 3))
+        size = _area(found[sized_by]) if sized_by else float
+        for row in found.to_dict("records"):
+            wide = size(row[sized_by]) if sized_by else 4.5
+            mark(ax, row[cost], row["top1"], row["half"], look[row["method"]], outdated=row["outdated"], ms=wide, alpha=0.85)
+            if spread:
+                ax.hlines(row["top1"], row[spread[0]], row[spread[1]], color=look[row["method"]][0], lw=0.7)
+            handles.append(swatch(row["method"], look[row["method"]], outdated=row["outdated"]))
+        cost_scale(ax, found[cost].to_list())
+        ax.set(xlabel=COST_AXES[cost].replace("per image", f"per {sample(table['data'])}"), ylabel="top-1 (%)")
+        if sized_by:
+            _size_legend(ax, found[sized_by], size)
+        figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
+        outside_legend(figure, handles, [drawn(name) for name in found["method"]])
+    plt.close(figure)
+    return figure
+
+
+def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None, title: str = "") -> Figure:
+    """One row a method, one panel a data set; the best of the first panel on top. names: method → what to call it."""
+    found = points(table, ("data", "method"))
+    panels = found["data"].unique().tolist()
+    order = found[found["data"] == panels[0]].sort_values("top1", ascending=False, kind="stable")["method"].to_list()
+    order += [m for m in found["method"].unique() if m not in order]
+    look = looks(order)
+    with style():
+        wide = COLUMN if len(panels) < 3 else 2 * COLUMN
+        figure, axes = plt.subplots(1, len(panels), figsize=(wide, 0.75 + 0.17 * len(order)), sharey=True, squeeze=False)
+        for ax, data in zip(axes.flat, panels, strict=True):
+            for row in found[found["data"] == data].to_dict("records"):
+                mark(ax, row["top1"], order.index(row["method"]), row["half"], look[row["method"]], outdated=row["outdated"], across=True)
+            ax.set(xlabel="top-1 (%)", title=drawn(data) if len(panels) > 1 else "")
+            ax.set_ylim(len(order) - 0.5, -0.5)
+        axes[0, 0].set_yticks(range(len(order)), [drawn((names or {}).get(m, m)) for m in order])
+        figure.suptitle(caption(found, panels, title), fontsize=7)
+    plt.close(figure)
+    return figure
+
+
+def bottleneck_sweep(table: pd.DataFrame, *, title: str = "") -> Figure:
+    """Accuracy against bottleneck or rank, and against the parameters that this costs; one line a method.
+
+    table: methods in text form with one size each, e.g. "adpt:bottleneck=16", "lora:rank=4".
+
+    Raises:
+        AdapterError: a method without such a size.
+    """
+    rows = table.assign(**_sizes(table["method"]))
+    found = points(rows, ("family", "size"))
+    look = looks(list(dict.fromkeys(found["family"])))
+    with style():
+        figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.6), sharey=True)
+        for place, (family, group) in enumerate(found.groupby("family", sort=False)):
+            line = group.sort_values("size")
+            aside = 1.04 ** (place - (len(look) - 1) / 2)  # so that intervals at one size stand side by side
+            _line(axes[0], line["size"] * aside, line, look[str(family)], str(family))
+            _line(axes[1], line["trained"], line, look[str(family)], str(family))
+        axes[0].set_xscale("log", base=2)
+        ticks = sorted(found["size"].unique())
+        axes[0].set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+        axes[0].minorticks_off()
+        axes[0].set(xlabel="bottleneck or rank", ylabel="top-1 (%)")
+        cost_scale(axes[1], found["trained"].to_list())
+        axes[1].set_xlabel(COST_AXES["trained"])
+        figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
+        outside_legend(figure, *axes[0].get_legend_handles_labels())
+    plt.close(figure)
+    return figure
+
+
+def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: str = "") -> Figure:
+    """Accuracy along the granularity dial, and how far each method is from `reference`, paired by seed.
+
+    table: with a column `granularity`.
+
+    Raises:
+        AdapterError: the reference was not run at some granularity, or not with the same seeds.
+    """
+    found = points(table, ("method", "granularity"))
+    look = looks(list(dict.fromkeys(found["method"])))
+    rows = one_version(table, ("method", "granularity"))
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.6))
+        for place, (method, group) in enumerate(found.groupby("method", sort=False)):
+            line = group.sort_values("granularity")
+            aside = 1.012 ** (place - (len(look) - 1) / 2)
+            _line(left, line["granularity"] * aside, line, look[str(method)], str(method))
+            if method != reference:
+                gaps = [paired_difference(rows[rows["granularity"] == dial], str(method), reference) for dial in line["granularity"]]
+                gained = line.assign(top1=[gap.mean for gap in gaps], half=[gap.half for gap in gaps])
+                _line(right, line["granularity"] * aside, gained, look[str(method)], str(method))
+        for ax in (left, right):
+            ax.set_xscale("log")
+            ticks = sorted(found["granularity"].unique())
+            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            ax.minorticks_off()
+            ax.set_xlabel("granularity (towards 0: one and the same plant)")
+        right.axhline(0, color="0.4", lw=0.8)
+        left.set_ylabel("top-1 (%)")
+        right.set_ylabel(f"top-1 above {drawn(reference)} (points)")
+        figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
+        outside_legend(figure, *left.get_legend_handles_labels())
+    plt.close(figure)
+    return figure
+
+
+def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = "") -> Figure:
+    """How far every method is above or below `reference`: t-interval over paired seeds (thick), bootstrap over test images (thin).
+
+    An interval that holds 0 decides nothing. table: one data set, with the columns `hits` and `n_test`.
+
+    Raises:
+        AdapterError: as `comparing.compare`.
+    """
+    rows = one_version(table, ["method"])
+    found = [compare(rows, method, reference) for method in rows["method"].unique() if method != reference]
+    if not found:
+        raise AdapterError(f"nothing to compare with {reference!r}: the table holds no other method")
+    found.sort(key=lambda each: -each.seeds.mean)
+    look = looks([each.first for each in found])
+    with style():
+        figure, ax = plt.subplots(figsize=(COLUMN, 1.3 + 0.17 * len(found)))
+        for place, each in enumerate(found):
+            colour, _ = look[each.first]
+            ax.hlines(place + 0.22, each.images.low, each.images.high, color="0.45", lw=0.8)
+            mark(ax, each.seeds.mean, place - 0.1, each.seeds.half, look[each.first], across=True, elinewidth=1.4, ecolor=colour)
+        ax.axvline(0, color="0.4", lw=0.8)
+        ax.set_yticks(range(len(found)), [drawn(each.first) for each in found])
+        ax.set_ylim(len(found) - 0.4, -0.6)
+        ax.set_xlabel(f"top-1 above {drawn(reference)} (percentage points)")
+        said = caption(points(table), table["data"].unique().tolist(), title).replace("mean and", "coloured: paired difference,")
+        figure.suptitle(f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7)
+    plt.close(figure)
+    return figure
+
+
+def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], label: str) -> None:
+    colour, marker = look
+    shown: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "elinewidth": 0.7, "capsize": 1.5, "label": drawn(label)}
+    ax.errorbar(x, rows["top1"], yerr=np.nan_to_num(rows["half"]), **shown)
+    old = rows["outdated"].to_numpy()
+    ax.plot(x[old], rows["top1"][old], ls="none", marker=marker, ms=4, color=colour, mfc="white", zorder=3)
+
+
+def _sizes(methods: pd.Series) -> dict[str, list[Any]]:
+    """Name and size of every method in text form."""
+    found: dict[str, list[Any]] = {"family": [], "size": []}
+    for text in methods:
+        method = parse_method(text)
+        if not (size := [getattr(method, name) for name in _SIZES if hasattr(method, name)]):
+            raise AdapterError(f"{text!r} has neither bottleneck nor rank, so it has no place in a sweep of sizes; leave it out")
+        found["family"].append(method.name)
+        found["size"].append(float(size[0]))
+    return found
+
+
+def _area(counts: pd.Series) -> Callable[[float], float]:
+    """Diameter in points for a count, such that the area grows with the count's logarithm."""
+    low, high = np.log10(counts.min()), np.log10(counts.max())
+    return lambda count: float(np.sqrt(9 + 72 * (np.log10(count) - low) / max(high - low, 1e-9)))
+
+
+def _size_legend(ax: Axes, counts: pd.Series, size: Callable[[float], float]) -> None:
+    shown = np.geomspace(counts.min(), counts.max(), 3)
+    handles = [Line2D([], [], marker="o", ls="none", color="0.6", ms=size(count), label=short(float(f"{count:.1g}"))) for count in shown]
+    ax.legend(handles=handles, ncols=3, title="parameters trained", fontsize=6.5, title_fontsize=6.5, columnspacing=0.8, handletextpad=0.2,
+              loc="lower center", bbox_to_anchor=(0.5, 1.0))  # fmt: skip

@@ -1,0 +1,189 @@
+"""Figures of the stored study of early exits (`data/results/exits.csv` and the curves beside it), with intervals over seeds."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ..errors import AdapterError
+from .parts import caption, mark, outside_legend, points, sample
+from .style import COLUMN, looks, style
+from ..text import drawn
+from ..experiments.statistics import mean_interval
+from ..experiments.versions import OutdatedRows, one_budget
+
+__all__ = ["exit_curves", "exit_settings", "exit_shares"]
+
+_LOOK = {"top1": ("#0072B2", "o"), "random": ("#8C6D31", "x"), "fixed_depth": ("#D55E00", "^")}
+_DIALS = (("coarse_block", ("#56B4E9", "s"), "coarsest classes"), ("fine_block", ("#000000", "D"), "finest classes"))
+_NAMES = {"half": "half the MACs", "best": "the best point on validation images", "full": "full depth"}
+_GRID = np.linspace(0, 1, 41)  # relative cost, on which the seeds' curves are averaged
+
+
+def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") -> Figure:
+    """Every setting at one operating point: accuracy beside random and fixed-depth exits at equal cost, and where images leave.
+
+    table: rows of `exits.study.run_study`. On the right the mean block after which images of the coarsest and of the finest classes leave;
+    left out if the task knows no granularities. The dashed line, with its interval, is the host without exits.
+
+    Raises:
+        AdapterError: no row of that point, or a missing column.
+    """
+    rows = _at(table, point)
+    found = points(rows, ("setting",))
+    order = found["setting"].to_list()
+    hosts = table[table["setting"] == "host"]["top1"].to_list()
+    deep = "coarse_block" in rows and bool(rows["coarse_block"].notna().all())
+    with style():
+        size = ((2 if deep else 1.3) * COLUMN, 1.15 + 0.18 * len(order))
+        figure, axes = plt.subplots(1, 1 + deep, figsize=size, sharey=True, squeeze=False)
+        left = axes[0, 0]
+        for column, look in _LOOK.items():
+            for place, row in enumerate(points(rows, ("setting",), column).to_dict("records")):
+                mark(left, row[column], place, row["half"], look, outdated=row["outdated"], across=True)
+        if hosts:
+            mean, half, _ = np.nan_to_num(mean_interval(hosts))
+            left.axvline(mean, color="0.4", ls="--", lw=0.8)
+            left.axvspan(mean - half, mean + half, color="0.92", zorder=0)
+        left.set_yticks(range(len(order)), [drawn(name) for name in order])
+        left.set_ylim(len(order) - 0.5, -0.5)
+        left.set_xlabel("top-1 (%)")
+        handles: list[Any] = [plt.Line2D([], [], color=c, marker=m, ls="none", ms=5) for c, m in _LOOK.values()]
+        labels = ["exits by confidence", "random exits, equal cost", "fixed depth, equal cost"]
+        if hosts:
+            handles.append(plt.Line2D([], [], color="0.4", ls="--", lw=0.8))
+            labels.append("host without exits")
+        if deep:
+            for column, look, name in _DIALS:
+                for place, each in enumerate(points(rows, ("setting",), column).to_dict("records")):
+                    mark(axes[0, 1], each[column], place, each["half"], look, outdated=each["outdated"], across=True)
+                handles.append(plt.Line2D([], [], color=look[0], marker=look[1], ls="none", ms=4.5))
+                labels.append(name)
+            axes[0, 1].set_xlabel("mean block after which an image leaves")
+        figure.suptitle(_said(found, table, f"{title} at {_NAMES.get(point, point)}".strip()), fontsize=7)
+        outside_legend(figure, handles, labels)
+    plt.close(figure)
+    return figure
+
+
+def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"), *, title: str = "") -> Figure:
+    """Which share of the test images leaves at each exit, at both operating points; one line a setting.
+
+    Raises:
+        AdapterError: no row of these settings, or none that tells shares.
+    """
+    rows = table[table["setting"].isin(settings) & table["point"].isin(["half", "best"])]
+    if rows.empty or "shares" not in rows or rows["shares"].isna().any():
+        raise AdapterError(f"the table tells no shares of the settings {', '.join(settings)}; run the study again")
+    shares = rows["shares"].map(json.loads)
+    long = rows.assign(share=shares, exit=shares.map(lambda each: range(1, len(each) + 1))).explode(["share", "exit"])
+    long = long.assign(share=100 * long["share"].astype(float), exit=long["exit"].astype(int))
+    found = points(long, ("setting", "point", "exit"), "share")
+    look = looks([name for name in settings if name in set(rows["setting"])])
+    with style():
+        figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.5), sharey=True)
+        for ax, point in zip(axes, ("half", "best"), strict=True):
+            for place, (name, (colour, marker)) in enumerate(look.items()):
+                line = found[(found["setting"] == name) & (found["point"] == point)].sort_values("exit")
+                aside = 0.06 * (place - (len(look) - 1) / 2)
+                ax.plot(line["exit"] + aside, line["share"], color=colour, lw=0.8, alpha=0.6)
+                for row in line.to_dict("records"):
+                    mark(ax, row["exit"] + aside, row["share"], row["half"], (colour, marker), outdated=row["outdated"])
+                ax.plot([], [], color=colour, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
+            last = int(found["exit"].max())
+            ax.set_xticks(range(1, last + 1), [*map(str, range(1, last)), f"{last} (full depth)"])
+            ax.set(xlabel="exit", title=_NAMES[point])
+        axes[0].set_ylabel(f"{sample(rows['data'])}s that leave there (%)")
+        axes[0].set_ylim(bottom=0)
+        figure.suptitle(_said(found, table, title), fontsize=7)
+        outside_legend(figure, *axes[0].get_legend_handles_labels())
+    plt.close(figure)
+    return figure
+
+
+def exit_curves(
+    curves: pd.DataFrame, table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"), *, cost: str = "relative", title: str = ""
+) -> Figure:
+    """Accuracy against expected MACs (or measured milliseconds) as fractions of the full depth: mean and interval over seeds as a band.
+
+    Args:
+        curves: rows of `exits_curves.csv`. table: rows of the study, for the host's accuracy (dashed) and the data set.
+        cost: "relative" (MACs) or "time" (ms / full_ms). Seeds are interpolated between their points, never beyond them.
+
+    Raises:
+        AdapterError: no curve of these settings, or an unknown cost.
+    """
+    if cost not in ("relative", "time"):
+        raise AdapterError(f"cost {cost!r}: draw against 'relative' (MACs) or 'time' (milliseconds)")
+    curves, table = _of_one_budget(curves, table)
+    rows = curves.assign(time=curves["ms"] / curves["full_ms"]) if cost == "time" else curves
+    names = [name for name in settings if name in set(rows["setting"])]
+    if not names:
+        raise AdapterError(f"no curve of the settings {', '.join(settings)}; run the study first")
+    look = looks(names)
+    hosts = table[table["setting"] == "host"]["top1"].to_list()
+    with style():
+        figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.9))
+        for name in names:
+            colour, marker = look[name]
+            x, mean, half = _over_seeds(rows[rows["setting"] == name], cost, "top1")
+            ax.plot(x, mean, color=colour, marker=marker, ms=4, markevery=4, label=drawn(name))
+            ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
+            x, mean, _ = _over_seeds(rows[rows["setting"] == name], cost, "fixed_depth")
+            ax.plot(x, mean, color=colour, ls=(0, (4, 2)), lw=0.9, label=f"{drawn(name)}, fixed depth")
+        if hosts:
+            mean, half, _ = np.nan_to_num(mean_interval(hosts))
+            ax.axhline(mean, color="0.4", ls="--", lw=0.8, label="host without exits")
+            ax.axhspan(mean - half, mean + half, color="0.92", zorder=0)
+        what = "expected MACs" if cost == "relative" else "milliseconds"
+        ax.set(xlabel=f"{what} / those of the full depth", ylabel="top-1 (%)")
+        figure.suptitle(_said(points(table[table["setting"].isin(names)], ("setting", "point")), table, title), fontsize=7)
+        outside_legend(figure, *ax.get_legend_handles_labels())
+    plt.close(figure)
+    return figure
+
+
+def _of_one_budget(curves: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both without the runs of other budgets, see `versions.one_budget`; a curve's row knows its run by the first part of the key.
+
+    Warns:
+        OutdatedRows: how many rows were left out.
+    """
+    shown = one_budget(table, ("setting", "point"))
+    if len(shown) == len(table):
+        return curves, table
+    warnings.warn(f"{len(table) - len(shown)} rows of other budgets left out, and their curves", OutdatedRows, stacklevel=3)
+    runs = {key.rpartition("-")[0] for key in shown["key"]}
+    return curves[[key.rpartition("-")[0] in runs for key in curves["key"]]], shown
+
+
+def _at(table: pd.DataFrame, point: str) -> pd.DataFrame:
+    rows = table[table["point"] == point] if "point" in table else table.iloc[:0]
+    if rows.empty:
+        raise AdapterError(f"the table has no row of the operating point {point!r}; run the study first")
+    if len(studies := rows[["host", "data"]].drop_duplicates()) > 1:
+        raise AdapterError(f"the table holds {len(studies)} studies (host and data set); select one of them")
+    return rows
+
+
+def _said(found: pd.DataFrame, table: pd.DataFrame, title: str) -> str:
+    return caption(found, [f"{data}, host {host}" for data, host in table[["data", "host"]].drop_duplicates().values], title)
+
+
+def _over_seeds(rows: pd.DataFrame, cost: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Costs that all seeds reach, mean and half-width there; seeds whose curve turns back in cost keep their best value."""
+    curves = []
+    for _, each in rows.groupby("seed"):
+        best = each.groupby(cost)[value].max()
+        curves.append((best.index.to_numpy(dtype=float), best.to_numpy(dtype=float)))
+    low, high = max(x.min() for x, _ in curves), min(x.max() for x, _ in curves)
+    x = low + _GRID * (high - low)
+    intervals = [mean_interval(column) for column in np.stack([np.interp(x, *curve) for curve in curves], 1)]
+    return x, np.array([i.mean for i in intervals]), np.nan_to_num([i.half for i in intervals])

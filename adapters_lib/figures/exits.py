@@ -1,0 +1,237 @@
+"""Figures of early exits: who leaves where, how sure the exits are and whether they are right to be, and what it is worth.
+
+All but the gallery work on stored logits (`exits.simulation.StoredExits`), so a threshold slider redraws them in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from ..errors import AdapterError
+from ..exits.costs import ExitCosts
+from ..exits.predict import Prediction
+from ..exits.simulate import StoredExits, confidences, simulate
+from .style import COLUMN, image_grid, look_of, style
+from ..methods.dyn import SCHEDULES, exit_weights
+from ..text import drawn
+
+__all__ = [
+    "confidence_histograms",
+    "exit_curve",
+    "exit_gallery",
+    "exits_by_class",
+    "exits_by_granularity",
+    "exits_by_threshold",
+    "loss_weights",
+    "reliability_diagrams",
+]
+
+
+def exits_by_class(
+    stored: StoredExits, thresholds: Sequence[float], classes: Sequence[str], *, policy: str = "max_softmax", title: str = ""
+) -> Figure:
+    """Share of each class's images that leave at each exit, one bar a class, the class that leaves earliest on top."""
+    index = simulate(stored, thresholds, policy).exit_index
+    order = sorted(range(len(classes)), key=lambda c: float(index[stored.labels == c].float().mean()))
+    with style():
+        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 0.17 * len(classes) + 0.9))
+        rows = [_shares(index[stored.labels == c], stored.costs) for c in order]
+        _stacked(ax, rows, stored.costs)
+        ax.set_yticks(range(len(order)), [drawn(classes[c]) for c in order])
+        ax.set(title=title)
+    plt.close(figure)
+    return figure
+
+
+def exits_by_granularity(
+    stored: StoredExits, thresholds: Sequence[float], granularity: Sequence[float], *, policy: str = "max_softmax", title: str = ""
+) -> Figure:
+    """Share of images that leave at each exit, by the granularity of their class, coarse on top.
+
+    granularity: one number a class, 1 = as far apart as species (`task.info["granularity"]` of the leaf tasks).
+    """
+    index = simulate(stored, thresholds, policy).exit_index
+    dial = np.asarray(granularity)[stored.labels.numpy()]
+    levels = sorted(set(dial.tolist()), reverse=True)
+    with style():
+        figure, ax = plt.subplots(figsize=(COLUMN, 0.28 * len(levels) + 0.9))
+        _stacked(ax, [_shares(index[torch.from_numpy(dial == level)], stored.costs) for level in levels], stored.costs)
+        ax.set_yticks(range(len(levels)), [f"{level:.2f}" for level in levels])
+        ax.set(title=title, ylabel="granularity")
+    plt.close(figure)
+    return figure
+
+
+def exits_by_threshold(stored: StoredExits, *, policy: str = "max_softmax", steps: int = 101, title: str = "") -> Figure:
+    """Shares that leave at each exit, and accuracy, as one threshold shared by all exits goes from 0 to 1."""
+    grid = np.linspace(0, 1, steps)
+    sure = confidences(stored.logits, policy)
+    outcomes = [simulate(stored, [t] * (len(stored.logits) - 1), policy, sure) for t in grid]
+    with style():
+        figure, ax = plt.subplots(figsize=(COLUMN, 2.3))
+        names, colours = _exit_names(stored.costs), _shades(len(stored.costs.blocks))
+        ax.stackplot(grid, 100 * np.array([o.shares for o in outcomes]).T, labels=names, colors=colours, alpha=0.9)
+        accuracy = [100 * float((o.labels == stored.labels).double().mean()) for o in outcomes]
+        ax.plot(grid, accuracy, color="black", lw=1.4, label="top-1 (%)")
+        ax.set(xlabel=f"threshold of every exit ({policy})", ylabel="images (%)", xlim=(0, 1), ylim=(0, 100), title=title)
+        figure.legend(*ax.get_legend_handles_labels(), ncols=3, loc="outside lower center")
+    plt.close(figure)
+    return figure
+
+
+def exit_gallery(
+    images: Any, prediction: Prediction, labels: Tensor, *, per_exit: int = 8, classes: Sequence[str] | None = None, title: str = ""
+) -> Figure:
+    """A row of images for each exit, the surest that left there first; a cross marks a wrong answer.
+
+    images: uint8 (N, 3, H, W), those of `prediction`. labels: (N,), the truth. Exits where none left have no row.
+    """
+    shown: list[int] = []
+    texts = []
+    for stage, block in enumerate(prediction.blocks):
+        here = (prediction.exit_index == stage).nonzero().flatten()
+        here = here[prediction.confidence[here].argsort(descending=True)][:per_exit]
+        for image in here.tolist():
+            right = int(prediction.labels[image]) == int(labels[image])
+            name = f" {classes[int(labels[image])]}" if classes else f" {float(prediction.confidence[image]):.2f}"
+            texts.append(f"block {block}{name}{'' if right else ' ✗'}")
+            shown.append(image)
+        blank = -len(shown) % per_exit
+        shown += [-1] * blank
+        texts += [""] * blank
+    pixels = np.asarray(images)
+    paper = np.full_like(pixels[0], 255)
+    return image_grid([paper if i < 0 else pixels[i] for i in shown], texts, columns=per_exit, title=title)
+
+
+def confidence_histograms(stored: StoredExits, *, policy: str = "max_softmax", bins: int = 20, title: str = "") -> Figure:
+    """How sure every exit is of all images, right answers apart from wrong ones."""
+    sure = confidences(stored.logits, policy)
+    right = stored.logits.argmax(2) == stored.labels
+    with style():
+        figure, axes = _row_of_axes(stored.costs)
+        for stage, ax in enumerate(axes):
+            parts = [sure[stage][right[stage]].numpy(), sure[stage][~right[stage]].numpy()]
+            ax.hist(parts, bins=np.linspace(0, 1, bins + 1).tolist(), stacked=True, color=["#0072B2", "#D55E00"], label=["right", "wrong"])
+            ax.set(title=f"behind block {stored.costs.blocks[stage]}", xlabel="confidence", xlim=(0, 1))
+        axes[0].set_ylabel("images")
+        axes[-1].legend()
+        figure.suptitle(title, fontsize=8)
+    plt.close(figure)
+    return figure
+
+
+def reliability_diagrams(stored: StoredExits, *, bins: int = 10, title: str = "") -> Figure:
+    """Accuracy against confidence (max softmax) in bins of equal width, per exit; on the diagonal an exit is as often right as it says.
+
+    Above each: the expected calibration error (torchmetrics, L1 over the same bins). Empty bins are left out.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    sure = confidences(stored.logits).numpy()
+    right = (stored.logits.argmax(2) == stored.labels).numpy()
+    with style():
+        figure, axes = _row_of_axes(stored.costs)
+        for stage, ax in enumerate(axes):
+            probabilities = stored.logits[stage].softmax(1)
+            error = float(multiclass_calibration_error(probabilities, stored.labels, stored.logits.shape[2], n_bins=bins, norm="l1"))
+            which = np.clip(np.digitize(sure[stage], edges[1:-1], right=True), 0, bins - 1)
+            for b in np.unique(which):
+                ax.bar(edges[b], right[stage][which == b].mean(), width=1 / bins, align="edge", color="#0072B2", edgecolor="white", lw=0.5)
+            ax.plot([0, 1], [0, 1], color="0.4", ls="--", lw=0.8)
+            ax.set(title=f"block {stored.costs.blocks[stage]}, ECE {100 * error:.1f} %", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+        axes[0].set_ylabel("accuracy")
+        figure.suptitle(title, fontsize=8)
+    plt.close(figure)
+    return figure
+
+
+def exit_curve(
+    curves: Mapping[str, pd.DataFrame], *, cost: str = "relative", full_depth: float | None = None, controls: bool = True, title: str = ""
+) -> Figure:
+    """Accuracy against cost, one line a model, with random and fixed-depth exits at equal cost as thin lines of the same colour.
+
+    Args:
+        curves: name → what `exits.controls.cost_curve` returned, or any table with `top1` and the cost column.
+        cost: `relative` (to the full depth's MACs), `macs`, or a measured column such as `ms`.
+        full_depth: top-1 of the model without early exits, a dashed line.
+    """
+    if not curves:
+        raise AdapterError("exit_curve needs at least one curve; see exits.controls.cost_curve")
+    labels = {"relative": "expected MACs / MACs of the full depth", "macs": "expected MACs per image", "ms": "milliseconds per image"}
+    look = look_of(list(curves))
+    with style():
+        figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.6))
+        for name, table in curves.items():
+            colour, marker = look[name]
+            every = max(len(table) // 8, 1)
+            ax.plot(table[cost], table["top1"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
+            for control, dashes in (("random", (0, (1, 1.5))), ("fixed_depth", (0, (4, 2)))):
+                if controls and control in table:
+                    label = f"{drawn(name)}, {control.replace('_', ' ')}" if len(curves) < 3 else None
+                    ax.plot(table[cost], table[control], color=colour, ls=dashes, lw=0.9, label=label)
+        if full_depth is not None:
+            ax.axhline(full_depth, color="0.4", ls="--", lw=0.8, label="full depth")
+        ax.set(xlabel=labels.get(cost, cost), ylabel="top-1 accuracy (%)", title=title)
+        ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    plt.close(figure)
+    return figure
+
+
+def loss_weights(blocks: Sequence[int] = (3, 6, 9, 12), *, low: float = 0.1, title: str = "") -> Figure:
+    """The share of every exit in the loss, λ_i / Σ λ, over the training, for the four schedules."""
+    progress = np.linspace(0, 1, 50)
+    with style():
+        figure, axes = plt.subplots(1, len(SCHEDULES), figsize=(2 * COLUMN, 1.9), sharey=True)
+        look = look_of([f"exit {block}" for block in blocks])
+        for ax, schedule in zip(axes, SCHEDULES, strict=True):
+            weights = np.array([exit_weights(schedule, tuple(blocks), t, low) for t in progress])
+            for share, (name, (colour, marker)) in zip((weights / weights.sum(1, keepdims=True)).T, look.items(), strict=True):
+                ax.plot(progress, share, color=colour, marker=marker, markevery=12, ms=3.5, label=name)
+            ax.set(title=schedule, xlabel="training done", xlim=(0, 1), ylim=(0, 1))
+        axes[0].set_ylabel("share of the loss")
+        figure.suptitle(title, fontsize=8)
+        figure.legend(*axes[0].get_legend_handles_labels(), ncols=len(blocks), loc="outside lower center")
+    plt.close(figure)
+    return figure
+
+
+def _shares(index: Tensor, costs: ExitCosts) -> list[float]:
+    counts = torch.bincount(index, minlength=len(costs.blocks)).double()
+    return (100 * counts / max(len(index), 1)).tolist()  # type: ignore[no-any-return]
+
+
+def _stacked(ax: Axes, rows: Sequence[Sequence[float]], costs: ExitCosts) -> None:
+    left = np.zeros(len(rows))
+    for share, name, colour in zip(np.array(rows).T, _exit_names(costs), _shades(len(costs.blocks)), strict=True):
+        ax.barh(range(len(rows)), share, left=left, color=colour, edgecolor="white", lw=0.4, label=name)
+        left += share
+    ax.invert_yaxis()
+    ax.grid(False)
+    ax.set(xlabel="images (%)", xlim=(0, 100))
+    ax.figure.legend(*ax.get_legend_handles_labels(), ncols=len(costs.blocks), loc="outside lower center")  # type: ignore[union-attr]
+
+
+def _exit_names(costs: ExitCosts) -> list[str]:
+    return [f"block {block}" for block in costs.blocks]
+
+
+def _shades(count: int) -> list[Any]:
+    """Light for early, dark for late: an order that survives a black-and-white print."""
+    return [mpl.colormaps["cividis"](value) for value in np.linspace(0.95, 0.1, count)]
+
+
+def _row_of_axes(costs: ExitCosts) -> tuple[Figure, Sequence[Axes]]:
+    columns = len(costs.blocks)
+    figure, axes = plt.subplots(1, columns, figsize=(2 * COLUMN, 1.8), sharey=True, squeeze=False)
+    return figure, list(axes[0])

@@ -1,0 +1,94 @@
+"""Parts that figures of stored tables share: points with intervals, what the caption must say, marks, legends that hold twenty methods.
+
+Every point is a mean over seeds with its 95 % t-interval, and the caption says over how many. Points that rest on rows of another version
+of the code are hollow (`versions.one_version`, which also warns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..datasets.load import DATA_SETS
+from ..errors import AdapterError
+from ..text import drawn
+from ..experiments.statistics import summarise
+from ..experiments.versions import one_version
+
+__all__ = ["caption", "mark", "outside_legend", "points", "sample", "swatch"]
+
+
+def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
+    """`summarise` of rows of one version each, with the columns `outdated` and `version`.
+
+    Raises:
+        AdapterError: an empty table or a missing column.
+    """
+    if table.empty:
+        raise AdapterError("there is no row to draw; run the grid first or widen the selection")
+    rows = one_version(table, by)
+    told = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
+    return summarise(rows, by, value).merge(told, on=list(by))
+
+
+def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
+    """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version made the hollow points."""
+    kinds = sorted({kind for name in data if (kind := _synthetic(name))})
+    names = ", ".join(drawn(name) for name in sorted(set(data)))
+    lines = [title] if title else []
+    lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
+    lines.append(_interval(found["n"]))
+    if found["outdated"].any():
+        versions = sorted(set(found.loc[found["outdated"], "version"]))
+        lines.append(f"hollow: made by version {', '.join(map(drawn, versions))} of the code")
+    return "\n".join(lines)
+
+
+def sample(data: Iterable[str]) -> str:
+    """What a row of these data sets counts: "clip" if all of them are sets of clips, else "image"."""
+    return "clip" if all(name in DATA_SETS and DATA_SETS[name].clips for name in data) else "image"
+
+
+def mark(
+    ax: Axes, x: float, y: float, half: float, look: tuple[str, str], *, outdated: bool = False, across: bool = False, **more: Any
+) -> Any:
+    """One mean with its interval, vertical or (across) horizontal; hollow if outdated. A single seed has no interval."""
+    colour, marker = look
+    interval: Any = {"xerr" if across else "yerr": np.nan_to_num(half)}
+    face = "white" if outdated else colour
+    kept = {"ms": 4.5, "mew": 0.9, "elinewidth": 0.7, "capsize": 1.5, **more}
+    return ax.errorbar(x, y, **interval, fmt=marker, color=colour, mfc=face, **kept)
+
+
+def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A legend below the axes, in as many columns as the longest label lets fit."""
+    widest = 0.36 + 0.052 * max(len(label) for label in labels)  # inches
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+    spacing = {"columnspacing": 0.9, "handletextpad": 0.3, "labelspacing": 0.3}
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=6.5, **spacing)
+
+
+def swatch(label: str, look: tuple[str, str], *, outdated: bool = False) -> Line2D:
+    """The entry of a legend for `mark`, without the interval's line."""
+    colour, marker = look
+    return Line2D([], [], color=colour, marker=marker, ms=4.5, mew=0.9, mfc="white" if outdated else colour, ls="none", label=drawn(label))
+
+
+def _synthetic(data: str) -> str | None:
+    """What a data set that this library draws consists of; None for photographs."""
+    return next((kind for start, kind in (("leaves", "synthetic leaves"), ("motion", "synthetic clips")) if data.startswith(start)), None)
+
+
+def _interval(n: pd.Series) -> str:
+    """What stands behind the points; a single seed has no interval, and the figure must not seem to say that it is narrow."""
+    least, most = int(n.min()), int(n.max())
+    if most == 1:
+        return "n = 1: one seed, so no interval"
+    lone = " (none where n = 1)" if least == 1 else ""
+    return f"mean and 95 % t-interval over seeds, n = {least if least == most else f'{least} to {most}'}{lone}"

@@ -1,0 +1,262 @@
+"""Paper-style figures: functions that take tables or models and return a Matplotlib `Figure`.
+
+One style for all of them: column width, 8-point type, a palette that colour-blind readers can tell apart (Okabe and Ito 2008), and a
+marker of its own for every method, so that nothing depends on colour alone. `save` writes PNG and PDF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from cycler import cycler
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from ..errors import AdapterError, unknown
+from ..methods import METHODS
+from ..text import drawn
+from ..places import output_folder
+from ..experiments.statistics import summarise
+
+__all__ = [
+    "ACCURACIES",
+    "COLUMN",
+    "COST_AXES",
+    "accuracy_against_cost",
+    "cost_breakdown",
+    "cost_scale",
+    "image_grid",
+    "look_of",
+    "looks",
+    "save",
+    "style",
+    "training_curves",
+]
+
+COLUMN = 3.35
+"""Width of a paper's column in inches; a figure over both columns is twice that."""
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
+
+COST_AXES = {
+    "trained": "trained parameters, head included",
+    "adapter": "adapter parameters, head not included",
+    "macs": "MACs per image (1 MAC = 2 FLOPs)",
+    "latency_ms": "latency per image (ms)",
+    "step_ms": "training step, as the run timed it (ms)",
+    "memory_mib": "peak memory of a training step (MiB)",
+}
+"""What a cost column of a results table is called on an axis."""
+
+ACCURACIES = {"top1": "test top-1 (%)", "top5": "test top-5 (%)", "val_top1": "validation top-1 (%)"}
+"""What an accuracy column of a results table is called on an axis."""
+
+_RC: Any = {
+    "figure.dpi": 120,
+    "savefig.dpi": 300,
+    "savefig.bbox": "tight",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw inside this context for the style of the workbook; the reader's own settings come back afterwards."""
+    with mpl.rc_context(_RC):
+        yield
+
+
+def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for every name, the same for the same list; no pair repeats within 8 × 12 names."""
+    # Both cycles end together after 24 names; from there on the markers are shifted by one.
+    return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)]) for i, name in enumerate(names)}
+
+
+def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for every name: those of a registered method are its own in every figure.
+
+    Up to 8 names never share a colour: of two methods that do, the one that comes later in `METHODS` takes a colour that is free.
+    """
+    here = set(names)
+    every = look_of([*METHODS, *sorted(here - set(METHODS))])
+    wanted = {name: look for name, look in every.items() if name in here}
+    if len(wanted) > len(_COLOURS):
+        return wanted
+    taken = {colour for colour, _ in wanted.values()}
+    free = [colour for colour in _COLOURS if colour not in taken]
+    for name, (colour, marker) in wanted.items():
+        if colour in taken:
+            taken.remove(colour)
+        else:
+            wanted[name] = (free.pop(0), marker)
+    return wanted
+
+
+def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[Path, Path]:
+    """Write `name`.png (300 dpi) and `name`.pdf and return their paths.
+
+    folder: default `figures`, placed by `places.output_folder`.
+    """
+    target = Path(folder or output_folder("figures"))
+    target.mkdir(parents=True, exist_ok=True)
+    paths = (target / f"{name}.png", target / f"{name}.pdf")
+    with style():
+        figure.savefig(paths[0])
+        figure.savefig(paths[1], metadata={"CreationDate": None, "ModDate": None})
+    return paths
+
+
+def accuracy_against_cost(
+    table: pd.DataFrame, costs: str | Sequence[str] = "trained", *, value: str = "top1", by: str = "method", title: str = ""
+) -> Figure:
+    """Mean accuracy of every method against one cost or several, a panel each, with 95 % t-intervals over seeds.
+
+    Args:
+        table: one row a run, with columns `by`, `value` (percent), `seed` and the cost columns.
+        costs: columns named in `COST_AXES`; an axis is logarithmic if its values span more than a factor of 4.
+        value: the accuracy column. by: what a point stands for. title: above the panels; say there if data are synthetic.
+
+    Raises:
+        AdapterError: unknown cost, an empty table or a missing column.
+    """
+    columns = [costs] if isinstance(costs, str) else list(costs)
+    for cost in columns:
+        if cost not in COST_AXES:
+            raise unknown("cost axis", cost, COST_AXES)
+        if cost not in table:
+            raise AdapterError(f"the table has no column {cost!r}; it has {', '.join(table.columns)}")
+    rows = summarise(table, [by], value).to_dict("records")
+    look = looks(str(row[by]) for row in rows)
+    seeds = sorted({row["n"] for row in rows})
+    with style():
+        figure, axes = plt.subplots(1, len(columns), figsize=(COLUMN * len(columns), 2.6), sharey=True, squeeze=False)
+        for ax, cost in zip(axes.flat, columns, strict=True):
+            for row in sorted(rows, key=lambda row: float(row[cost])):
+                colour, marker = look[str(row[by])]
+                half = np.nan_to_num(row["half"])  # one seed has no interval
+                kept: Any = {"ms": 5, "capsize": 2, "elinewidth": 0.9, "label": drawn(row[by])}
+                ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, **kept)
+            cost_scale(ax, [float(row[cost]) for row in rows])
+            ax.set_xlabel(COST_AXES[cost])
+        n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        axes[0, 0].set_ylabel(f"{'top-1' if value == 'top1' else value} (%), mean of n = {n}")
+        figure.suptitle(title, fontsize=8)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=min(len(rows), 3 * len(columns)), loc="outside lower center")
+    plt.close(figure)
+    return figure
+
+
+def cost_scale(ax: Axes, values: Sequence[float]) -> None:
+    """Short tick labels on the axis of costs, and a logarithmic scale if the values span more than a factor of 4."""
+    least, most = min(values), max(values)
+    if least > 0 and most > 4 * least:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 60 * least else (1,)))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.margins(x=0.08)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
+
+
+def short(value: float) -> str:
+    """1_234_000 → '1.2 M'."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def training_curves(histories: Mapping[str, pd.DataFrame], *, chance: float | None = None, title: str = "") -> Figure:
+    """Training loss and validation accuracy by epoch, one line a run.
+
+    histories: name → `Run.history` (columns epoch, train_loss, val_top1). chance: accuracy of guessing in percent, drawn as a dashed line.
+    """
+    if not histories:
+        raise AdapterError("training_curves needs at least one run")
+    look = look_of(list(histories))
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.3))
+        for name, history in histories.items():
+            colour, marker = look[name]
+            every = max(len(history) // 6, 1)
+            left.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
+            if "val_top1" in history:
+                right.plot(history["epoch"], history["val_top1"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
+        if chance is not None:
+            right.axhline(chance, color="0.4", ls="--", lw=0.8)
+            right.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
+                           fontsize=7, color="0.4", ha="right")  # fmt: skip
+        for ax in (left, right):
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        left.set(xlabel="epoch", ylabel="training loss (nats)")
+        right.set(xlabel="epoch", ylabel="validation top-1 (%)")
+        right.legend()
+        figure.suptitle(title, fontsize=8)
+    plt.close(figure)
+    return figure
+
+
+def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
+    """Shares of parameters and MACs by part, as two stacked bars. parts: "parameters"/"MACs" → part → count."""
+    with style():
+        figure, ax = plt.subplots(figsize=(2 * COLUMN, 1.6))
+        names = list(dict.fromkeys(name for counts in parts.values() for name in counts))
+        for row, counts in enumerate(parts.values()):
+            total, left = sum(counts.values()), 0.0
+            for index, name in enumerate(names):
+                share = 100 * counts.get(name, 0) / total
+                colour = _COLOURS[index % len(_COLOURS)]
+                ax.barh(row, share, left=left, color=colour, edgecolor="white", lw=0.6, label=drawn(name) if row == 0 else None)
+                if share > 6:
+                    ax.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", fontsize=7, color="white")
+                left += share
+        ax.set_yticks(range(len(parts)), [f"{drawn(what)}\n({short(sum(c.values()))})" for what, c in parts.items()])
+        ax.invert_yaxis()
+        ax.grid(False)
+        ax.set(xlabel="share (%)", xlim=(0, 100), title=title)
+        ax.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, -0.35), columnspacing=1.2, handlelength=1.2)
+    plt.close(figure)
+    return figure
+
+
+def image_grid(images: Any, labels: Sequence[str], *, columns: int = 8, title: str = "", size: float = 0.85) -> Figure:
+    """A sheet of images. images: uint8 (N, 3, H, W). labels: one text an image, drawn above it. size: inches an image."""
+    count = len(images)
+    if count == 0 or count != len(labels):
+        raise AdapterError(f"image_grid: {count} images and {len(labels)} labels; give the same number, at least one")
+    rows = -(-count // columns)
+    with style():
+        figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.14) * rows + (0.25 if title else 0)), squeeze=False)
+        for index, ax in enumerate(axes.flat):
+            ax.axis("off")
+            if index < count:
+                ax.imshow(np.asarray(images[index]).transpose(1, 2, 0), interpolation="nearest")
+                ax.set_title(drawn(labels[index]), fontsize=6, pad=1.5)
+        figure.suptitle(title, fontsize=8)
+    plt.close(figure)
+    return figure

@@ -1,0 +1,177 @@
+"""`adapt`: freeze a timm ViT, give it a head, plug methods in. All of it, or none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+
+from ..options import MOST_CLASSES, check_seed, whole_number
+from ..vit.model import AdaptedViT
+from ..errors import AdapterError
+from ..vit.finished import check_names
+from ..vit.heads import make_head
+from ..vit.host import plain_kind
+from . import Method, parse_method
+from .compose import check_together
+
+__all__ = ["adapt"]
+
+
+def adapt(
+    backbone: nn.Module,
+    methods: Method | str | Sequence[Method | str] = (),
+    num_classes: int | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    head: str = "linear",
+    seed: int | None = None,
+) -> AdaptedViT:
+    """Adapt a timm ViT with one method or a list of them.
+
+    Changed in place: `backbone` is taken over, not copied. Its parameters are frozen, its classifier is replaced by a fresh one of
+    `num_classes` outputs (None keeps the classifier it has), and methods may wrap its linear layers. If anything fails, the
+    backbone is left as it was.
+
+    Args:
+        backbone: a plain ViT from timm (`create_backbone`): class token or pooling, register or distillation tokens; or a clip model
+            (`create_clip_backbone`), whose norm behind the pooling trains with the head.
+        methods: dataclasses such as `LoRA(rank=8)`, or their text form `"lora:rank=8"`; those that change the number of tokens are
+            plugged in first, so that the others see the final token counts. The others act in the order of the list.
+        num_classes: outputs of the new head, at least 1.
+        classes: their names, in the order of the labels, such as `task.classes`; `num_classes` follows from them.
+        head: `linear`, or another kind of classifier or of its start, see `heads.make_head`; a paper's own is
+            `PRESETS[…].head` of its recipe. All but `linear` need `num_classes` or `classes`.
+        seed: fixes the initial weights of head and adapters without touching the global generator.
+
+    Returns:
+        The adapted model; the head is trainable, and whatever the methods add or unfreeze.
+
+    Raises:
+        AdapterError: the model cannot be adapted (the message says what is missing), is adapted already, an option is out of range, or two
+            methods contradict each other.
+    """
+    chosen = _as_methods(methods)
+    check_together(chosen)
+    if classes is not None:
+        num_classes = _count(check_names(classes), num_classes)
+    check_backbone(backbone)
+    assert isinstance(backbone, VisionTransformer)
+    if num_classes is not None and whole_number("num_classes", num_classes, -(2**31), MOST_CLASSES) < 1:
+        raise AdapterError(f"num_classes={num_classes}: a classifier needs at least 1 class; count the classes of your task")
+    if seed is not None:
+        check_seed(seed, "adapt: seed")
+    if num_classes is None and backbone.num_classes < 1:
+        raise AdapterError("the backbone has no classifier (num_classes=0); pass num_classes=…")
+    if num_classes is None and head != "linear":
+        raise AdapterError(f"head={head!r} is a new classifier, but num_classes=None keeps the one that is there; pass num_classes=…")
+    with unchanged_on_error(backbone), _seeded(seed), torch.device(next(backbone.parameters()).device):
+        backbone.requires_grad_(False)
+        model = AdaptedViT(backbone, getattr(backbone, "adapters_lib_source", None))
+        model.methods = chosen
+        if num_classes is not None:
+            backbone.reset_classifier(num_classes)
+        if head != "linear":
+            _replace_classifiers(model, head)
+        dtype = next(backbone.parameters()).dtype
+        for module in model.head_modules():
+            module.to(dtype).requires_grad_(True)  # older versions of timm make a new classifier in float32
+        if hasattr(backbone.patch_embed, "frames"):
+            backbone.fc_norm.requires_grad_(True)  # a clip's head begins with the norm behind the pooling (Li et al. 2025)
+        for method in sorted(chosen, key=lambda m: m.turn):
+            if method.looks_inside:
+                _check_blocks(backbone, method.name)
+            method.plug(model)
+        for _, adapter in model.adapters():
+            adapter.to(dtype)
+    model.classes = classes  # type: ignore[assignment]
+    backbone.adapters_lib_adapted = True  # type: ignore[assignment]
+    return model
+
+
+def _count(names: Sequence[str], num_classes: int | None) -> int:
+    if num_classes is not None and num_classes != len(names):
+        raise AdapterError(f"num_classes={num_classes}, but classes has {len(names)} names; leave num_classes out, it follows from them")
+    return len(names)
+
+
+def _replace_classifiers(model: AdaptedViT, kind: str) -> None:
+    vit = model.backbone
+    for name in ("head", "head_dist"):
+        old = getattr(vit, name, None)
+        if isinstance(old, nn.Linear):
+            setattr(vit, name, make_head(kind, old.in_features, old.out_features).to(old.weight.dtype).train(vit.training))
+    model.head_kind = kind
+
+
+def _as_methods(methods: Method | str | Sequence[Method | str]) -> tuple[Method, ...]:
+    listed = list(methods) if isinstance(methods, Sequence) and not isinstance(methods, str) else [methods]
+    chosen = tuple(parse_method(m) if isinstance(m, str) else m for m in listed)
+    for method in chosen:
+        if not isinstance(method, Method):
+            remedy = f"write {method.__name__}()" if isinstance(method, type) else 'give al.LoRA(rank=8), "lora:rank=8", or a list of these'
+            raise AdapterError(f"methods={methods!r}: {method!r} is no method; {remedy}")
+    return chosen
+
+
+def check_backbone(backbone: nn.Module) -> None:
+    """Raise an AdapterError that says what is missing unless the engine can walk `backbone` exactly as timm does."""
+    kind = type(backbone).__name__
+    advice = 'use a plain ViT such as "vit_base_patch16_224", "deit3_small_patch16_224" or the embedded "micro_vit"'
+    if isinstance(backbone, AdaptedViT) or getattr(backbone, "adapters_lib_adapted", False):
+        raise AdapterError("this model is adapted already; pass all methods in one list, or create a fresh backbone")
+    if not isinstance(backbone, VisionTransformer):
+        parts = ("patch_embed", "_pos_embed", "norm_pre", "blocks", "norm", "forward_head")
+        missing = [part for part in parts if not hasattr(backbone, part)]
+        lacks = f"lacks {', '.join(missing)}" if missing else "calls its blocks in its own way (relative or rotary positions)"
+        raise AdapterError(f"{kind} cannot be adapted: it is not timm's VisionTransformer and {lacks}; {advice}")
+    if type(backbone).forward_features is not VisionTransformer.forward_features:
+        raise AdapterError(f"{kind} cannot be adapted: it has a forward_features of its own, which the engine would not follow; {advice}")
+    if not isinstance(backbone.patch_drop, nn.Identity):
+        raise AdapterError("patch_drop_rate > 0 removes patches at random, so no grid is left to adapt; create the backbone without it")
+
+
+def _check_blocks(backbone: VisionTransformer, method: str) -> None:
+    odd = {plain_kind(block).__name__ for block in backbone.blocks if plain_kind(block) is not Block}
+    if odd:
+        found = ", ".join(sorted(odd))
+        raise AdapterError(
+            f"{method} stands inside timm's pre-norm Block (norm1, attn, ls1, norm2, mlp, ls2), but this model has {found}; "
+            "use a method that stands between blocks or in linear layers, or a plain ViT"
+        )
+
+
+_HELD = ("_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks")
+
+
+@contextmanager
+def unchanged_on_error(model: nn.Module) -> Iterator[None]:
+    """Undo every replaced sub-module, hook, class, frozen or unfrozen parameter and class count of `model` if the body raises."""
+    kept = [(m, type(m), [dict(getattr(m, name)) for name in _HELD]) for m in model.modules()]
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    num_classes = getattr(model, "num_classes", None)
+    try:
+        yield
+    except BaseException:
+        for module, kind, contents in kept:
+            module.__class__ = kind
+            for name, content in zip(_HELD, contents, strict=True):
+                held = getattr(module, name)
+                held.clear()
+                held.update(content)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        if num_classes is not None:
+            model.num_classes = num_classes
+        raise
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    with torch.random.fork_rng() if seed is not None else nullcontext():
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
