@@ -1,8 +1,7 @@
 """Files that are whole or not there: written under a name of their own, brought to the disk, then put in place in one step.
 
-The temporary name is new in every call and is created exclusively (O_EXCL), so that no other process writes into it and a symbolic link
-that
-somebody laid there is not followed. What a killed process left behind is removed by the next save of the same file.
+The temporary name is new in every call and is created exclusively (O_EXCL), so that no other process writes into it and a
+symbolic link that somebody laid there is not followed. What a killed process left behind is removed by the next save of the same file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import safetensors
 
 from .errors import AdapterError
 
-__all__ = ["atomic_write", "is_alive", "load_json", "save_json", "this_host"]
+__all__ = ["atomic_write", "is_alive", "load_json", "output_folder", "save_json", "this_host"]
 
 FORGOTTEN = 24 * 3600.0
 """Seconds after which a temporary file of another host was left by a process that died; on this host we ask for the process itself."""
@@ -114,3 +113,12 @@ def load_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"cannot read {path}: {error}; check the path, or restore the file") from error
+
+
+def output_folder(name: str) -> Path:
+    """The folder `name` ("figures", "data/results") of the workbook: under $ADAPTERS_OUT if that is set, beside `notebooks/` when the
+    current folder is that one, else under the current folder. It is not created here."""
+    if chosen := os.environ.get("ADAPTERS_OUT"):
+        return Path(chosen) / name
+    here = Path.cwd()
+    return (here.parent if here.name == "notebooks" else here) / name

@@ -2,16 +2,22 @@
 
 Figures, HTML, LaTeX and CSV cells give some signs a meaning of their own: dollar signs begin mathematics in
 Matplotlib and in notebooks, a leading underscore hides a legend's entry, a leading `=` makes a spreadsheet compute.
-A name from outside must show as it is, whatever it holds.
+A name from outside must show as it is, whatever it holds. And what we print ourselves (arrows, ±, Greek letters) must not end a command on a
+pipe whose encoding lacks it, as cp1252 on Windows and ASCII under a bare POSIX locale do: see `printable`.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import html
 import re
+import sys
 import unicodedata
+from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["csv_cell", "drawn", "latex", "one_line", "web"]
+__all__ = ["csv_cell", "drawn", "latex", "one_line", "printable", "web"]
 
 LONGEST = 40
 """Characters of one line in a figure; of longer names the middle is left out."""
@@ -76,3 +82,42 @@ def _shortened(line: str) -> str:
         return line
     half = (LONGEST - 1) // 2
     return f"{line[:half]}…{line[half + 1 - LONGEST :]}"
+
+
+PLAIN = {
+    "→": "->", "←": "<-", "…": "...", "−": "-", "–": "-", "—": "-", "×": "x", "÷": "/", "·": "*", "±": "+-", "²": "^2", "³": "^3",
+    "≤": "<=", "≥": ">=", "≈": "~", "µ": "u", "α": "alpha", "λ": "lambda", "τ": "tau", "δ": "delta", "‘": "'", "’": "'", "“": '"',
+    "”": '"', "✗": "x", "✓": "ok",
+}  # fmt: skip
+_HANDLER = "adapters_lib.plain"
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Codec error handler: known signs in plain letters, a question mark for any other."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_HANDLER, _plain)
+
+
+@contextlib.contextmanager
+def printable() -> Iterator[None]:
+    """Within the block (or the decorated function) nothing that is printed can fail for its signs.
+
+    Streams keep their encoding: UTF-8 shows everything as it is, others what they have.
+    """
+    changed: list[tuple[Any, str]] = []
+    for stream in (sys.stdout, sys.stderr):
+        errors, encoding = getattr(stream, "errors", None), getattr(stream, "encoding", None) or ""
+        fails = errors == "strict" or (errors == "surrogateescape" and "utf" not in encoding.lower())
+        if fails and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_HANDLER)
+            changed.append((stream, str(errors)))
+    try:
+        yield
+    finally:
+        for stream, errors in changed:
+            with contextlib.suppress(ValueError, OSError):  # closed meanwhile, or its reader has gone
+                stream.reconfigure(errors=errors)

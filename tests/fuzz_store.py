@@ -22,11 +22,11 @@ from tiny_training import striped_images, tiny_backbone, tiny_model
 from torch import Tensor
 
 import adapters_lib as al
-from adapters_lib.saving.checkpoint import CONFIG, WEIGHTS, load_pretrained, load_tensors, save_tensors
 from adapters_lib.datasets.task import labels_of
 from adapters_lib.experiments.run import Experiment, pack_hits, read_table, store_row, unpack_hits
-from adapters_lib.training.recipe import Recipe
+from adapters_lib.saving.checkpoint import CONFIG, WEIGHTS, load_pretrained, load_tensors, save_tensors
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
 
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 3, 2**31, 10**18, 0.5, -0.0, float("nan"), float("inf"), 1e308, "", "lora", "a" * 300, "../../etc/passwd",

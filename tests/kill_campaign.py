@@ -28,15 +28,15 @@ from run_and_be_killed import METHOD
 from tiny_training import striped_images, tiny_model
 from torch import nn
 
-from adapters_lib.saving import checkpoint
-from adapters_lib.experiments import run as experiments
-from adapters_lib.saving.checkpoint import load_tensors
 from adapters_lib.datasets.task import TensorImages
 from adapters_lib.datasets.video.cache import ClipCache
+from adapters_lib.experiments import run as experiments
 from adapters_lib.experiments.run import grid, read_table, run_grid
 from adapters_lib.pretraining.steps import run_steps, set_up
-from adapters_lib.training.recipe import Recipe
+from adapters_lib.saving import checkpoint
+from adapters_lib.saving.checkpoint import load_tensors
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
 
 POINTS = ("replace", "replaced", "fsync", "half a save", "work")
 """Where a victim dies: before or after a file takes its place, while it goes to the disk, when half of it is written, or at its work."""

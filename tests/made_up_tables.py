@@ -10,8 +10,8 @@ import torch
 
 import adapters_lib as al
 from adapters_lib.experiments.exit_study import SETTINGS
-from adapters_lib.experiments.run import Experiment, grid, pack_hits
 from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
+from adapters_lib.experiments.run import Experiment, grid, pack_hits
 
 N_TEST = 80
 

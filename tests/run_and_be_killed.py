@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from tiny_training import striped_images, tiny_model
 
-from adapters_lib.saving import checkpoint
 from adapters_lib.datasets.task import TensorImages
-from adapters_lib.training.recipe import Recipe
+from adapters_lib.saving import checkpoint
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
 
 METHOD = "ila:samplings=1"  # batch norm, dropout and an unfrozen class token: all that a resume could forget
 RECIPE = Recipe(epochs=4, batch_size=8, lr=1e-2, warmup_epochs=1, accumulate=2, mixup=0.4, clip_norm=1.0, seed=3)

@@ -9,8 +9,8 @@ from tiny_training import striped_images, tiny_model
 
 from adapters_lib.saving.checkpoint import save_tensors
 from adapters_lib.training.evaluate import collect_logits
-from adapters_lib.training.recipe import Recipe
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -12,9 +12,9 @@ import adapters_lib as al
 from adapters_lib.analysis.attribution import integrated_gradients
 from adapters_lib.analysis.attribution_checks import perturbation_curves, rank_correlation, sanity_check, shuffled, weight_stages
 from adapters_lib.analysis.leaf_truth import change_maps, one_parameter_task, score_against_truth, truth_mask, truth_of
-from adapters_lib.datasets.task import Task
 from adapters_lib.datasets.leaves.drawing import draw
 from adapters_lib.datasets.leaves.task import task_sample
+from adapters_lib.datasets.task import Task
 
 TinyViT = Callable[..., nn.Module]
 

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 import adapters_lib as al
-from adapters_lib.figures import attention as maps_of
-from adapters_lib.figures import classes as scores
 from adapters_lib.analysis.attribution_checks import PerturbationCurves
 from adapters_lib.analysis.confusion import Confusion
 from adapters_lib.analysis.features import Projection
 from adapters_lib.analysis.reliability import reliability
 from adapters_lib.analysis.rollout import GroupRollout
 from adapters_lib.experiments.statistics import Interval
+from adapters_lib.figures import attention as maps_of, classes as scores
 from adapters_lib.vit.layout import Layout
 
 IMAGES = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -12,9 +12,9 @@ from conftest import make_tiny_vit
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.saving.checkpoint import load_pretrained
 from adapters_lib.methods import METHODS, method_to_dict
 from adapters_lib.methods.dyn import ALONE
+from adapters_lib.saving.checkpoint import load_pretrained
 
 
 @contextmanager

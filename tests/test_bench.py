@@ -2,8 +2,8 @@
 
 import json
 
-from adapters_lib.benchmarks import methods as bench
 from adapters_lib import cli
+from adapters_lib.benchmarks import methods as bench
 from adapters_lib.cli.bench import show
 from adapters_lib.methods.dyn import ALONE
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from adapters_lib.costs import latency as timing
 from adapters_lib.benchmarks.targets import BARE, PEFT, targets
+from adapters_lib.costs import latency as timing
 
 
 def row(ratio: float, macs: float = 1.0) -> dict:

@@ -11,11 +11,11 @@ import torch
 from made_up_tables import made_up, store
 
 import adapters_lib as al
-from adapters_lib.experiments import claims
 from adapters_lib import cli
+from adapters_lib.experiments import claims
 from adapters_lib.experiments.claims import Comparison, compared, decide
-from adapters_lib.experiments.run import pack_hits
 from adapters_lib.experiments.grids import ALL_METHODS, EQUAL_SIZES, GRIDS
+from adapters_lib.experiments.run import pack_hits
 from adapters_lib.experiments.statistics import Bootstrap, Interval
 from adapters_lib.experiments.tune import BUDGET, CLIPS_BUDGET, Budget
 

@@ -14,7 +14,7 @@ from adapters_lib.cli import main
 from adapters_lib.cli.arguments import checked_options, device_of, key_value
 from adapters_lib.cli.wording import spoken
 from adapters_lib.errors import AdapterError
-from adapters_lib.terminals import PLAIN, printable
+from adapters_lib.text import PLAIN, printable
 
 NAMES = ["Bäume → 汉字", "half a pair \udcff", "US$5_$10", "−1 × ½"]
 PRINTING = [

@@ -8,17 +8,16 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.methods.adapt import adapt
 from adapters_lib.backbones.create import meta_backbone
 from adapters_lib.costs.cost import Cost, cost
 from adapters_lib.costs.macs import count_macs
 from adapters_lib.costs.memory import memory_use
 from adapters_lib.methods import METHODS
+from adapters_lib.methods.adapt import adapt
 from adapters_lib.methods.dyn import ALONE
 
 DEVICES = ["cpu", "meta"] + ["cuda"] * torch.cuda.is_available()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adapters_lib.datasets.load import DataWarning, ImageFiles, load_data
 from adapters_lib.datasets.images.files import check_files, read_image
+from adapters_lib.datasets.load import DataWarning, ImageFiles, load_data
 from adapters_lib.errors import AdapterError
 
 SIDE = 20

@@ -5,8 +5,8 @@ import warnings
 import pytest
 from PIL import Image
 
-from adapters_lib.datasets.load import DATA_SETS, DataWarning, load_data
 from adapters_lib.datasets.images import ultra_fgvc, vtab
+from adapters_lib.datasets.load import DATA_SETS, DataWarning, load_data
 from adapters_lib.errors import AdapterError
 
 PER_CLASS = 3  # images of each class in train + val, and as many in test; as in Cotton80

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from adapters_lib.datasets.load import Task, TensorImages, make_loader, subset
 from adapters_lib.datasets.augment import AUGMENTATIONS, augment_batch
+from adapters_lib.datasets.load import Task, TensorImages, make_loader, subset
 from adapters_lib.errors import AdapterError, unknown
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adapters_lib.datasets.load import DataWarning, load_data
 from adapters_lib.datasets.images.torchvision_sets import SETS
+from adapters_lib.datasets.load import DataWarning, load_data
 from adapters_lib.errors import AdapterError
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from adapters_lib.datasets.load import DataWarning, load_data
 from adapters_lib.datasets.images import ultra_fgvc
 from adapters_lib.datasets.images.files import ImageError, check_files, read_image
-from adapters_lib.datasets.list_files import list_text
 from adapters_lib.datasets.images.lists import read_list
+from adapters_lib.datasets.list_files import list_text
+from adapters_lib.datasets.load import DataWarning, load_data
 from adapters_lib.datasets.scan import scan
 from adapters_lib.errors import AdapterError
 

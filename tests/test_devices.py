@@ -6,10 +6,10 @@ from tiny_training import striped_images, tiny_model
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.vit.modes import borrowed
 from adapters_lib.exits.simulate import store_exits
-from adapters_lib.training.features import cache_features
 from adapters_lib.methods.dyn import ALONE
+from adapters_lib.training.features import cache_features
+from adapters_lib.vit.modes import borrowed
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SHORT = al.Recipe(epochs=1, batch_size=8, lr=1e-2)

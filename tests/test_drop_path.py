@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import adapters_lib as al
 from adapters_lib.training.drop_path import stochastic_depth
 from adapters_lib.training.features import cache_features
-from adapters_lib.training.recipe import Recipe
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
 
 NOISY = Recipe(epochs=1, batch_size=8, lr=1e-2, drop_path=0.5)
 # Outside the blocks, inside them, and a reader of their attention.

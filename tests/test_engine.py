@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import adapters_lib as al
-from adapters_lib.vit.sites import SITES, Adapter
 from adapters_lib.vit.layout import Layout
+from adapters_lib.vit.sites import SITES, Adapter
 
 PLAIN = {
     "vit_tiny_patch16_224": {},

@@ -9,11 +9,9 @@ import torch
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.figures import exits as figures_exits
+from adapters_lib.benchmarks.exits import bench_exits, drawn_thresholds, spread_shares
 from adapters_lib.cli import main
 from adapters_lib.datasets.task import Task, TensorImages, View
-from adapters_lib.experiments import exit_study as study
-from adapters_lib.benchmarks.exits import bench_exits, drawn_thresholds, spread_shares
 from adapters_lib.exits.calibrate import CalibrationWarning, calibrate, choose, measure, operating_points, quota_thresholds
 from adapters_lib.exits.controls import cost_curve, evaluate_point, fixed_depth_accuracy, random_exit_accuracy
 from adapters_lib.exits.costs import ExitCosts, exit_costs
@@ -21,8 +19,10 @@ from adapters_lib.exits.policies import POLICIES
 from adapters_lib.exits.predict import predict
 from adapters_lib.exits.simulate import StoredExits, simulate
 from adapters_lib.exits.stored_files import load_stored, save_stored
+from adapters_lib.experiments import exit_study as study
 from adapters_lib.experiments.exit_study import SETTINGS, _about, mean_block_by_granularity, run_study
 from adapters_lib.experiments.run import read_table, unpack_hits
+from adapters_lib.figures import exits as figures_exits
 from adapters_lib.methods.dyn import ALONE
 
 mpl.use("Agg")

@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import make_tiny_vit
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 import adapters_lib as al

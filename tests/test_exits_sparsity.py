@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import adapters_lib as al
 from adapters_lib.errors import OptionWarning
+from adapters_lib.experiments.run_grids import COMBINATIONS
 from adapters_lib.methods import METHODS, DynExits, method_from_dict, parse_method
 from adapters_lib.methods.dyn import ALONE
 from adapters_lib.methods.sparsity import idle_sparsity, mask_gradients
-from adapters_lib.experiments.run_grids import COMBINATIONS
 from adapters_lib.vit.sites import Adapter
 
 NARROW = {name: f"{name}:bottleneck=8" for name in ("houlsby", "adaptformer", "padapter")}

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 import adapters_lib as al
 from adapters_lib.datasets.task import TensorImages
-from adapters_lib.vit.exits import exit_blocks, run_exits
 from adapters_lib.methods import DynExits, format_method, parse_method
 from adapters_lib.methods.dyn import SCHEDULES, exit_weights
 from adapters_lib.methods.sparsity import mask_gradients
+from adapters_lib.vit.exits import exit_blocks, run_exits
 
 PLAIN = DynExits(every=1, schedule="uniform", forward_sparsity=0, backward_sparsity=0)
 HOSTS = [

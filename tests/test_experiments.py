@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import adapters_lib as al
-from adapters_lib.experiments import run as experiments
+from adapters_lib.costs.memory import memory_use
 from adapters_lib.datasets.leaves import task as leaves
 from adapters_lib.datasets.leaves.drawing import draw
-from adapters_lib.experiments.run import Experiment, grid, read_table, run_grid
-from adapters_lib.costs.memory import memory_use
+from adapters_lib.experiments import run as experiments
 from adapters_lib.experiments.clock import RunClock
+from adapters_lib.experiments.run import Experiment, grid, read_table, run_grid
 
 QUICK = al.Recipe(epochs=1, batch_size=64)
 

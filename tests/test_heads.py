@@ -8,8 +8,8 @@ from tiny_training import tiny_backbone
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.vit.heads import HEADS, make_head
 from adapters_lib.training.published_recipes import PRESETS
+from adapters_lib.vit.heads import HEADS, make_head
 
 D, C = 768, 100  # ViT-B, a hundred classes
 

@@ -12,16 +12,16 @@ from tiny_training import striped_images, tiny_model
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 import adapters_lib as al
-from adapters_lib.experiments import run as experiments
 from adapters_lib.datasets import identity as module
-from adapters_lib.datasets.task import TensorImages, View
 from adapters_lib.datasets.identity import identity, marks, shared, sketch
 from adapters_lib.datasets.images.files import ImageFiles
+from adapters_lib.datasets.task import TensorImages, View
 from adapters_lib.datasets.transforms import NO_MODEL, image_transforms
+from adapters_lib.experiments import run as experiments
 from adapters_lib.experiments.run import grid, run_grid
 from adapters_lib.training.features import cache_features
-from adapters_lib.training.recipe import Recipe
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
 
 ONE = Recipe(epochs=1, batch_size=8)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from adapters_lib.datasets.load import TensorImages, load_data
 from adapters_lib.datasets.leaves import task as leaves
 from adapters_lib.datasets.leaves.drawing import LEAF_FIELDS, SCENE_FIELDS, _sensor_noise, draw
 from adapters_lib.datasets.leaves.parameters import (
@@ -20,8 +19,9 @@ from adapters_lib.datasets.leaves.parameters import (
     species,
 )
 from adapters_lib.datasets.leaves.task import KINDS, load, task_sample
-from adapters_lib.figures.samples import contact_sheet, granularity_sheet
+from adapters_lib.datasets.load import TensorImages, load_data
 from adapters_lib.errors import AdapterError
+from adapters_lib.figures.samples import contact_sheet, granularity_sheet
 
 SMALL = {"n_train": 2, "n_val": 1, "n_test": 3, "image_size": 32}
 

@@ -10,16 +10,16 @@ from PIL import Image
 from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib.saving.checkpoint import load_tensors
+from adapters_lib.analysis.report import report
 from adapters_lib.cli import main
 from adapters_lib.datasets.load import Task
 from adapters_lib.datasets.task import TensorImages
 from adapters_lib.exits.simulate import store_exits
+from adapters_lib.saving.checkpoint import load_tensors
 from adapters_lib.training.features import cache_features
-from adapters_lib.training.meaning import in_model_order
-from adapters_lib.analysis.report import report
-from adapters_lib.training.recipe import Recipe
 from adapters_lib.training.fit import evaluate, fit
+from adapters_lib.training.meaning import in_model_order
+from adapters_lib.training.recipe import Recipe
 
 NAMES = ["ash", "beech", "cedar", "elm"]
 ONE = Recipe(epochs=1, batch_size=8, lr=1e-2)

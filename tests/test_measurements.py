@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import adapters_lib as al
-from adapters_lib.methods.adapt import adapt
+from adapters_lib.costs.latency import compare_latency, latency
 from adapters_lib.costs.macs import on_shapes
 from adapters_lib.costs.memory import memory_use, peak_memory
-from adapters_lib.costs.latency import compare_latency, latency
+from adapters_lib.methods.adapt import adapt
 
 # ---- memory --------------------------------------------------------------------------------------------------------------
 

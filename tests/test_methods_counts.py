@@ -3,8 +3,7 @@
 import pytest
 import torch
 from conftest import make_tiny_vit
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import adapters_lib as al
 from adapters_lib.backbones.create import meta_backbone

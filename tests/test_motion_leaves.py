@@ -8,17 +8,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from adapters_lib.methods.adapt import adapt
+from adapters_lib.backbones.clips import to_clip_model
 from adapters_lib.benchmarks.decode import bench_decode
 from adapters_lib.cli import main
 from adapters_lib.datasets.load import load_data
-from adapters_lib.figures.clip_samples import clip_sheet
+from adapters_lib.datasets.video.decoding import Video
 from adapters_lib.datasets.video.motion_leaves import _draws, clip_states, draw_clip
 from adapters_lib.datasets.video.motion_states import MOTIONS, STATE, motion_parameters, single_frame_features, trajectories
-from adapters_lib.datasets.video.decoding import Video
 from adapters_lib.datasets.video.writing import write_video
 from adapters_lib.errors import AdapterError
-from adapters_lib.backbones.clips import to_clip_model
+from adapters_lib.figures.clip_samples import clip_sheet
+from adapters_lib.methods.adapt import adapt
 
 CLASSES = len(MOTIONS)
 COUNTS = {"n_train": 2, "n_val": 1, "n_test": 1}

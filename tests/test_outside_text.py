@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import adapters_lib as al
+from adapters_lib.datasets.task import Task, TensorImages
 from adapters_lib.figures import (
-    results_explorer as explorer,
-    style as figures,
-    attention as figures_analysis,
-    exits as figures_exits,
     accuracy as figures_results,
+    attention as figures_analysis,
     classes as figures_scores,
     clips as figures_video,
+    exits as figures_exits,
+    results_explorer as explorer,
+    style as figures,
 )
-from adapters_lib.datasets.task import Task, TensorImages
 from adapters_lib.figures.clip_samples import clip_sheet
 from adapters_lib.figures.samples import contact_sheet
 from adapters_lib.text import LONGEST, csv_cell, drawn, latex, web

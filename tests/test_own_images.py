@@ -10,9 +10,9 @@ from PIL import Image
 
 import adapters_lib as al
 from adapters_lib.analysis import report as own_images
+from adapters_lib.datasets.load import DataWarning
 from adapters_lib.experiments import published
 from adapters_lib.workbook import run as workbook
-from adapters_lib.datasets.load import DataWarning
 
 ROOT = Path(__file__).parents[1]
 

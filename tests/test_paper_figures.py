@@ -10,14 +10,12 @@ from made_up_tables import made_up, store
 from matplotlib.figure import Figure
 
 import adapters_lib as al
-from adapters_lib.figures import exit_results as exits
-from adapters_lib.figures import accuracy as results
-from adapters_lib.figures import paper as paper_figures
+from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
+from adapters_lib.experiments.versions import OutdatedRows
+from adapters_lib.figures import accuracy as results, exit_results as exits, paper as paper_figures
+from adapters_lib.figures.paper import FIGURES, command_for, load
 from adapters_lib.figures.parts import points
 from adapters_lib.figures.style import looks
-from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
-from adapters_lib.figures.paper import FIGURES, command_for, load
-from adapters_lib.experiments.versions import OutdatedRows
 
 
 def _title(figure: Figure) -> str:

@@ -10,10 +10,10 @@ from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
 from adapters_lib import cli
-from adapters_lib.vit.heads import HEADS
 from adapters_lib.methods import METHODS, parse_method
 from adapters_lib.training.published_recipes import PRESETS, named_recipe
 from adapters_lib.training.recipe import Recipe, make_optimizer, make_schedule
+from adapters_lib.vit.heads import HEADS
 
 NAMES = list(PRESETS)
 

@@ -14,8 +14,8 @@ from tiny_training import tiny_backbone, tiny_model
 import adapters_lib as al
 from adapters_lib.backbones import create as backbones
 from adapters_lib.saving import checkpoint
-from adapters_lib.vit.architecture import describe, differences
 from adapters_lib.saving.checkpoint import WEIGHTS, load_pretrained, load_tensors, save_pretrained, save_tensors
+from adapters_lib.vit.architecture import describe, differences
 from adapters_lib.vit.frozen import blocks_digest, frozen_digest, frozen_print
 
 NAME = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"

@@ -12,12 +12,12 @@ import torch
 from accelerate import PartialState
 
 import adapters_lib as al
-from adapters_lib.experiments import run as experiments, grids, plan, run_grids as results, side_by_side, tune as tuning
 from adapters_lib.datasets.leaves.task import KINDS
-from adapters_lib.vit.modes import device_name
+from adapters_lib.experiments import grids, plan, run as experiments, run_grids as results, side_by_side, tune as tuning
+from adapters_lib.experiments.plan import Job
 from adapters_lib.experiments.run import Experiment, pack_hits, read_table, unpack_hits
 from adapters_lib.methods import METHODS
-from adapters_lib.experiments.plan import Job
+from adapters_lib.vit.modes import device_name
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
 from adapters_lib.saving import checkpoint
-from adapters_lib.training.recipe import Recipe
 from adapters_lib.training.fit import Run, fit
+from adapters_lib.training.recipe import Recipe
 
 
 def weights(model: al.AdaptedViT) -> dict[str, torch.Tensor]:

@@ -11,10 +11,10 @@ from tiny_training import striped_images, tiny_model
 
 import adapters_lib as al
 from adapters_lib import files as safe_files
-from adapters_lib.training.recipe import Recipe
-from adapters_lib.training.run_lock import TrainingLock
 from adapters_lib.files import atomic_write, load_json, save_json, this_host
 from adapters_lib.training.fit import fit
+from adapters_lib.training.recipe import Recipe
+from adapters_lib.training.run_lock import TrainingLock
 
 
 def dead_process() -> int:

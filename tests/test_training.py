@@ -14,13 +14,13 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import adapters_lib as al
-from adapters_lib.saving.checkpoint import load_tensors
 from adapters_lib.datasets.task import TensorImages
+from adapters_lib.saving.checkpoint import load_tensors
 from adapters_lib.training.evaluate import collect_logits
 from adapters_lib.training.features import TooLarge, cache_features, measure_cache_speedup
+from adapters_lib.training.fit import TrainingDiverged, evaluate, fit
 from adapters_lib.training.loop import epoch_batches
 from adapters_lib.training.recipe import Recipe
-from adapters_lib.training.fit import TrainingDiverged, evaluate, fit
 
 SHORT = Recipe(epochs=2, batch_size=16, lr=1e-2)
 

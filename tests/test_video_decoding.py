@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from adapters_lib.datasets.video.sampling import ClipSampler
 from adapters_lib.datasets.video.decoding import Video, VideoError, check_videos
+from adapters_lib.datasets.video.sampling import ClipSampler
 from adapters_lib.datasets.video.writing import write_video
 from adapters_lib.errors import AdapterError
 

@@ -8,8 +8,8 @@ from tiny_clips import clip_model
 from torch import Tensor
 
 import adapters_lib as al
-from adapters_lib.figures import clips as figures
 from adapters_lib.analysis.prompts import cat_share, prompt_norms, prompt_similarity, prompts_of
+from adapters_lib.figures import clips as figures
 
 SLICES, SIDE = 4, 4
 

@@ -10,8 +10,8 @@ from tiny_clips import clip_model, clip_vit
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.backbones.create import meta_backbone
 from adapters_lib.backbones.clips import TubeletEmbed, to_clip_model
+from adapters_lib.backbones.create import meta_backbone
 
 
 def test_every_slice_of_a_still_clip_is_embedded_as_the_image_is(images: Tensor) -> None:

@@ -13,9 +13,9 @@ from small_videos import put, quiet
 import adapters_lib as al
 from adapters_lib.datasets.load import DataWarning, make_loader
 from adapters_lib.datasets.video.cache import ClipCache
+from adapters_lib.datasets.video.clips import ClipViews, VideoClips, fill_cache
 from adapters_lib.datasets.video.crops import multi_scale_crop, spatial_view
 from adapters_lib.datasets.video.sampling import ClipSampler
-from adapters_lib.datasets.video.clips import ClipViews, VideoClips, fill_cache
 from adapters_lib.errors import AdapterError
 
 

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.figures import attention_explorer
-from adapters_lib.widgets import attention as widgets_attention
 from adapters_lib.analysis.attention import capture_attention
 from adapters_lib.analysis.rollout import rollout_groups
-from adapters_lib.figures.attention_explorer import attention_views, explorer_figure
-from adapters_lib.datasets.task import Task
 from adapters_lib.datasets.leaves.task import load
+from adapters_lib.datasets.task import Task
+from adapters_lib.figures import attention_explorer
+from adapters_lib.figures.attention_explorer import attention_views, explorer_figure
+from adapters_lib.widgets import attention as widgets_attention
 from adapters_lib.widgets.attention import AttentionExplorer
 
 TinyViT = Callable[..., nn.Module]

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.figures.exit_board import ExitBoard
 from adapters_lib.exits.calibrate import choose, measure, operating_points
 from adapters_lib.exits.costs import ExitCosts
 from adapters_lib.exits.simulate import StoredExits
+from adapters_lib.figures.exit_board import ExitBoard
 from adapters_lib.widgets.exits import ExitThresholds, exit_thresholds
 
 COSTS = ExitCosts(blocks=(3, 6, 9, 12), macs=(100, 210, 320, 440), alone=(100, 205, 310, 400), full=400, head_parameters=(5, 5, 3, 3))

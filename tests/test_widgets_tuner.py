@@ -6,10 +6,10 @@ import threading
 import pytest
 
 import adapters_lib as al
-from adapters_lib.figures import tuner
-from adapters_lib.widgets import tuner as widgets_tuner
 from adapters_lib.costs.latency_model import LatencyModel, Measured, fit_latency
+from adapters_lib.figures import tuner
 from adapters_lib.figures.tuner import KINDS, Choice, price
+from adapters_lib.widgets import tuner as widgets_tuner
 from adapters_lib.widgets.tuner import BottleneckTuner
 
 KNOWN = LatencyModel(1.0, 10.0, dict.fromkeys(("padapter", "lora", "adaptformer", "adpt", "ila"), 0.1), 0.05, ())

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 
 import adapters_lib as al
+from adapters_lib.files import output_folder
 from adapters_lib.workbook import run as workbook
-from adapters_lib.places import output_folder
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,4 +1,5 @@
-"""Looking inside models: attention, rollout, CKA, attributions and their scores, features, confusions and calibration.
+"""Looking inside: attention, rollout, CKA, attributions and their checks, classes, calibration, one's own images."""
 
-Blocks are numbered from 1, as in the papers and as for early exits; block 0, where it is allowed, is the embedding.
-"""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

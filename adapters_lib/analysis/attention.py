@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
 from ..vit.layout import Layout
+from ..vit.model import AdaptedViT
 
 __all__ = [
     "AttentionCapture",

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
 from ..methods.padapter import PromptedAdapter
 from ..vit.layout import Layout
+from ..vit.model import AdaptedViT
 from .attention import check_blocks
 
 __all__ = ["BlockPrompts", "Similarity", "cat_share", "prompt_norms", "prompt_similarity", "prompts_of"]

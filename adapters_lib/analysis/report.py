@@ -15,17 +15,17 @@ from PIL import Image
 from scipy.stats import binomtest
 from torch import Tensor
 
-from .confusion import Confusion, confusion
-from .reliability import Reliability, reliability
-from ..options import real_number, whole_number
 from ..costs.cost import Cost, cost
-from ..datasets.load import Task, load_data
 from ..datasets.images.files import read_image
+from ..datasets.load import Task, load_data
 from ..datasets.transforms import image_transforms
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
+from ..options import real_number, whole_number
 from ..training.evaluate import collect_logits
 from ..vit.inputs import evaluating
+from ..vit.model import AdaptedViT
+from .confusion import Confusion, confusion
+from .reliability import Reliability, reliability
 
 __all__ = ["Report", "best_temperature", "classify", "parts_table", "practice_folder", "report", "skipped_table"]
 

@@ -19,9 +19,9 @@ from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from ..errors import AdapterError, unknown
 from ..methods.adapt import check_backbone
 from .create import EMBEDDED, EMBEDDED_CLIPS, create_backbone
-from ..errors import AdapterError, unknown
 from .positions import separable, sinusoid
 from .videomae import load_videomae
 from .weight_files import about_file

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from ..options import MOST_SIDE, whole_number
 from ..errors import AdapterError, unknown
+from ..options import MOST_SIDE, whole_number
 from .weight_files import about_weights, find_weights, load_weights
 
 __all__ = ["CLIP_KWARGS", "EMBEDDED", "EMBEDDED_CLIPS", "create_backbone", "embedded_info"]

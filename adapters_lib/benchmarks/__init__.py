@@ -1,0 +1,5 @@
+"""Measured time and memory, methods and opponents in turn in one process."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

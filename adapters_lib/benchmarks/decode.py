@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..datasets.task import Task, make_loader
-from ..datasets.video.decoding import Video
 from ..datasets.video.clips import VideoClips, read_clip
+from ..datasets.video.decoding import Video
 from ..errors import AdapterError
 
 __all__ = ["bench_decode"]

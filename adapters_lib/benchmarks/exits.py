@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..costs.latency import compare_latency
 from ..datasets.task import collate
 from ..errors import AdapterError
-from ..vit.inputs import evaluating
-from ..costs.latency import compare_latency
 from ..exits.calibrate import quota_thresholds
 from ..exits.costs import exit_costs
 from ..exits.policies import check_policy, check_thresholds
 from ..exits.predict import predict
 from ..exits.simulate import confidences
+from ..vit.inputs import evaluating
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -17,13 +17,13 @@ from torch import nn
 
 from .. import __version__
 from ..backbones.create import EMBEDDED, create_backbone
+from ..costs.cost import cost
+from ..costs.latency import compare_latency
+from ..errors import AdapterError
+from ..methods import parse_method
+from ..methods.merge import merge
 from .methods import adapted_copy, bench_device, bench_training
 from .targets import BARE, FLOOR, PEFT
-from ..costs.cost import cost
-from ..errors import AdapterError
-from ..methods.merge import merge
-from ..methods import parse_method
-from ..costs.latency import compare_latency
 
 __all__ = ["BARE", "latency_table", "step_table"]
 

@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..methods.adapt import adapt
 from ..backbones.create import create_backbone
-from .targets import BARE, FLOOR, PEFT, targets
 from ..costs.cost import cost
-from ..costs.memory import memory_use
-from ..methods.merge import merge
-from ..methods import METHODS, parse_method
-from ..methods.dyn import ALONE
-from ..vit.objective import Objective
 from ..costs.latency import Comparison, compare_latency
+from ..costs.memory import memory_use
+from ..methods import METHODS, parse_method
+from ..methods.adapt import adapt
+from ..methods.dyn import ALONE
+from ..methods.merge import merge
+from ..vit.objective import Objective
+from .targets import BARE, FLOOR, PEFT, targets
 
 __all__ = ["adapted_copy", "bench_device", "bench_inference", "bench_methods", "bench_training"]
 

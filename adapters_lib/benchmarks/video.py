@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..methods.adapt import adapt
-from ..errors import AdapterError
-from ..costs.memory import memory_use
-from ..methods import format_method, parse_method
-from ..vit.inputs import image_size_of, probe_images
 from ..backbones.clips import create_clip_backbone
+from ..costs.memory import memory_use
+from ..errors import AdapterError
+from ..methods import format_method, parse_method
+from ..methods.adapt import adapt
+from ..vit.inputs import image_size_of, probe_images
 
 __all__ = ["bench_video"]
 

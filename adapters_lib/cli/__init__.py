@@ -17,9 +17,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..experiments.cores import use_cores
 from ..errors import AdapterError
-from ..terminals import printable
+from ..experiments.cores import use_cores
+from ..text import printable
 from .wording import spoken
 
 __all__ = ["COMMANDS", "main", "plain"]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..options import MOST_SEED, MOST_SIDE, usable_cores
 from ..errors import AdapterError
+from ..options import MOST_SEED, MOST_SIDE, usable_cores
 
 __all__ = [
     "Bounded",

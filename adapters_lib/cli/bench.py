@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..options import MOST_BATCH, MOST_CLASSES
 from ..errors import AdapterError
+from ..options import MOST_BATCH, MOST_CLASSES
 from . import bench_decode, bench_video
 from .arguments import Bounded, add_data, add_model, add_threads, data_options, device_of
 
@@ -121,8 +121,8 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from ..benchmarks.latency import latency_table, step_table
-    from ..saving.checkpoint import atomic_write
     from ..experiments.grids import ALL_METHODS
+    from ..saving.checkpoint import atomic_write
 
     torch.set_num_threads(args.threads)
     chosen, options = args.method or ALL_METHODS, {"classes": args.classes, "repeats": args.rounds}
@@ -159,8 +159,8 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
     """A model that nobody trained, on noise: for timing, all that counts is how many images leave where."""
     import torch
 
-    from ..methods.adapt import adapt
     from ..backbones.create import create_backbone
+    from ..methods.adapt import adapt
 
     methods = args.method or ["lora", "dyn"]
     backbone = create_backbone(args.backbone, pretrained=False, image_size=args.image_size)
@@ -170,9 +170,9 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
 
 
 def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    from ..benchmarks.exits import timing_sample
     from ..datasets.load import load_data
     from ..vit.model import AdaptedViT
-    from ..benchmarks.exits import timing_sample
 
     model = AdaptedViT.from_pretrained(args.checkpoint)
     if args.data is None:

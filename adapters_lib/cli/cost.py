@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """What `Cost.to_dict` gives, and the model that was asked for."""
     import torch
 
-    from ..methods.adapt import adapt
     from ..backbones.create import create_backbone, meta_backbone
     from ..costs.cost import cost
+    from ..costs.latency import latency
     from ..costs.memory import memory_use
     from ..methods import format_method, parse_method
-    from ..costs.latency import latency
+    from ..methods.adapt import adapt
 
     methods = [parse_method(text) for text in args.method]
     clips = clip_options(args)

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..options import MOST_BATCH, MOST_SEED, usable_cores
 from ..errors import AdapterError
+from ..options import MOST_BATCH, MOST_SEED, usable_cores
 from .arguments import Bounded, add_data, checked_options, key_value, load_checkpoint, save_figure
 
 __all__ = ["add_arguments", "run", "show"]

@@ -52,16 +52,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     import torch
 
-    from ..methods.adapt import adapt
     from ..backbones.create import create_backbone
-    from ..saving.checkpoint import save_json
     from ..costs.cost import cost
     from ..datasets.load import load_data
     from ..errors import unknown
     from ..methods import format_method, parse_method
+    from ..methods.adapt import adapt
+    from ..saving.checkpoint import save_json
+    from ..training.fit import evaluate, fit
     from ..training.published_recipes import PRESETS, named_recipe
     from ..training.recipe import Recipe
-    from ..training.fit import evaluate, fit
 
     methods = [parse_method(text) for text in args.method]
     settings = {name: getattr(args, name) for name in _RECIPE if getattr(args, name) is not None}

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .macs import count_macs, on_shapes
-from ..vit.model import AdaptedViT
-from .memory import Memory
 from ..vit.inputs import evaluating, image_size_of, probe_images, vit_of
+from ..vit.model import AdaptedViT
 from .latency import Latency
+from .macs import count_macs, on_shapes
+from .memory import Memory
 
 __all__ = ["Cost", "cost"]
 

@@ -18,10 +18,10 @@ import torch
 from scipy.optimize import nnls
 from torch import nn
 
-from .cost import cost
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
 from ..vit.inputs import image_size_of, probe_images
+from ..vit.model import AdaptedViT
+from .cost import cost
 from .latency import compare_latency
 
 __all__ = ["LatencyModel", "Measured", "calibrate_latency", "fit_latency"]

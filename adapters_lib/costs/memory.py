@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from .macs import on_shapes
 from ..vit.inputs import evaluating, image_size_of, probe_images
+from .macs import on_shapes
 
 __all__ = ["Memory", "memory_use", "peak_memory"]
 

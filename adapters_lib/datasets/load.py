@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..options import check_seed, described, fits, whole_number
-from .task import DataWarning, Task, TensorImages, View, make_loader, subset
-from .images.files import ImageFiles
-from .transforms import resolve_config
-from .images.vtab import CLASSES as VTAB_CLASSES
 from ..errors import AdapterError, unknown
+from ..options import check_seed, described, fits, whole_number
+from .images.files import ImageFiles
+from .images.vtab import CLASSES as VTAB_CLASSES
+from .task import DataWarning, Task, TensorImages, View, make_loader, subset
+from .transforms import resolve_config
 
 __all__ = ["DATA_SETS", "DataWarning", "ImageFiles", "Task", "TensorImages", "View", "files_digest", "load_data", "make_loader", "subset"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .task import DataWarning, Task
-from .images.files import MAX_PIXELS, ImageFiles
-from .transforms import ULTRA_CROP, image_transforms
 from ..errors import AdapterError
+from .images.files import MAX_PIXELS, ImageFiles
+from .task import DataWarning, Task
+from .transforms import ULTRA_CROP, image_transforms
 
 __all__ = [
     "DEFAULT_ROOT",

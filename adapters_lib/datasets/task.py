@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset, default_collate
 
+from ..errors import AdapterError
 from ..options import MOST_BATCH, check_seed, check_workers, whole_number
 from .augment import augment_batch, check_augmentation
-from ..errors import AdapterError
 
 __all__ = [
     "DataWarning",

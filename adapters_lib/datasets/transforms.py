@@ -13,8 +13,8 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor, nn
 from torchvision import transforms
 
-from ..options import MOST_SIDE
 from ..errors import AdapterError, unknown
+from ..options import MOST_SIDE
 
 __all__ = ["FILE_AUGMENTATIONS", "ULTRA_CROP", "image_transforms", "resolve_config"]
 

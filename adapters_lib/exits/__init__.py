@@ -1,1 +1,5 @@
-"""Early exits: confidence, calibration on validation images, prediction that really stops, and its simulation from logits."""
+"""Early exits after training: thresholds, real early-exit prediction, simulation from stored logits, controls."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import AdapterError
+from ..vit.exits import exit_blocks
 from .costs import check_exits
 from .policies import check_policy
 from .simulate import StoredExits, confidences, simulate, store_exits
-from ..vit.exits import exit_blocks
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

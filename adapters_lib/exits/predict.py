@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import AdapterError
+from ..vit.exits import exit_blocks, exit_logits
 from ..vit.inputs import evaluating, input_shape
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
-from ..vit.exits import exit_blocks, exit_logits
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..datasets.task import check_labels, data_set_of, labels_of, make_loader
-from ..vit.modes import borrowed
 from ..errors import AdapterError
 from ..training.features import Features
 from ..training.meaning import in_model_order, refuse_trained
+from ..vit.exits import run_exits
 from ..vit.inputs import evaluating
+from ..vit.modes import borrowed
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
 from .predict import Prediction
-from ..vit.exits import run_exits
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 from .compare import hits_of
-from .run import read_table
 from .grids import ALL_METHODS, EQUAL_SIZES, MORE_SEEDS, SEEDS, both_starts
+from .run import read_table
 from .statistics import Bootstrap, Interval, bootstrap_difference, mean_interval
 from .tune import BUDGET, CLIPS_BUDGET
 from .versions import OutdatedRows, budgets_of, one_version

@@ -16,13 +16,21 @@ import pandas as pd
 import torch
 
 from .. import __version__
-from ..methods.adapt import adapt
 from ..backbones.create import EMBEDDED, create_backbone, meta_backbone
+from ..benchmarks.exits import time_thresholds, timing_sample
 from ..costs.cost import cost
 from ..datasets.load import Task
-from ..vit.modes import borrowed
 from ..errors import AdapterError, unknown
+from ..exits.calibrate import choose, operating_points
+from ..exits.controls import cost_curve, evaluate_point
+from ..exits.simulate import simulate, store_exits
+from ..exits.stored_files import save_stored
+from ..methods import parse_method
+from ..methods.adapt import adapt
+from ..methods.sparsity import idle_sparsity
 from ..training.evaluate import collect_logits, evaluate
+from ..vit.modes import borrowed
+from .clock import RunClock
 from .run import (
     Experiment,
     load_task,
@@ -34,15 +42,7 @@ from .run import (
     store_row,
     train,
 )
-from ..methods import parse_method
-from ..methods.sparsity import idle_sparsity
-from .clock import RunClock
 from .tune import offline_recipe
-from ..benchmarks.exits import time_thresholds, timing_sample
-from ..exits.calibrate import choose, operating_points
-from ..exits.controls import cost_curve, evaluate_point
-from ..exits.simulate import simulate, store_exits
-from ..exits.stored_files import save_stored
 
 __all__ = ["SETTINGS", "mean_block_by_granularity", "run_study"]
 

@@ -26,12 +26,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..backbones.create import EMBEDDED, EMBEDDED_CLIPS
-from ..datasets.load import DATA_SETS
 from ..datasets.leaves.task import KINDS
-from .exit_study import SETTINGS
-from .run import Experiment
+from ..datasets.load import DATA_SETS
 from ..methods import METHODS
 from ..methods.dyn import ALONE
+from .exit_study import SETTINGS
+from .run import Experiment
 from .tune import BUDGET, CLIPS_BUDGET, offline_recipe
 
 __all__ = [

@@ -13,8 +13,8 @@ import pandas as pd
 
 from ..errors import AdapterError, unknown
 from .exit_study import run_study
-from .run import Experiment, read_table, run_and_store, title
 from .grids import GRIDS, STUDIES, Study
+from .run import Experiment, read_table, run_and_store, title
 from .tune import offline_recipe
 
 __all__ = ["ORDER", "ORDERS", "Job", "Pace", "jobs_of", "ordered", "select"]

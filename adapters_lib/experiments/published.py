@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import AdapterError
-from ..places import output_folder
+from ..files import output_folder
 
 __all__ = ["published"]
 

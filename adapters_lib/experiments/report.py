@@ -19,8 +19,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import AdapterError, unknown
-from .run import read_table
 from ..methods import format_method, parse_method
+from .run import read_table
 from .statistics import Interval, summarise
 from .versions import one_version
 

@@ -29,22 +29,22 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..methods.adapt import adapt
 from ..backbones.create import EMBEDDED, create_backbone
+from ..backbones.weight_files import about_file, find_weights
 from ..costs.cost import cost
-from ..datasets.load import DATA_SETS, Task, files_digest, load_data
-from ..vit.modes import borrowed, device_name, exact_float32
-from ..vit.model import AdaptedViT
-from ..errors import AdapterError
-from ..training.evaluate import evaluate
 from ..costs.memory import memory_use
+from ..datasets.load import DATA_SETS, Task, files_digest, load_data
+from ..errors import AdapterError
+from ..files import output_folder
 from ..methods import format_method
-from ..places import output_folder
+from ..methods.adapt import adapt
+from ..training.evaluate import evaluate
+from ..training.fit import Run, fit
 from ..training.recipe import Recipe
+from ..vit.model import AdaptedViT
+from ..vit.modes import borrowed, device_name, exact_float32
 from .clock import RunClock
 from .table import as_frame, as_text, read_rows, unpacked, write_rows
-from ..training.fit import Run, fit
-from ..backbones.weight_files import about_file, find_weights
 
 __all__ = [
     "Experiment",

@@ -21,13 +21,13 @@ from pathlib import Path
 import pandas as pd
 
 from .. import __version__
-from .cores import available_cores, use_cores
 from ..errors import AdapterError
-from .run import Experiment, arrange_rows, read_table
+from ..text import printable
+from .cores import available_cores, use_cores
 from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
 from .plan import ORDER, ORDERS, Pace, jobs_of, ordered, select
+from .run import Experiment, arrange_rows, read_table
 from .side_by_side import borrow, queue_of, run_jobs, run_on_gpu
-from ..terminals import printable
 from .versions import budgets_of, one_budget, versions_of
 
 __all__ = [

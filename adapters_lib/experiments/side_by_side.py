@@ -10,8 +10,10 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..backbones.create import create_backbone
-from ..vit.modes import device_name
 from ..errors import AdapterError
+from ..vit.modes import device_name
+from .grids import GRIDS
+from .plan import Job, Pace, jobs_of, ordered, select
 from .run import (
     Experiment,
     arrange_rows,
@@ -21,8 +23,6 @@ from .run import (
     store_row,
     work_folder,
 )
-from .grids import GRIDS
-from .plan import Job, Pace, jobs_of, ordered, select
 from .table import read_rows
 
 __all__ = ["borrow", "draw_ahead", "queue_of", "run_jobs", "run_on_gpu"]

@@ -19,14 +19,14 @@ from typing import Any
 import pandas as pd
 
 from ..backbones.create import EMBEDDED, EMBEDDED_CLIPS
-from .bracketing import Bracket, bracket, on_ladder
-from ..saving.checkpoint import save_json
-from .cores import use_cores
 from ..datasets.load import DATA_SETS
-from .run import Experiment, read_table, run_grid, store_row, work_folder
 from ..methods import Method, parse_method
+from ..saving.checkpoint import save_json
+from ..text import printable
 from ..training.recipe import Recipe
-from ..terminals import printable
+from .bracketing import Bracket, bracket, on_ladder
+from .cores import use_cores
+from .run import Experiment, read_table, run_grid, store_row, work_folder
 
 __all__ = [
     "BASE",

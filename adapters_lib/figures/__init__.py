@@ -1,0 +1,5 @@
+"""Functions that return a Matplotlib `Figure`; none needs a widget."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,14 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..experiments.compare import compare
 from ..errors import AdapterError, unknown
-from .parts import caption, mark, outside_legend, points, sample, swatch
-from .style import COLUMN, COST_AXES, cost_scale, looks, short, style
-from ..methods import parse_method
-from ..text import drawn
+from ..experiments.compare import compare
 from ..experiments.statistics import paired_difference
 from ..experiments.versions import one_version
+from ..methods import parse_method
+from ..text import drawn
+from .parts import caption, mark, outside_legend, points, sample, swatch
+from .style import COLUMN, COST_AXES, cost_scale, looks, short, style
 
 __all__ = ["accuracy_dots", "accuracy_scatter", "bottleneck_sweep", "differences", "granularity_sweep"]
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..analysis.attention import on_image
 from ..analysis.rollout import GroupRollout
 from ..errors import AdapterError
-from .style import COLUMN, look_of, style
 from ..text import drawn
+from .style import COLUMN, look_of, style
 
 __all__ = ["attention_distances", "attention_panels", "attribution_panels", "cka_pairs", "rollout_panels"]
 

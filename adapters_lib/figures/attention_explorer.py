@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..analysis.attention import capture_attention, on_image, query_rows, walker
 from ..analysis.rollout import constant_groups, rollout
 from ..errors import AdapterError, unknown
-from .attention import attention_panels
 from ..vit.inputs import evaluating
+from .attention import attention_panels
 
 __all__ = ["VIEWS", "Views", "attention_views", "explorer_figure"]
 

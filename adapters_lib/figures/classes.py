@@ -16,6 +16,8 @@ from ..analysis.confusion import Confusion
 from ..analysis.features import Projection
 from ..analysis.reliability import Reliability
 from ..errors import AdapterError, unknown
+from ..experiments.statistics import Interval, mean_interval, pareto_front
+from ..text import drawn
 from .parts import outside_legend
 from .style import (
     ACCURACIES,
@@ -26,8 +28,6 @@ from .style import (
     looks,
     style,
 )
-from ..text import drawn
-from ..experiments.statistics import Interval, mean_interval, pareto_front
 
 __all__ = [
     "confusion_matrix",

@@ -8,9 +8,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from ..datasets.task import Task, labels_of
-from .samples import _grid, _show
 from ..errors import AdapterError
 from ..text import drawn
+from .samples import _grid, _show
 
 __all__ = ["clip_sheet"]
 

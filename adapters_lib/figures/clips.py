@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..analysis.prompts import BlockPrompts, cat_share, prompt_norms, prompt_similarity, prompts_of
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
-from .style import COLUMN, look_of, style
 from ..text import drawn
+from ..vit.model import AdaptedViT
+from .style import COLUMN, look_of, style
 
 __all__ = ["attention_over_time", "cat_bias", "prompt_norm_maps", "prompt_similarity_curves"]
 

@@ -13,11 +13,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from ..errors import AdapterError
-from .parts import caption, mark, outside_legend, points, sample
-from .style import COLUMN, looks, style
-from ..text import drawn
 from ..experiments.statistics import mean_interval
 from ..experiments.versions import OutdatedRows, one_budget
+from ..text import drawn
+from .parts import caption, mark, outside_legend, points, sample
+from .style import COLUMN, looks, style
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 

@@ -22,9 +22,9 @@ from ..errors import AdapterError
 from ..exits.costs import ExitCosts
 from ..exits.predict import Prediction
 from ..exits.simulate import StoredExits, confidences, simulate
-from .style import COLUMN, image_grid, look_of, style
 from ..methods.dyn import SCHEDULES, exit_weights
 from ..text import drawn
+from .style import COLUMN, image_grid, look_of, style
 
 __all__ = [
     "confidence_histograms",

@@ -21,16 +21,16 @@ from .. import __version__
 from ..benchmarks.targets import BARE
 from ..datasets.leaves.task import KINDS
 from ..errors import AdapterError, unknown
+from ..experiments.report import timed_as
 from ..experiments.run import read_table
-from .style import save
-from .exit_results import exit_curves, exit_settings, exit_shares
+from ..experiments.run_grids import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
+from ..experiments.versions import OutdatedRows, budgets_of, one_version
+from ..text import printable
 from .accuracy import accuracy_dots, accuracy_scatter, bottleneck_sweep, differences, granularity_sweep
 from .classes import pareto_plot
+from .exit_results import exit_curves, exit_settings, exit_shares
 from .paper_models import attention_distance, attention_rollout, attention_similarity
-from ..experiments.report import timed_as
-from ..experiments.run_grids import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
-from ..terminals import printable
-from ..experiments.versions import OutdatedRows, budgets_of, one_version
+from .style import save
 
 __all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
 

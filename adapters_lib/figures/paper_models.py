@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from .. import __version__
-from ..methods.adapt import adapt
 from ..analysis.attention import attention_layouts, capture_attention, mean_distance
 from ..analysis.cka import attention_cka
 from ..analysis.rollout import constant_groups, rollout_groups
 from ..backbones.create import create_backbone
-from ..saving.checkpoint import CONFIG, load_pretrained
 from ..datasets.load import load_data
-from .attention import attention_distances, cka_pairs, rollout_panels
-from ..places import output_folder
-from ..vit.inputs import evaluating
 from ..experiments.statistics import mean_interval
-from ..training.fit import fit
 from ..experiments.tune import offline_recipe
+from ..files import output_folder
+from ..methods.adapt import adapt
+from ..saving.checkpoint import CONFIG, load_pretrained
+from ..training.fit import fit
+from ..vit.inputs import evaluating
+from .attention import attention_distances, cka_pairs, rollout_panels
 
 __all__ = ["attention_distance", "attention_rollout", "attention_similarity", "small_adapters"]
 

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 
 from ..datasets.load import DATA_SETS
 from ..errors import AdapterError
-from ..text import drawn
 from ..experiments.statistics import summarise
 from ..experiments.versions import one_version
+from ..text import drawn
 
 __all__ = ["caption", "mark", "outside_legend", "points", "sample", "swatch"]
 

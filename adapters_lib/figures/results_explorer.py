@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from .. import __version__
 from ..errors import AdapterError, unknown
 from ..experiments.run import read_table
-from .style import ACCURACIES, COST_AXES, style
-from .classes import pareto_plot
-from ..text import csv_cell, drawn, latex
-from ..places import output_folder
 from ..experiments.statistics import pareto_front
 from ..experiments.versions import versions_of
+from ..files import output_folder
+from ..text import csv_cell, drawn, latex
+from .classes import pareto_plot
+from .style import ACCURACIES, COST_AXES, style
 
 __all__ = ["EXPORTS", "costs_of", "explore", "export", "read_labelled", "select", "summary", "tables", "versions_note"]
 

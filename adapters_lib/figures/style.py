@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..errors import AdapterError, unknown
+from ..experiments.statistics import summarise
+from ..files import output_folder
 from ..methods import METHODS
 from ..text import drawn
-from ..places import output_folder
-from ..experiments.statistics import summarise
 
 __all__ = [
     "ACCURACIES",

@@ -16,16 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..methods.adapt import adapt
 from ..backbones.create import EMBEDDED, create_backbone, meta_backbone
 from ..costs.cost import cost
+from ..costs.latency_model import LatencyModel, calibrate_latency
 from ..datasets.load import load_data
 from ..errors import unknown
-from .style import COLUMN, COST_AXES, look_of, style
-from ..costs.latency_model import LatencyModel, calibrate_latency
-from ..methods import parse_method
-from ..training.fit import Run, fit
 from ..experiments.tune import offline_recipe
+from ..methods import parse_method
+from ..methods.adapt import adapt
+from ..training.fit import Run, fit
+from .style import COLUMN, COST_AXES, look_of, style
 
 __all__ = ["KINDS", "Choice", "Kind", "Point", "Price", "cost_curves", "default_calibration", "price", "small_run", "tuner_figure"]
 

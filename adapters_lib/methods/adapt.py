@@ -9,12 +9,12 @@ import torch
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
-from ..options import MOST_CLASSES, check_seed, whole_number
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
+from ..options import MOST_CLASSES, check_seed, whole_number
 from ..vit.finished import check_names
 from ..vit.heads import make_head
 from ..vit.host import plain_kind
+from ..vit.model import AdaptedViT
 from . import Method, parse_method
 from .compose import check_together
 

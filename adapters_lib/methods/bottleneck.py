@@ -7,8 +7,8 @@ import warnings
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..vit.sites import Adapter
 from ..vit.layout import Layout
+from ..vit.sites import Adapter
 
 __all__ = ["STARTS", "Bottleneck", "check_bottleneck", "start_at_zero_"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 from timm.layers import RmsNorm
 from torch import nn
 
-from ..vit.sites import Adapter
 from ..vit.method import Method, register
+from ..vit.sites import Adapter
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

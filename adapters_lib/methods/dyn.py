@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from ..errors import AdapterError, OptionWarning
 from ..vit.exit_heads import ExitHead, hidden_width
 from ..vit.exits import exit_blocks, run_exits
-from ..vit.objective import Criterion, Objective
 from ..vit.layout import Layout
 from ..vit.method import Method, register
+from ..vit.objective import Criterion, Objective
 from .sparsity import drop_in_bottlenecks, idle_sparsity, mask_gradients
 
 if TYPE_CHECKING:

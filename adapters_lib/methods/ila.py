@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError
-from ..vit.sites import Adapter
 from ..vit.layout import Layout
-from .adpt import ADPT
 from ..vit.method import Method, register
+from ..vit.sites import Adapter
+from .adpt import ADPT
 from .bottleneck import STARTS, check_bottleneck, start_at_zero_
 from .sublayers import drop_sublayers
 

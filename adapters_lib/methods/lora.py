@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError, unknown
-from ..vit.sites import LinearAdapter, first_outputs
 from ..vit.method import Method, register
+from ..vit.sites import LinearAdapter, first_outputs
 from .lora_shortcuts import add_in_place, folded_linear, may_fold, may_write_in_place
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from timm.layers import PatchEmbed
 from torch import nn
 
 from ..errors import AdapterError
-from . import METHODS
 from ..vit.sites import LinearAdapter
+from . import METHODS
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError
-from ..vit.sites import Adapter
 from ..vit.layout import Layout
 from ..vit.method import Method, register
+from ..vit.sites import Adapter
 from .bottleneck import check_bottleneck
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..vit.sites import LinearAdapter, first_outputs
 from ..vit.method import Method, register
+from ..vit.sites import LinearAdapter, first_outputs
 from .bottleneck import check_bottleneck
 
 if TYPE_CHECKING:

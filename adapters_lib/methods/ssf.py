@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..vit.sites import LinearAdapter, first_outputs
 from ..vit.method import Method, register
+from ..vit.sites import LinearAdapter, first_outputs
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..vit.sites import Adapter
 from ..vit.layout import Layout
 from ..vit.method import Method, register
+from ..vit.sites import Adapter
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from ..errors import AdapterError
 from ..vit.heads import make_head
-from ..vit.sites import AttentionReader, first_outputs
 from ..vit.method import Method, register
+from ..vit.sites import AttentionReader, first_outputs
 from .vpt import prompt_bound
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from safetensors.torch import save
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from ..saving.checkpoint import load_tensors, save_tensors
 from ..errors import AdapterError
-from ..training.run_lock import TrainingLock
 from ..files import atomic_write
+from ..saving.checkpoint import load_tensors, save_tensors
+from ..training.run_lock import TrainingLock
 from ..vit.state_check import check_state
 
 __all__ = ["halved", "run_steps", "set_up", "write"]

@@ -1,0 +1,5 @@
+"""Files of trained models: adapters, the hub, peft's format."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,16 +19,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .header import Header, make_header, read_header
+from ..backbones.create import create_backbone
+from ..errors import AdapterError, OptionWarning
+from ..files import atomic_write, load_json, save_json
 from ..methods.adapt import adapt, check_backbone, unchanged_on_error
 from ..vit.architecture import describe, differences
-from ..backbones.create import create_backbone
-from ..vit.model import AdaptedViT
-from ..errors import AdapterError, OptionWarning
 from ..vit.frozen import blocks_digest, difference, frozen_print, tensor_digest
-from .hub import download, is_hub_id, write_card
-from ..files import atomic_write, load_json, save_json
+from ..vit.model import AdaptedViT
 from ..vit.state_check import check_state
+from .header import Header, make_header, read_header
+from .hub import download, is_hub_id, write_card
 
 __all__ = [
     "atomic_write",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..vit.architecture import rebuild_options
 from ..errors import AdapterError
+from ..methods import Method, method_from_dict, method_to_dict
+from ..vit.architecture import rebuild_options
 from ..vit.finished import check_names
 from ..vit.frozen import frozen_print
-from ..methods import Method, method_from_dict, method_to_dict
 from ..vit.safe_names import check_options
 
 if TYPE_CHECKING:

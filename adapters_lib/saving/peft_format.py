@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..methods.adapt import adapt, check_backbone, unchanged_on_error
-from .checkpoint import load_tensors, save_json, save_tensors
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
 from ..methods import LoRA, Method, method_from_dict, method_to_dict
+from ..methods.adapt import adapt, check_backbone, unchanged_on_error
 from ..methods.lora import LoRALinear
+from ..vit.model import AdaptedViT
+from .checkpoint import load_tensors, save_json, save_tensors
 from .peft_config import read_config, scale_of, targeted
 
 __all__ = ["export_peft", "import_peft"]

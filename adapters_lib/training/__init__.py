@@ -1,0 +1,5 @@
+"""Recipes, the training loop, features computed once, evaluation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

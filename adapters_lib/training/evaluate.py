@@ -15,13 +15,13 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
-from ..options import MOST_BATCH, check_workers, whole_number
 from ..datasets.task import check_labels, collate, data_set_of, labels_of
-from ..vit.modes import borrowed
 from ..errors import AdapterError
+from ..options import MOST_BATCH, check_workers, whole_number
+from ..vit.inputs import evaluating
+from ..vit.modes import borrowed
 from .features import Features
 from .meaning import in_model_order, refuse_trained
-from ..vit.inputs import evaluating
 
 __all__ = ["collect_logits", "evaluate", "forward_on", "score"]
 

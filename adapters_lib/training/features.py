@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from ..options import MOST_BATCH, check_workers, real_number, whole_number
-from ..datasets.task import collate, data_set_of, labels_of
 from ..datasets.identity import identity, marks
-from ..vit.modes import borrowed
+from ..datasets.task import collate, data_set_of, labels_of
 from ..errors import AdapterError
+from ..options import MOST_BATCH, check_workers, real_number, whole_number
 from ..vit.frozen import frozen_digest
+from ..vit.modes import borrowed
 
 __all__ = ["DEFAULT_LIMIT", "Features", "TooLarge", "cache_features", "measure_cache_speedup", "why_not_cacheable"]
 

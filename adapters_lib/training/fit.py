@@ -20,16 +20,15 @@ from accelerate import Accelerator
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from ..vit.attention_kernels import unfused_if_slower
-from ..options import check_workers
 from ..datasets.task import check_labels, data_set_of, labels_of
+from ..errors import AdapterError
+from ..options import check_workers
+from ..vit.attention_kernels import unfused_if_slower
+from ..vit.model import AdaptedViT
 from ..vit.modes import borrowed
 from .drop_path import drop_path_places, stochastic_depth
-from ..vit.model import AdaptedViT
-from ..errors import AdapterError
 from .evaluate import evaluate, score
-from .features import Features, TooLarge, why_not_cacheable
-from .features import cache_features as compute_features
+from .features import Features, TooLarge, cache_features as compute_features, why_not_cacheable
 from .loop import Loop, Row, TrainingDiverged, has_batch_norm, make_accelerator
 from .meaning import in_model_order, names_of_outputs, note_training, refuse_trained
 from .recipe import Recipe

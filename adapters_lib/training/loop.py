@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..datasets.task import collate
-from ..vit.model import AdaptedViT
 from ..errors import AdapterError
-from .features import Features
-from ..vit.objective import Objective
-from .recipe import Recipe, make_criterion, make_optimizer, make_schedule
 from ..vit.layout import Layout
+from ..vit.model import AdaptedViT
+from ..vit.objective import Objective
+from .features import Features
+from .recipe import Recipe, make_criterion, make_optimizer, make_schedule
 
 __all__ = ["Loop", "Row", "TrainingDiverged", "epoch_batches", "has_batch_norm", "make_accelerator"]
 

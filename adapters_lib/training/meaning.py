@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..datasets.task import Origin, View, labels_of
 from ..datasets.identity import marks, shared, sketch
+from ..datasets.task import Origin, View, labels_of
 from ..errors import AdapterError
 from .features import Features
 

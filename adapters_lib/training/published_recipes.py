@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import AdapterError, unknown
 from .recipe import Recipe
 
-__all__ = ["PRESETS", "Preset", "named_recipe", "preset"]
+__all__ = ["PRESETS", "Preset", "named_recipe", "recipes"]
 
 RecipeMaker = Callable[..., Recipe]
 
@@ -45,18 +45,6 @@ class Preset:
     def recipe(self) -> Recipe:
         """The recipe itself; of a function, at its default batch size."""
         return self.value if isinstance(self.value, Recipe) else self.value()
-
-
-def preset(name: str) -> Recipe | RecipeMaker:
-    """The value behind `al.recipes.<name>`.
-
-    Raises:
-        AttributeError: no such preset, as Python expects of a module's attribute; the message names all.
-    """
-    if name not in PRESETS:
-        known = ", ".join(PRESETS)
-        raise AttributeError(f"adapters_lib.training.recipe has no attribute {name!r}; the published recipes are {known}")
-    return PRESETS[name].value
 
 
 def named_recipe(name: str, **changes: Any) -> Recipe:
@@ -256,3 +244,19 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """Every published recipe by its name in `al.recipes`."""
+
+
+class _Recipes:
+    """Every published recipe as an attribute: a `Recipe`, or a function of the batch size that returns one."""
+
+    def __getattr__(self, name: str) -> Recipe | RecipeMaker:
+        if name not in PRESETS:
+            raise AttributeError(f"al.recipes has no recipe {name!r}; the published ones are {', '.join(PRESETS)}")
+        return PRESETS[name].value
+
+    def __dir__(self) -> list[str]:
+        return sorted(PRESETS)
+
+
+recipes = _Recipes()
+"""`al.recipes.ila_paper`, `al.recipes.padapter_image_paper(batch_size=64)`, …"""

@@ -24,8 +24,8 @@ from timm.data import Mixup
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from ..options import MOST_BATCH
 from ..errors import AdapterError, unknown
+from ..options import MOST_BATCH
 
 __all__ = ["Recipe", "Schedule", "make_criterion", "make_optimizer", "make_schedule"]
 
@@ -220,18 +220,3 @@ def make_criterion(recipe: Recipe, num_classes: int) -> tuple[Callable[[Tensor, 
         )
         return F.cross_entropy, mixup
     return nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing), None
-
-
-def __getattr__(name: str) -> Any:
-    """The published recipes are attributes of this module, `al.recipes.ila_paper`; see `recipe_presets`."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    from .published_recipes import preset  # not before: it needs Recipe
-
-    return preset(name)
-
-
-def __dir__() -> list[str]:
-    from .published_recipes import PRESETS
-
-    return sorted([*globals(), *PRESETS])

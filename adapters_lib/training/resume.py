@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..vit.architecture import differences
-from ..saving.checkpoint import load_json, load_tensors, save_json, save_tensors
-from ..datasets.task import labels_of
 from ..datasets.identity import identity, labels_digest
-from ..vit.model import AdaptedViT
+from ..datasets.task import labels_of
 from ..errors import AdapterError
-from ..vit.frozen import difference, frozen_print
-from .meaning import names_of_outputs
 from ..methods import format_method
-from .recipe import Recipe
+from ..saving.checkpoint import load_json, load_tensors, save_json, save_tensors
+from ..vit.architecture import differences
+from ..vit.frozen import difference, frozen_print
+from ..vit.model import AdaptedViT
 from ..vit.state_check import check_state, check_tensor
+from .meaning import names_of_outputs
+from .recipe import Recipe
 
 __all__ = ["RunFolder", "State", "describe_run", "pack", "unpack"]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..options import described, fits
 from ..errors import AdapterError, unknown
+from ..options import described, fits
 
 if TYPE_CHECKING:
     from .model import AdaptedViT

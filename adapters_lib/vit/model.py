@@ -16,15 +16,15 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from .architecture import describe, options_of
 from ..errors import AdapterError
+from .architecture import describe, options_of
 from .exits import run_exits, with_all_exits
 from .finished import FinishedModel
-from .intermediates import IntermediateFeatures
 from .inputs import input_shape
+from .intermediates import IntermediateFeatures
+from .layout import Layout
 from .sites import Adapter, BlockSites, LinearAdapter
 from .state_check import check_state
-from .layout import Layout
 
 if TYPE_CHECKING:
     from .method import Method

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..analysis.attention import walker
-from ..figures.attention_explorer import VIEWS, Views, attention_views, explorer_figure
 from ..datasets.task import Task
 from ..errors import AdapterError
+from ..figures.attention_explorer import VIEWS, Views, attention_views, explorer_figure
 from .panel import FigurePanel
 
 __all__ = ["AttentionExplorer"]

@@ -7,9 +7,9 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from ..figures.exit_board import ExitBoard
 from ..exits.policies import POLICIES
 from ..exits.simulate import StoredExits
+from ..figures.exit_board import ExitBoard
 from .panel import FigurePanel
 
 __all__ = ["ExitThresholds", "exit_thresholds"]

@@ -14,13 +14,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from ..datasets.leaves.task import KINDS
-from ..figures.samples import granularity_sheet
 from ..errors import AdapterError
 from ..experiments.run import read_table
-from ..figures.style import COLUMN, look_of, style
-from ..text import drawn
-from ..places import output_folder
 from ..experiments.statistics import summarise
+from ..figures.samples import granularity_sheet
+from ..figures.style import COLUMN, look_of, style
+from ..files import output_folder
+from ..text import drawn
 from .panel import FigurePanel
 
 __all__ = ["GranularityDial", "accuracy_by_granularity", "granularity_runs"]

@@ -26,8 +26,8 @@ from ..figures.results_explorer import (
 )
 from ..figures.style import ACCURACIES, COST_AXES
 from ..text import web
-from .panel import FigurePanel
 from .checkboxes import Checkboxes
+from .panel import FigurePanel
 
 __all__ = ["ResultsExplorer"]
 

@@ -15,10 +15,8 @@ from typing import Any
 import ipywidgets
 from matplotlib.figure import Figure
 
-from ..figures.style import COST_AXES
 from ..costs.latency_model import LatencyModel
-from ..methods import parse_method
-from ..text import web
+from ..figures.style import COST_AXES
 from ..figures.tuner import (
     KINDS,
     Choice,
@@ -28,6 +26,8 @@ from ..figures.tuner import (
     small_run,
     tuner_figure,
 )
+from ..methods import parse_method
+from ..text import web
 from .panel import FigurePanel
 
 __all__ = ["BottleneckTuner"]

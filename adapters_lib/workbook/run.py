@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..saving.checkpoint import atomic_write
-from ..experiments.cores import thread_settings
 from ..errors import AdapterError
-from ..terminals import printable
+from ..experiments.cores import thread_settings
+from ..saving.checkpoint import atomic_write
+from ..text import printable
 
 __all__ = ["FIRST_CELL", "LIMIT_MB", "execute", "main", "pick", "repository"]
 

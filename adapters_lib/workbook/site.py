@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import AdapterError
-from ..terminals import printable
+from ..text import printable
 
 __all__ = ["Page", "build", "main", "render"]
 

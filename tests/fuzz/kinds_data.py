@@ -22,19 +22,19 @@ import torch
 from PIL import Image, features
 
 import adapters_lib as al
-from adapters_lib.training import fit as training
 from adapters_lib.cli import main
 from adapters_lib.cli.arguments import key_value
+from adapters_lib.datasets.images.files import MAX_PIXELS, check_files, read_image
+from adapters_lib.datasets.images.lists import read_list
+from adapters_lib.datasets.list_files import Fence
 from adapters_lib.datasets.load import load_data
 from adapters_lib.datasets.task import Task
-from adapters_lib.datasets.images.files import MAX_PIXELS, check_files, read_image
-from adapters_lib.datasets.list_files import Fence
-from adapters_lib.datasets.images.lists import read_list
 from adapters_lib.datasets.video.decoding import Video, check_videos
 from adapters_lib.datasets.video.lists import READERS
 from adapters_lib.datasets.video.writing import write_video
 from adapters_lib.errors import AdapterError
 from adapters_lib.methods import METHODS, format_method, parse_method
+from adapters_lib.training import fit as training
 from fuzz.engine import Case, kind
 from fuzz.mutations import odd_text, odd_value, spoilt, spoilt_text
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from ..task import Task, TensorImages
 from ..splits import stratified_split
+from ..task import Task, TensorImages
 
 __all__ = ["load"]
 

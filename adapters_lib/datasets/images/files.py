@@ -22,10 +22,10 @@ from PIL import Image, features
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...errors import AdapterError, unknown
 from ...options import usable_cores
 from ..task import check_labels
 from .metadata import ORIENTATION, orientation_in, without_metadata
-from ...errors import AdapterError, unknown
 
 __all__ = ["EXTENSIONS", "MAX_PIXELS", "ImageError", "ImageFiles", "check_files", "check_max_pixels", "read_image"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..task import Task
-from .files import EXTENSIONS, MAX_PIXELS, check_files
+from ...errors import AdapterError
 from ..scan import hidden, scan
 from ..splits import Sample, Skipped, files_task, split_samples, warn_skipped
-from ...errors import AdapterError
+from ..task import Task
+from .files import EXTENSIONS, MAX_PIXELS, check_files
 
 __all__ = ["Check", "class_folders", "image_files", "load", "part_folders", "samples_of_folders"]
 

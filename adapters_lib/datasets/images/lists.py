@@ -6,9 +6,9 @@ import csv
 import io
 from pathlib import Path
 
+from ...errors import AdapterError
 from ..list_files import Fence, list_text, whole_number
 from ..splits import Sample
-from ...errors import AdapterError
 
 __all__ = ["read_list"]
 

@@ -18,10 +18,7 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from . import cifar
-from ..task import Task, TensorImages
-from .folder import image_files
-from .files import MAX_PIXELS, check_files
+from ...errors import AdapterError
 from ..splits import (
     DEFAULT_ROOT,
     OFFLINE_HINT,
@@ -31,7 +28,10 @@ from ..splits import (
     split_samples,
     stratified_split,
 )
-from ...errors import AdapterError
+from ..task import Task, TensorImages
+from . import cifar
+from .files import MAX_PIXELS, check_files
+from .folder import image_files
 
 __all__ = ["SETS", "TorchvisionSet", "load"]
 

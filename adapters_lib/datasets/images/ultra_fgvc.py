@@ -8,10 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..task import Task
-from .folder import class_folders, part_folders
-from .files import EXTENSIONS, MAX_PIXELS, check_files
-from .lists import read_list
+from ...errors import AdapterError
 from ..scan import scan
 from ..splits import (
     DEFAULT_ROOT,
@@ -22,8 +19,11 @@ from ..splits import (
     files_task,
     split_samples,
 )
+from ..task import Task
 from ..transforms import ULTRA_CROP
-from ...errors import AdapterError
+from .files import EXTENSIONS, MAX_PIXELS, check_files
+from .folder import class_folders, part_folders
+from .lists import read_list
 
 __all__ = ["EXPECTED", "load"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...errors import AdapterError, unknown
+from ..splits import DEFAULT_ROOT, OFFLINE_HINT, check_counts, files_task
 from ..task import Task
 from .files import MAX_PIXELS, check_files
 from .lists import read_list
-from ..splits import DEFAULT_ROOT, OFFLINE_HINT, check_counts, files_task
-from ...errors import AdapterError, unknown
 
 __all__ = ["CLASSES", "load"]
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .drawing import LEAF_FIELDS, SCENE_FIELDS
 from ...errors import AdapterError
+from .drawing import LEAF_FIELDS, SCENE_FIELDS
 
 __all__ = [
     "HELD_BACK",

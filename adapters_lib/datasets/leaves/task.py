@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import AdapterError, unknown
 from ...options import check_seed, whole_number
 from ..task import Task, TensorImages
 from ..video.cache import ClipCache
 from .drawing import LEAF_FIELDS, VERSION, draw
 from .parameters import HELD_BACK, LeafSample, cultivars, new_species, sample_leaves
-from ...errors import AdapterError, unknown
 
 __all__ = ["KINDS", "Kind", "load", "task_sample"]
 

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from filelock import AcquireReturnProxy, FileLock
 
-from ..task import DataWarning
 from ...errors import AdapterError
+from ..task import DataWarning
 
 __all__ = ["ClipCache"]
 

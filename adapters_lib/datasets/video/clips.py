@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from ...errors import AdapterError
+from ...files import output_folder
 from ..task import DataWarning, Task, check_labels, make_loader
 from .cache import ClipCache
 from .crops import check_clip_augmentation, multi_scale_crop, spatial_view
-from .sampling import ClipSampler
 from .decoding import Video, VideoError
-from ...errors import AdapterError
-from ...places import output_folder
+from .sampling import ClipSampler
 
 __all__ = ["ClipViews", "VideoClips", "clip_cache", "clips_task", "fill_cache", "read_clip"]
 

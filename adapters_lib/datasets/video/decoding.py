@@ -24,8 +24,8 @@ import av
 import numpy as np
 from tqdm.auto import tqdm
 
-from ...options import usable_cores
 from ...errors import AdapterError, unknown
+from ...options import usable_cores
 
 __all__ = ["EXTENSIONS", "Video", "VideoError", "check_videos"]
 

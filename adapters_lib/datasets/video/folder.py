@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..task import Task
-from .sampling import ClipSampler
 from ..images.folder import samples_of_folders
-from .decoding import EXTENSIONS, check_videos
+from ..task import Task
 from .clips import clip_cache, clips_task
+from .decoding import EXTENSIONS, check_videos
+from .sampling import ClipSampler
 
 __all__ = ["load"]
 

@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..list_files import Fence, list_json, list_text, whole_number
 from ...errors import AdapterError
+from ..list_files import Fence, list_json, list_text, whole_number
 
 __all__ = ["READERS", "Row", "VideoList"]
 

@@ -15,16 +15,16 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from ...errors import AdapterError
+from ...files import output_folder
 from ...options import real_number
-from ..task import Task
-from .sampling import ClipSampler
 from ..leaves.drawing import LEAF_FIELDS, SCENE_FIELDS, draw
 from ..leaves.parameters import HELD_BACK, JITTER, SPLITS, species
-from .motion_states import MOTIONS, Motion, trajectories
+from ..task import Task
 from .clips import clip_cache, clips_task
+from .motion_states import MOTIONS, Motion, trajectories
+from .sampling import ClipSampler
 from .writing import write_video
-from ...errors import AdapterError
-from ...places import output_folder
 
 __all__ = ["FPS", "clip_states", "draw_clip", "load"]
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from ..task import DataWarning, Task
-from .sampling import ClipSampler
+from ...errors import AdapterError
 from ..list_files import Fence
 from ..splits import DEFAULT_ROOT, Sample, Skipped, check_counts
+from ..task import DataWarning, Task
+from .clips import clip_cache, clips_task
 from .decoding import check_videos
 from .lists import READERS, Row
-from .clips import clip_cache, clips_task
-from ...errors import AdapterError
+from .sampling import ClipSampler
 
 __all__ = ["EXPECTED", "Published", "group_split", "load", "sound_samples"]
 

@@ -1,0 +1,30 @@
+from .evaluate import (
+    collect_logits as collect_logits,
+    forward_on as forward_on,
+    score as score,
+)
+from .features import (
+    DEFAULT_LIMIT as DEFAULT_LIMIT,
+    Features as Features,
+    TooLarge as TooLarge,
+    cache_features as cache_features,
+    measure_cache_speedup as measure_cache_speedup,
+    why_not_cacheable as why_not_cacheable,
+)
+from .fit import (
+    Recipe as Recipe,
+    Run as Run,
+    TrainingDiverged as TrainingDiverged,
+)
+from .published_recipes import (
+    PRESETS as PRESETS,
+    Preset as Preset,
+    named_recipe as named_recipe,
+    recipes as recipes,
+)
+from .recipe import (
+    Schedule as Schedule,
+    make_criterion as make_criterion,
+    make_optimizer as make_optimizer,
+    make_schedule as make_schedule,
+)

@@ -1,0 +1,74 @@
+from .architecture import (
+    describe as describe,
+    differences as differences,
+    options_of as options_of,
+    rebuild_options as rebuild_options,
+)
+from .attention_kernels import unfused_if_slower as unfused_if_slower
+from .exit_heads import (
+    ExitHead as ExitHead,
+    head_parameters as head_parameters,
+    hidden_width as hidden_width,
+)
+from .exits import (
+    exit_blocks as exit_blocks,
+    exit_logits as exit_logits,
+    run_exits as run_exits,
+    with_all_exits as with_all_exits,
+)
+from .finished import (
+    FinishedModel as FinishedModel,
+    check_names as check_names,
+)
+from .frozen import (
+    blocks_digest as blocks_digest,
+    difference as difference,
+    frozen_digest as frozen_digest,
+    frozen_print as frozen_print,
+    tensor_digest as tensor_digest,
+)
+from .heads import (
+    HEADS as HEADS,
+    make_head as make_head,
+)
+from .host import (
+    AdaptedBackbone as AdaptedBackbone,
+    AdaptedBlock as AdaptedBlock,
+    plain_kind as plain_kind,
+    take_part as take_part,
+)
+from .inputs import (
+    evaluating as evaluating,
+    image_size_of as image_size_of,
+    input_shape as input_shape,
+    probe_images as probe_images,
+    vit_of as vit_of,
+)
+from .layout import Layout as Layout
+from .method import (
+    METHODS as METHODS,
+    Method as Method,
+    format_method as format_method,
+    method_from_dict as method_from_dict,
+    method_to_dict as method_to_dict,
+    parse_method as parse_method,
+    register as register,
+)
+from .model import AdaptedViT as AdaptedViT
+from .modes import (
+    borrowed as borrowed,
+    device_name as device_name,
+    exact_float32 as exact_float32,
+)
+from .objective import (
+    Criterion as Criterion,
+    Objective as Objective,
+)
+from .sites import (
+    SITES as SITES,
+    Adapter as Adapter,
+    AttentionReader as AttentionReader,
+    BlockSites as BlockSites,
+    LinearAdapter as LinearAdapter,
+    first_outputs as first_outputs,
+)
