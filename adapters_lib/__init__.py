@@ -9,8 +9,8 @@ The packages, from the ground up; each uses only those that stand lower:
     figures                                      functions that return a Matplotlib figure
     experiments                                  grids of runs, their tables, what the tables say
     benchmarks                                   measured time and memory
-    exits · analysis                             early exits after training; looking inside
-    training · pretraining                       recipes, the loop, evaluation; the embedded weights
+    exits · analysis · pretraining               early exits after training; looking inside; the embedded weights
+    training                                     recipes, the loop, evaluation
     saving                                       adapters as files, the hub, peft's format
     backbones · methods · datasets · costs       what is adapted, how, on what, at which cost
     vit                                          a timm ViT with sites: layout, sites, method, model

@@ -43,10 +43,7 @@ from .costs.latency import (
 )
 from .costs.memory import memory_use as memory_use
 from .datasets.load import load_data as load_data
-from .datasets.task import (
-    Task as Task,
-    subset as subset,
-)
+from .datasets.task import Task as Task, subset as subset
 from .errors import AdapterError as AdapterError
 from .exits.calibrate import calibrate as calibrate
 from .exits.controls import cost_curve as cost_curve

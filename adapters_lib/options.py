@@ -21,6 +21,7 @@ __all__ = [
     "MOST_SIDE",
     "check_seed",
     "check_workers",
+    "convert",
     "described",
     "fits",
     "real_number",
@@ -122,6 +123,39 @@ def described(hint: Any) -> str:
     if origin is tuple:
         return f"a tuple, each entry {described(arguments[0])}"
     return _NAMES.get(origin or hint, getattr(hint, "__name__", str(hint)))
+
+
+def convert(what: str, value: Any, hint: Any) -> Any:
+    """Turn text or a JSON value into the type that a field declares (int, float, bool, str, tuple, or None)."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or value == "None":
+            if type(None) in arguments:
+                return None
+            raise AdapterError(f"{what}: None is not allowed here")
+        kinds = [a for a in arguments if a is not type(None)]
+        for kind in kinds[:-1]:
+            try:
+                return convert(what, value, kind)
+            except AdapterError:
+                continue
+        return convert(what, value, kinds[-1])
+    if origin is tuple:
+        items = value.split("/") if isinstance(value, str) else list(value)
+        return tuple(convert(what, item, arguments[0]) for item in items)
+    if hint is bool:
+        flags = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if str(value).lower() in flags:
+            return flags[str(value).lower()]
+    elif hint in (int, float, str) and not isinstance(value, bool):
+        try:
+            converted = hint(value)
+            if hint is not int or float(value) == converted:
+                return converted
+        except (TypeError, ValueError, OverflowError):
+            pass
+    shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
+    raise AdapterError(f"{what}={shown} is not a valid {getattr(hint, '__name__', hint)}; write {described(hint)}")
 
 
 def _bounds(least: float, most: float | None) -> str:

@@ -22,7 +22,7 @@ from tiny_training import striped_images, tiny_backbone, tiny_model
 from torch import Tensor
 
 import adapters_lib as al
-from adapters_lib.datasets.task import labels_of
+from adapters_lib.datasets.labelled import labels_of
 from adapters_lib.experiments.run import Experiment, pack_hits, read_table, store_row, unpack_hits
 from adapters_lib.saving.checkpoint import CONFIG, WEIGHTS, load_pretrained, load_tensors, save_tensors
 from adapters_lib.training.fit import fit

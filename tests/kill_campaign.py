@@ -28,7 +28,7 @@ from run_and_be_killed import METHOD
 from tiny_training import striped_images, tiny_model
 from torch import nn
 
-from adapters_lib.datasets.task import TensorImages
+from adapters_lib.datasets.labelled import TensorImages
 from adapters_lib.datasets.video.cache import ClipCache
 from adapters_lib.experiments import run as experiments
 from adapters_lib.experiments.run import grid, read_table, run_grid

@@ -11,7 +11,8 @@ from torch import nn
 import adapters_lib as al
 from adapters_lib.benchmarks.exits import bench_exits, drawn_thresholds, spread_shares
 from adapters_lib.cli import main
-from adapters_lib.datasets.task import Task, TensorImages, View
+from adapters_lib.datasets.labelled import TensorImages, View
+from adapters_lib.datasets.task import Task
 from adapters_lib.exits.calibrate import CalibrationWarning, calibrate, choose, measure, operating_points, quota_thresholds
 from adapters_lib.exits.controls import cost_curve, evaluate_point, fixed_depth_accuracy, random_exit_accuracy
 from adapters_lib.exits.costs import ExitCosts, exit_costs

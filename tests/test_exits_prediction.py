@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.datasets.task import TensorImages
+from adapters_lib.datasets.labelled import TensorImages
 from adapters_lib.exits.policies import POLICIES, confidence, leaves, patience_thresholds
 from adapters_lib.exits.predict import predict
 from adapters_lib.exits.simulate import StoredExits, confidences, simulate, store_exits

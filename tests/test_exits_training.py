@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import adapters_lib as al
-from adapters_lib.datasets.task import TensorImages
+from adapters_lib.datasets.labelled import TensorImages
 from adapters_lib.methods import DynExits, format_method, parse_method
 from adapters_lib.methods.dyn import SCHEDULES, exit_weights
 from adapters_lib.methods.sparsity import mask_gradients

@@ -82,9 +82,9 @@ def test_the_shares_of_a_breakdown_fill_the_bar() -> None:
 
 
 def test_a_method_has_one_look_in_all_figures_of_many_and_few_names_never_share_a_colour() -> None:
-    every = figures.looks(METHODS)
-    assert figures.looks(reversed(list(METHODS))) == every
-    few = figures.looks(["ila", "full", "adpt", "my own", "linear"])
+    every = figures.method_style(METHODS)
+    assert figures.method_style(reversed(list(METHODS))) == every
+    few = figures.method_style(["ila", "full", "adpt", "my own", "linear"])
     assert len({colour for colour, _ in few.values()}) == 5
     assert {name: few[name] for name in ("full", "linear")} == {name: every[name] for name in ("full", "linear")}
     assert all(few[name][1] == every[name][1] for name in ("ila", "adpt"))

@@ -15,7 +15,7 @@ import adapters_lib as al
 from adapters_lib.datasets import identity as module
 from adapters_lib.datasets.identity import identity, marks, shared, sketch
 from adapters_lib.datasets.images.files import ImageFiles
-from adapters_lib.datasets.task import TensorImages, View
+from adapters_lib.datasets.labelled import TensorImages, View
 from adapters_lib.datasets.transforms import NO_MODEL, image_transforms
 from adapters_lib.experiments import run as experiments
 from adapters_lib.experiments.run import grid, run_grid

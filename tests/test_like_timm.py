@@ -224,7 +224,7 @@ class _Fails(Method):
     def turn(self) -> int:
         return 9
 
-    def plug(self, model: al.AdaptedViT) -> None:
+    def attach(self, model: al.AdaptedViT) -> None:
         raise RuntimeError("it was the last one")
 
 

@@ -12,8 +12,8 @@ from tiny_training import striped_images, tiny_backbone, tiny_model
 import adapters_lib as al
 from adapters_lib.analysis.report import report
 from adapters_lib.cli import main
+from adapters_lib.datasets.labelled import TensorImages
 from adapters_lib.datasets.load import Task
-from adapters_lib.datasets.task import TensorImages
 from adapters_lib.exits.simulate import store_exits
 from adapters_lib.saving.checkpoint import load_tensors
 from adapters_lib.training.features import cache_features

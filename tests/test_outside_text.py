@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import adapters_lib as al
-from adapters_lib.datasets.task import Task, TensorImages
+from adapters_lib.datasets.labelled import TensorImages
+from adapters_lib.datasets.task import Task
 from adapters_lib.figures import (
     accuracy as figures_results,
     attention as figures_analysis,

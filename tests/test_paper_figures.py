@@ -15,7 +15,7 @@ from adapters_lib.experiments.versions import OutdatedRows
 from adapters_lib.figures import accuracy as results, exit_results as exits, paper as paper_figures
 from adapters_lib.figures.paper import FIGURES, command_for, load
 from adapters_lib.figures.parts import points
-from adapters_lib.figures.style import looks
+from adapters_lib.figures.style import method_style
 
 
 def _title(figure: Figure) -> str:
@@ -34,7 +34,7 @@ def test_every_method_of_the_grid_has_a_point_a_look_and_an_entry() -> None:
     assert sorted(_drawn_points(ax)) == sorted(map(tuple, means.to_numpy()))
     (legend,) = figure.legends
     assert {text.get_text() for text in legend.get_texts()} == {run.name for run in GRIDS["methods"]()}
-    assert len(set(looks(ALL_METHODS).values())) == len(ALL_METHODS)
+    assert len(set(method_style(ALL_METHODS).values())) == len(ALL_METHODS)
 
 
 def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on() -> None:

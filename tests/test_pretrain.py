@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import adapters_lib
-from adapters_lib.backbones.create import create_backbone, embedded_info
+from adapters_lib.backbones.create import create_backbone
+from adapters_lib.backbones.images import embedded_info
 from adapters_lib.datasets.leaves.drawing import draw
 from adapters_lib.datasets.leaves.parameters import HELD_BACK, sample_leaves, species
 from adapters_lib.errors import AdapterError

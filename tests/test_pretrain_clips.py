@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import adapters_lib as al
-from adapters_lib.backbones.create import CLIP_KWARGS, EMBEDDED_CLIPS, embedded_info
+from adapters_lib.backbones.clips import CLIP_KWARGS, EMBEDDED_CLIPS
+from adapters_lib.backbones.images import embedded_info
 from adapters_lib.datasets.leaves.parameters import sample_wild
 from adapters_lib.datasets.video.motion_leaves import draw_clip
 from adapters_lib.datasets.video.motion_states import SPAN, STATE

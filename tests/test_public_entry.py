@@ -18,8 +18,9 @@ from torch.utils.data import (
 
 import adapters_lib as al
 from adapters_lib import options as checks
+from adapters_lib.datasets.labelled import TensorImages, View, data_set_of, labels_of
 from adapters_lib.datasets.load import load_data, make_loader, subset
-from adapters_lib.datasets.task import Task, TensorImages, View, data_set_of, labels_of
+from adapters_lib.datasets.task import Task
 from adapters_lib.errors import AdapterError
 from adapters_lib.exits.simulate import store_exits
 from adapters_lib.training.features import Features, cache_features

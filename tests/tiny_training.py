@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import adapters_lib as al
-from adapters_lib.datasets.task import TensorImages
+from adapters_lib.datasets.labelled import TensorImages
 
 
 def striped_images(n: int, seed: int = 0, classes: int = 4) -> TensorImages:

@@ -12,9 +12,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from ..datasets.labelled import check_labels
 from ..datasets.leaves.drawing import LEAF_FIELDS
 from ..datasets.leaves.parameters import JITTER
-from ..datasets.task import Task, check_labels
+from ..datasets.task import Task
 from ..errors import AdapterError
 
 __all__ = ["Confusion", "confusion", "confusion_against_distance", "explain_pair", "explain_pairs"]

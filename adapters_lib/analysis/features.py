@@ -16,7 +16,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ..datasets.task import labels_of, make_loader
+from ..datasets.labelled import labels_of
+from ..datasets.task import make_loader
 from ..errors import AdapterError, unknown
 from ..vit.inputs import evaluating
 from .attention import walker

@@ -15,10 +15,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from ..datasets.labelled import TensorImages
 from ..datasets.leaves.drawing import LEAF_FIELDS, draw
 from ..datasets.leaves.parameters import LeafSample, new_species, sample_leaves
 from ..datasets.leaves.task import task_sample
-from ..datasets.task import Task, TensorImages
+from ..datasets.task import Task
 from ..errors import AdapterError, unknown
 from .attribution_checks import rank_correlation
 

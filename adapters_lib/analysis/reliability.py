@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..datasets.task import check_labels
+from ..datasets.labelled import check_labels
 from ..errors import AdapterError
 
 __all__ = ["Reliability", "reliability"]

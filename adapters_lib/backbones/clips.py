@@ -20,13 +20,19 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ..errors import AdapterError, unknown
-from ..methods.adapt import check_backbone
-from .create import EMBEDDED, EMBEDDED_CLIPS, create_backbone
+from ..vit.check import check_backbone
+from .images import EMBEDDED, about_embedded, create_image_backbone, load_embedded
 from .positions import separable, sinusoid
 from .videomae import load_videomae
 from .weight_files import about_file
 
-__all__ = ["POSITIONS", "TubeletEmbed", "create_clip_backbone", "to_clip_model"]
+__all__ = ["CLIP_KWARGS", "EMBEDDED_CLIPS", "POSITIONS", "TubeletEmbed", "create_clip_backbone", "create_embedded_clips", "to_clip_model"]
+
+EMBEDDED_CLIPS = "micro_vit_clips"
+"""Name of the clip model that ships with the package: `micro_vit` turned into one, and trained on further on leaves in motion."""
+
+CLIP_KWARGS: dict[str, Any] = {"image_size": 48, "frames": 8, "tubelet": 2}
+"""What its clips are: 8 frames of 48² pixels, two frames a token, so 4 × 36 tokens. Its positions are fixed: it takes no other size."""
 
 POSITIONS = ("separable", "sinusoid")
 
@@ -111,13 +117,13 @@ def create_clip_backbone(
         if positions is not None or weights is not None or time_scale != 1.0:
             raise AdapterError(f"{name} has weights and positions of its own; leave out positions, time_scale and weights")
         kwargs |= {"fresh_norm": True} if fresh_norm else {}
-        return create_backbone(name, pretrained, image_size, frames=frames, tubelet=tubelet, **kwargs)
+        return create_embedded_clips(pretrained, image_size, {"frames": frames, "tubelet": tubelet, **kwargs})
     options: dict[str, Any] = {"frames": frames, "tubelet": tubelet, "time_scale": time_scale}
     options["positions"] = positions or ("sinusoid" if weights else "separable")
     _check(**options)
     if weights is not None and not pretrained:
         raise AdapterError(f"pretrained=False asks for random weights, but weights={str(weights)!r} names a file of them; leave one out")
-    vit: Any = to_clip_model(create_backbone(name, pretrained and weights is None, image_size, **kwargs), **options)
+    vit: Any = to_clip_model(create_image_backbone(name, pretrained and weights is None, image_size, **kwargs), **options)
     if weights is not None:
         load_videomae(vit, weights)
         vit.adapters_lib_weights = about_file(weights)
@@ -127,6 +133,26 @@ def create_clip_backbone(
     given = {option: value for option, value in asked.items() if value is not None}
     vit.adapters_lib_source = {"name": name, "kwargs": {**kwargs, **options, **given}}
     return vit.eval()  # type: ignore[no-any-return]
+
+
+def create_embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, Any]) -> nn.Module:
+    """The image model turned into one of clips, with the weights that `pretrain_clips` made of it."""
+    asked = {**kwargs, **({"image_size": image_size} if image_size is not None else {})}
+    for option, value in CLIP_KWARGS.items():
+        if asked.get(option, value) != value:
+            raise AdapterError(
+                f"{EMBEDDED_CLIPS}: {option}={asked[option]}, but its weights are for {option}={value}; leave it out, or turn the image "
+                f'model into another clip model: create_clip_backbone("{EMBEDDED}", frames=…, image_size=…)'
+            )
+    others = {name: value for name, value in kwargs.items() if name not in CLIP_KWARGS}
+    model = create_clip_backbone(EMBEDDED, pretrained=False, **CLIP_KWARGS, **{"num_classes": 0, **others})
+    if pretrained:
+        load_embedded(model, EMBEDDED_CLIPS, others)
+        if kwargs.get("fresh_norm"):  # the file has brought the trained one back
+            model.fc_norm.reset_parameters()  # type: ignore[union-attr, operator]
+    model.adapters_lib_source = {"name": EMBEDDED_CLIPS, "kwargs": asked}  # type: ignore[assignment]
+    model.adapters_lib_weights = about_embedded(EMBEDDED_CLIPS) if pretrained else {"source": "random"}  # type: ignore[assignment]
+    return model
 
 
 def to_clip_model(

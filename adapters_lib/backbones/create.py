@@ -1,33 +1,19 @@
-"""Backbones: any plain ViT of timm by name, and the embedded one that needs no download."""
+"""Backbones by name, images and clips alike."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from ..errors import AdapterError, unknown
+from ..errors import AdapterError
 from ..options import MOST_SIDE, whole_number
-from .weight_files import about_weights, find_weights, load_weights
+from .clips import EMBEDDED_CLIPS, create_clip_backbone, create_embedded_clips
+from .images import EMBEDDED, create_image_backbone
 
-__all__ = ["CLIP_KWARGS", "EMBEDDED", "EMBEDDED_CLIPS", "create_backbone", "embedded_info"]
-
-EMBEDDED = "micro_vit"
-"""Name of the backbone that ships with the package: 12 blocks, width 128, patch 8 at 96 px, trained on synthetic leaves."""
-
-EMBEDDED_CLIPS = "micro_vit_clips"
-"""Name of the clip model that ships with the package: `micro_vit` turned into one, and trained on further on leaves in motion."""
-
-CLIP_KWARGS: dict[str, Any] = {"image_size": 48, "frames": 8, "tubelet": 2}
-"""What its clips are: 8 frames of 48² pixels, two frames a token, so 4 × 36 tokens. Its positions are fixed: it takes no other size."""
+__all__ = ["create_backbone", "meta_backbone"]
 
 
 def create_backbone(
@@ -58,126 +44,10 @@ def create_backbone(
     if name == EMBEDDED_CLIPS and weights is not None:
         raise AdapterError(f"{name} has weights of its own; leave weights out, or turn another image model into one of clips")
     if name == EMBEDDED_CLIPS:
-        return _embedded_clips(pretrained, image_size, kwargs)
+        return create_embedded_clips(pretrained, image_size, kwargs)
     if "frames" in kwargs:
-        from .clips import create_clip_backbone  # which creates an image model here first
-
         return create_clip_backbone(name, pretrained=pretrained, image_size=image_size, weights=weights, **kwargs)
-    options = dict(kwargs)
-    if image_size is not None:
-        options["img_size"] = image_size
-    if weights is None and pretrained and name != EMBEDDED:
-        weights = find_weights(name)
-    fetch = pretrained and weights is None
-    try:
-        model = _embedded(fetch, options) if name == EMBEDDED else _from_timm(name, fetch, options)
-    except (AssertionError, TypeError, RuntimeError) as error:
-        raise AdapterError(f"backbone {name!r} cannot be built with {options}: {error}; check image size and options") from error
-    _check_divisible(name, model, image_size)
-    if weights is not None:
-        about = load_weights(model, weights)
-    else:
-        about = _about_embedded(name) if fetch and name == EMBEDDED else about_weights(model, fetch)
-    model.adapters_lib_weights = about  # type: ignore[assignment]
-    source = {"name": name, "kwargs": {**kwargs, **({"image_size": image_size} if image_size is not None else {})}}
-    model.adapters_lib_source = source  # type: ignore[assignment]
-    return model.eval()
-
-
-def _check_divisible(name: str, model: nn.Module, image_size: int | None) -> None:
-    """timm drops the pixels that fill no patch; an image size that someone asked for should not lose any."""
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
-    if image_size is not None and patch is not None and (image_size < patch[0] or image_size % patch[0]):
-        near = max(round(image_size / patch[0]), 1) * patch[0]
-        rule = f"does not divide into the {patch[0]}-pixel patches of {name!r}"
-        raise AdapterError(f"image_size={image_size} {rule}; take {near}, for example")
-
-
-def embedded_info(name: str = EMBEDDED) -> dict[str, Any]:
-    """What is recorded with the weights of "micro_vit" or "micro_vit_clips": architecture, command, curve and upstream accuracy."""
-    text = resources.files("adapters_lib.backbones").joinpath(f"weights/{name}.json").read_text()
-    info: dict[str, Any] = json.loads(text)
-    return info
-
-
-def _embedded(pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    info = embedded_info()
-    kwargs = {**info["kwargs"], "num_classes": info["classes"]}
-    size = options.pop("img_size", None)
-    native = kwargs["img_size"]
-    config = {"mean": info["mean"], "std": info["std"], "input_size": (3, native, native), "interpolation": "bicubic", "crop_pct": 1.0}
-    model = timm.create_model(info["architecture"], pretrained_cfg_overlay=config, **{**kwargs, **options})
-    if pretrained:
-        _load(model, EMBEDDED, options)
-    return _resized(model, size, native)
-
-
-@lru_cache(maxsize=2)
-def _about_embedded(name: str) -> dict[str, Any]:
-    data = resources.files("adapters_lib.backbones").joinpath(f"weights/{name}.safetensors").read_bytes()
-    return {"source": "embedded", "file": f"{name}.safetensors", "digest": hashlib.sha256(data).hexdigest()}
-
-
-def _load(model: nn.Module, name: str, options: dict[str, Any]) -> None:
-    """Load an embedded file; a classifier of another size keeps its random start, and a model on the meta device needs no weights."""
-    if any(tensor.is_meta for tensor in model.state_dict().values()):
-        return
-    data = resources.files("adapters_lib.backbones").joinpath(f"weights/{name}.safetensors").read_bytes()
-    weights = {key: tensor.float() for key, tensor in load_safetensors(data).items()}
-    if "head.bias" in weights and model.num_classes != len(weights["head.bias"]):
-        weights = {key: tensor for key, tensor in weights.items() if not key.startswith("head.")}
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    if unexpected or [key for key in missing if not key.startswith("head.")]:
-        raise AdapterError(f"the embedded weights do not fit {options}; create {name} with pretrained=False for another shape")
-
-
-def _embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict[str, Any]) -> nn.Module:
-    """The image model turned into one of clips, with the weights that `pretrain_clips` made of it."""
-    from .clips import create_clip_backbone
-
-    asked = {**kwargs, **({"image_size": image_size} if image_size is not None else {})}
-    for option, value in CLIP_KWARGS.items():
-        if asked.get(option, value) != value:
-            raise AdapterError(
-                f"{EMBEDDED_CLIPS}: {option}={asked[option]}, but its weights are for {option}={value}; leave it out, or turn the image "
-                f'model into another clip model: create_clip_backbone("{EMBEDDED}", frames=…, image_size=…)'
-            )
-    others = {name: value for name, value in kwargs.items() if name not in CLIP_KWARGS}
-    model = create_clip_backbone(EMBEDDED, pretrained=False, **CLIP_KWARGS, **{"num_classes": 0, **others})
-    if pretrained:
-        _load(model, EMBEDDED_CLIPS, others)
-        if kwargs.get("fresh_norm"):  # the file has brought the trained one back
-            model.fc_norm.reset_parameters()  # type: ignore[union-attr, operator]
-    model.adapters_lib_source = {"name": EMBEDDED_CLIPS, "kwargs": asked}  # type: ignore[assignment]
-    model.adapters_lib_weights = _about_embedded(EMBEDDED_CLIPS) if pretrained else {"source": "random"}  # type: ignore[assignment]
-    return model
-
-
-def _resized(model: nn.Module, size: int | None, native: int) -> nn.Module:
-    if size is not None and size != native:
-        model.set_input_size(img_size=size)  # type: ignore[operator]
-    return model
-
-
-def _from_timm(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    if not timm.is_model(name.split(":")[-1].split("/")[-1]) and not name.startswith(("hf-hub:", "local-dir:")):
-        raise unknown("backbone", name, [EMBEDDED, *timm.list_models("*vit*"), *timm.list_models("deit*")][:4000]) from None
-    try:
-        return timm.create_model(name, pretrained=pretrained, **options)
-    except AssertionError:
-        raise
-    except Exception as error:
-        if not pretrained or not _looks_offline(error):
-            raise
-        raise AdapterError(
-            f"the weights of {name!r} could not be fetched ({type(error).__name__}): no network or no such file on the hub; use the "
-            f'embedded default create_backbone("{EMBEDDED}"), pass pretrained=False for random weights, or fetch them once online'
-        ) from error
-
-
-def _looks_offline(error: BaseException) -> bool:
-    """Whether a failure came from fetching: the hub client wraps connection errors in several types of its own."""
-    return isinstance(error, OSError | RuntimeError) or "httpx" in type(error).__module__ or "huggingface_hub" in type(error).__module__
+    return create_image_backbone(name, pretrained, image_size, weights=weights, **kwargs)
 
 
 def meta_backbone(name: str, image_size: int | None = None, **kwargs: Any) -> nn.Module:

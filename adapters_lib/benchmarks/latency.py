@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from .. import __version__
-from ..backbones.create import EMBEDDED, create_backbone
+from ..backbones.create import create_backbone
+from ..backbones.images import EMBEDDED
 from ..costs.cost import cost
 from ..costs.latency import compare_latency
 from ..errors import AdapterError

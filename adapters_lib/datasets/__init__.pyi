@@ -1,3 +1,8 @@
+from .labelled import (
+    check_labels as check_labels,
+    data_set_of as data_set_of,
+    labels_of as labels_of,
+)
 from .load import (
     DATA_SETS as DATA_SETS,
     DataWarning as DataWarning,
@@ -23,10 +28,7 @@ from .splits import (
 )
 from .task import (
     Origin as Origin,
-    check_labels as check_labels,
     collate as collate,
-    data_set_of as data_set_of,
-    labels_of as labels_of,
 )
 from .transforms import (
     FILE_AUGMENTATIONS as FILE_AUGMENTATIONS,

@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from .task import TensorImages, View, labels_of
+from .labelled import TensorImages, View, labels_of
 
 __all__ = ["SMALL", "identity", "marks", "names_of", "shared", "sketch"]
 

@@ -18,7 +18,8 @@ from ..errors import AdapterError, unknown
 from ..options import check_seed, described, fits, whole_number
 from .images.files import ImageFiles
 from .images.vtab import CLASSES as VTAB_CLASSES
-from .task import DataWarning, Task, TensorImages, View, make_loader, subset
+from .labelled import TensorImages, View
+from .task import DataWarning, Task, make_loader, subset
 from .transforms import resolve_config
 
 __all__ = ["DATA_SETS", "DataWarning", "ImageFiles", "Task", "TensorImages", "View", "files_digest", "load_data", "make_loader", "subset"]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..datasets.task import check_labels, data_set_of, labels_of, make_loader
+from ..datasets.labelled import check_labels, data_set_of, labels_of
+from ..datasets.task import make_loader
 from ..errors import AdapterError
 from ..training.features import Features
 from ..training.meaning import in_model_order, refuse_trained

@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 
 from .. import __version__
-from ..backbones.create import EMBEDDED, create_backbone, meta_backbone
+from ..backbones.create import create_backbone, meta_backbone
+from ..backbones.images import EMBEDDED
 from ..benchmarks.exits import time_thresholds, timing_sample
 from ..costs.cost import cost
 from ..datasets.load import Task

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..backbones.create import EMBEDDED, EMBEDDED_CLIPS
+from ..backbones.clips import EMBEDDED_CLIPS
+from ..backbones.images import EMBEDDED
 from ..datasets.leaves.task import KINDS
 from ..datasets.load import DATA_SETS
 from ..methods import METHODS

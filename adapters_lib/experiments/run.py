@@ -29,7 +29,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .. import __version__
-from ..backbones.create import EMBEDDED, create_backbone
+from ..backbones.create import create_backbone
+from ..backbones.images import EMBEDDED
 from ..backbones.weight_files import about_file, find_weights
 from ..costs.cost import cost
 from ..costs.memory import memory_use

@@ -18,7 +18,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..backbones.create import EMBEDDED, EMBEDDED_CLIPS
+from ..backbones.clips import EMBEDDED_CLIPS
+from ..backbones.images import EMBEDDED
 from ..datasets.load import DATA_SETS
 from ..methods import Method, parse_method
 from ..saving.checkpoint import save_json

@@ -100,7 +100,7 @@ from .style import (
     cost_scale as cost_scale,
     image_grid as image_grid,
     look_of as look_of,
-    looks as looks,
+    method_style as method_style,
     save as save,
     training_curves as training_curves,
 )

@@ -22,7 +22,7 @@ from ..experiments.versions import one_version
 from ..methods import parse_method
 from ..text import drawn
 from .parts import caption, mark, outside_legend, points, sample, swatch
-from .style import COLUMN, COST_AXES, cost_scale, looks, short, style
+from .style import COLUMN, COST_AXES, cost_scale, method_style, short, style
 
 __all__ = ["accuracy_dots", "accuracy_scatter", "bottleneck_sweep", "differences", "granularity_sweep"]
 
@@ -48,7 +48,7 @@ def accuracy_scatter(
         if column not in table:
             raise AdapterError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
     found = points(table).sort_values("top1", ascending=False, kind="stable")
-    look = looks(found["method"].to_list())
+    look = method_style(found["method"].to_list())
     handles = []
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 3.1 + 0.11 * len(found) / 3))
@@ -75,7 +75,7 @@ def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None
     panels = found["data"].unique().tolist()
     order = found[found["data"] == panels[0]].sort_values("top1", ascending=False, kind="stable")["method"].to_list()
     order += [m for m in found["method"].unique() if m not in order]
-    look = looks(order)
+    look = method_style(order)
     with style():
         wide = COLUMN if len(panels) < 3 else 2 * COLUMN
         figure, axes = plt.subplots(1, len(panels), figsize=(wide, 0.75 + 0.17 * len(order)), sharey=True, squeeze=False)
@@ -100,7 +100,7 @@ def bottleneck_sweep(table: pd.DataFrame, *, title: str = "") -> Figure:
     """
     rows = table.assign(**_sizes(table["method"]))
     found = points(rows, ("family", "size"))
-    look = looks(list(dict.fromkeys(found["family"])))
+    look = method_style(list(dict.fromkeys(found["family"])))
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.6), sharey=True)
         for place, (family, group) in enumerate(found.groupby("family", sort=False)):
@@ -130,7 +130,7 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
         AdapterError: the reference was not run at some granularity, or not with the same seeds.
     """
     found = points(table, ("method", "granularity"))
-    look = looks(list(dict.fromkeys(found["method"])))
+    look = method_style(list(dict.fromkeys(found["method"])))
     rows = one_version(table, ("method", "granularity"))
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.6))
@@ -170,7 +170,7 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
     if not found:
         raise AdapterError(f"nothing to compare with {reference!r}: the table holds no other method")
     found.sort(key=lambda each: -each.seeds.mean)
-    look = looks([each.first for each in found])
+    look = method_style([each.first for each in found])
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 1.3 + 0.17 * len(found)))
         for place, each in enumerate(found):

@@ -25,7 +25,7 @@ from .style import (
     COST_AXES,
     cost_scale,
     look_of,
-    looks,
+    method_style,
     style,
 )
 
@@ -214,7 +214,7 @@ def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "
     if cost not in COST_AXES:
         raise unknown("cost axis", cost, COST_AXES)
     front = pareto_front(table, cost, value, by)
-    look = looks(map(str, front[by]))
+    look = method_style(map(str, front[by]))
     seeds = sorted(set(front["n"]))
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     with style():

@@ -7,7 +7,8 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..datasets.task import Task, labels_of
+from ..datasets.labelled import labels_of
+from ..datasets.task import Task
 from ..errors import AdapterError
 from ..text import drawn
 from .samples import _grid, _show

@@ -17,7 +17,7 @@ from ..experiments.statistics import mean_interval
 from ..experiments.versions import OutdatedRows, one_budget
 from ..text import drawn
 from .parts import caption, mark, outside_legend, points, sample
-from .style import COLUMN, looks, style
+from .style import COLUMN, method_style, style
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 
@@ -86,7 +86,7 @@ def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"),
     long = rows.assign(share=shares, exit=shares.map(lambda each: range(1, len(each) + 1))).explode(["share", "exit"])
     long = long.assign(share=100 * long["share"].astype(float), exit=long["exit"].astype(int))
     found = points(long, ("setting", "point", "exit"), "share")
-    look = looks([name for name in settings if name in set(rows["setting"])])
+    look = method_style([name for name in settings if name in set(rows["setting"])])
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.5), sharey=True)
         for ax, point in zip(axes, ("half", "best"), strict=True):
@@ -127,7 +127,7 @@ def exit_curves(
     names = [name for name in settings if name in set(rows["setting"])]
     if not names:
         raise AdapterError(f"no curve of the settings {', '.join(settings)}; run the study first")
-    look = looks(names)
+    look = method_style(names)
     hosts = table[table["setting"] == "host"]["top1"].to_list()
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.9))

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..datasets.labelled import labels_of
 from ..datasets.leaves.drawing import draw
 from ..datasets.leaves.parameters import cultivars, new_species, sample_leaves
-from ..datasets.task import Task, labels_of
+from ..datasets.task import Task
 from ..errors import AdapterError
 from ..text import drawn
 

@@ -35,7 +35,7 @@ __all__ = [
     "cost_scale",
     "image_grid",
     "look_of",
-    "looks",
+    "method_style",
     "save",
     "style",
     "training_curves",
@@ -46,6 +46,7 @@ COLUMN = 3.35
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
+_DECLARED = 21  # names that no method declares begin here in the cycle, behind the styles that the methods took
 
 COST_AXES = {
     "trained": "trained parameters, head included",
@@ -96,21 +97,24 @@ def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)]) for i, name in enumerate(names)}
 
 
-def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for every name: those of a registered method are its own in every figure.
+def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for every name: those that a registered method declares are its own in every figure.
 
-    Up to 8 names never share a colour: of two methods that do, the one that comes later in `METHODS` takes a colour that is free.
+    Up to 8 names never share a colour: of two that do, the one that comes later in `METHODS` takes a colour that is free.
     """
     here = set(names)
-    every = look_of([*METHODS, *sorted(here - set(METHODS))])
-    wanted = {name: look for name, look in every.items() if name in here}
+    declared = {name: (cls.color, cls.marker) for name, cls in METHODS.items() if cls.color and cls.marker}
+    others = sorted(here - set(declared))
+    cycle = list(look_of([*map(str, range(_DECLARED)), *others]).items())[_DECLARED:]
+    every = {**declared, **dict(cycle)}
+    wanted = {name: (str(color), str(marker)) for name, (color, marker) in every.items() if name in here}
     if len(wanted) > len(_COLOURS):
         return wanted
-    taken = {colour for colour, _ in wanted.values()}
-    free = [colour for colour in _COLOURS if colour not in taken]
-    for name, (colour, marker) in wanted.items():
-        if colour in taken:
-            taken.remove(colour)
+    taken = {color for color, _ in wanted.values()}
+    free = [color for color in _COLOURS if color not in taken]
+    for name, (color, marker) in wanted.items():
+        if color in taken:
+            taken.remove(color)
         else:
             wanted[name] = (free.pop(0), marker)
     return wanted
@@ -150,7 +154,7 @@ def accuracy_against_cost(
         if cost not in table:
             raise AdapterError(f"the table has no column {cost!r}; it has {', '.join(table.columns)}")
     rows = summarise(table, [by], value).to_dict("records")
-    look = looks(str(row[by]) for row in rows)
+    look = method_style(str(row[by]) for row in rows)
     seeds = sorted({row["n"] for row in rows})
     with style():
         figure, axes = plt.subplots(1, len(columns), figsize=(COLUMN * len(columns), 2.6), sharey=True, squeeze=False)

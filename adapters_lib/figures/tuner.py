@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..backbones.create import EMBEDDED, create_backbone, meta_backbone
+from ..backbones.create import create_backbone, meta_backbone
+from ..backbones.images import EMBEDDED
 from ..costs.cost import cost
 from ..costs.latency_model import LatencyModel, calibrate_latency
 from ..datasets.load import load_data

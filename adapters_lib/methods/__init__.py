@@ -14,7 +14,8 @@ from .convpass import ConvPass  # isort: skip
 from .ila import ILA, ILAPlus, ILAPlusPlus  # isort: skip
 from .padapter import PAdapter  # isort: skip
 from .dyn import DynExits  # isort: skip
-from ..vit.method import METHODS, Method, format_method, method_from_dict, method_to_dict, parse_method  # isort: skip
+from ..vit.method import Method  # isort: skip
+from .registry import METHODS, format_method, method_from_dict, method_to_dict, parse_method, register  # isort: skip
 
 __all__ = [
     "ADPT",
@@ -44,4 +45,5 @@ __all__ = [
     "method_from_dict",
     "method_to_dict",
     "parse_method",
+    "register",
 ]

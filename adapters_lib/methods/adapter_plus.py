@@ -16,8 +16,9 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from .bottleneck import Bottleneck, check_bottleneck
+from .registry import register
 from .sequential import near_zero_
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class AdapterPlus(Method):
     """
 
     name: ClassVar[str] = "adapter+"
+    color: ClassVar[str] = "#CC79A7"
+    marker: ClassVar[str] = "p"
     source: ClassVar[str] = "Steitz & Roth 2024, arXiv:2406.06820"
 
     bottleneck: int = 8
@@ -57,7 +60,7 @@ class AdapterPlus(Method):
         self.at_least("bottleneck", 1)
         self.fraction("drop_path")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         for sites in model.sites:
             sites.add("after", ChannelScaledAdapter(model.width, self.bottleneck, self.drop_path))

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from .bottleneck import Bottleneck, check_bottleneck
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -45,6 +46,8 @@ class AdaptFormer(Method):
     """A `ScaledAdapter` beside the MLP of every block. bottleneck: r. scale: s. dropout: inside the bottleneck."""
 
     name: ClassVar[str] = "adaptformer"
+    color: ClassVar[str] = "#009E73"
+    marker: ClassVar[str] = "h"
     source: ClassVar[str] = "Chen et al. 2022, arXiv:2205.13535"
     looks_inside: ClassVar[bool] = True
 
@@ -56,7 +59,7 @@ class AdaptFormer(Method):
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         for sites in model.sites:
             sites.add("around_mlp", ScaledAdapter(model.width, self.bottleneck, self.scale, self.dropout))

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
-from ..vit.method import Method, register
+from ..vit.method import Method
 from .bottleneck import STARTS, Bottleneck, check_bottleneck, start_at_zero_
+from .registry import register
 from .sublayers import drop_sublayers
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class ADPT(Method):
     """
 
     name: ClassVar[str] = "adpt"
+    color: ClassVar[str] = "#D55E00"
+    marker: ClassVar[str] = ">"
     source: ClassVar[str] = "Rios et al. 2024, arXiv:2409.11051"
     looks_inside: ClassVar[bool] = True
     former_defaults: ClassVar[Mapping[str, Any]] = {"sublayer_dropout": 0.0}
@@ -70,7 +73,7 @@ class ADPT(Method):
         self.fraction("sublayer_dropout")
         self.one_of("start", STARTS)
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         drop_sublayers(self.name, model, self.sublayer_dropout)
         for sites in model.sites:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 from timm.layers import RmsNorm
 from torch import nn
 
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import Adapter
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -31,10 +32,17 @@ class FullFineTuning(Method):
     """Train every weight of the backbone and the head."""
 
     name: ClassVar[str] = "full"
+    color: ClassVar[str] = "#0072B2"
+    marker: ClassVar[str] = "o"
     source: ClassVar[str] = "standard practice"
     mergeable: ClassVar[bool] = True
 
-    def plug(self, model: AdaptedViT) -> None:
+    def conflicts(self, other: Method) -> str | None:
+        if other.reparameterizes:
+            return f"full trains every weight already, and {other.name} only re-expresses some of them; leave one of them out"
+        return super().conflicts(other)
+
+    def attach(self, model: AdaptedViT) -> None:
         model.backbone.requires_grad_(True)
 
 
@@ -44,10 +52,16 @@ class LinearProbe(Method):
     """Train the head only, on frozen features."""
 
     name: ClassVar[str] = "linear"
+    color: ClassVar[str] = "#D55E00"
+    marker: ClassVar[str] = "s"
     source: ClassVar[str] = "standard practice"
     mergeable: ClassVar[bool] = True
 
-    def plug(self, model: AdaptedViT) -> None:
+    def conflicts(self, other: Method) -> str | None:
+        alone = "linear means that the head alone trains; every method trains the head, so leave linear out"
+        return super().conflicts(other) or alone
+
+    def attach(self, model: AdaptedViT) -> None:
         """Nothing is added: the head is trainable already."""
 
 
@@ -60,10 +74,13 @@ class BitFit(Method):
     """
 
     name: ClassVar[str] = "bitfit"
+    color: ClassVar[str] = "#009E73"
+    marker: ClassVar[str] = "^"
     source: ClassVar[str] = "Ben Zaken et al. 2022, arXiv:2106.10199"
+    reparameterizes: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         for layer in _own_layers(model.backbone):
             if isinstance(getattr(layer, "bias", None), nn.Parameter):
                 layer.bias.requires_grad_(True)  # type: ignore[union-attr, operator]
@@ -75,10 +92,13 @@ class LayerNormTuning(Method):
     """Train the weights and biases of all norms, and the head. 38,400 parameters on ViT-B/16."""
 
     name: ClassVar[str] = "layernorm"
+    color: ClassVar[str] = "#CC79A7"
+    marker: ClassVar[str] = "D"
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2003.00152; Qi et al. 2022, arXiv:2211.08682"
+    reparameterizes: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         for layer in _own_layers(model.backbone):
             if isinstance(layer, _NORMS):
                 layer.requires_grad_(True)

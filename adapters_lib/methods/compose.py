@@ -12,37 +12,14 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 from ..errors import AdapterError
-from ..vit.method import METHODS, Method
-from .lora import LoRA
+from ..vit.method import Method
+from .registry import METHODS
 
 __all__ = ["check_together", "composition_table", "conflict", "write_table"]
 
-_FOLDING = ("bitfit", "layernorm", "lora", "repadapter", "ssf")
-_ILA = ("ila", "ila+", "ila++")
-_VPT = ("vpt-shallow", "vpt-deep")
-
-
 def conflict(first: Method, second: Method) -> str | None:
-    """Why two methods cannot be listed together; None if they can."""
-    names = {first.name, second.name}
-    if isinstance(first, LoRA) and isinstance(second, LoRA):
-        shared = sorted(_layers(first) & _layers(second))
-        return f"both update {', '.join(shared)}; one update of a higher rank says the same, use that" if shared else None
-    if len(names) == 1:
-        return f"{first.name} is listed twice; once, with a larger size, says the same, use that"
-    if "linear" in names:
-        return "linear means that the head alone trains; every method trains the head, so leave linear out"
-    if "full" in names and (other := names & set(_FOLDING)):
-        return f"full trains every weight already, and {other.pop()} only re-expresses some of them; leave one of them out"
-    if names <= set(_ILA):
-        return "both put a module behind the same blocks; choose one of ila, ila+, ila++"
-    if names <= set(_VPT):
-        return "vpt-deep throws away the prompts of vpt-shallow before they reach a block; choose one of them"
-    if names == {"vqt", "dyn"}:
-        return "vqt's head reads what every block answered, so no image can leave early; choose another host"
-    if names == {"ila++", "adpt"}:
-        return "ila++ already has an adpt beside attention and MLP; use ila with adpt to choose its options apart"
-    return None
+    """Why two methods cannot be listed together; None if they can. The reasons stand with the methods, see `Method.conflicts`."""
+    return first.conflicts(second) or second.conflicts(first)
 
 
 def check_together(methods: Sequence[Method]) -> None:
@@ -69,10 +46,6 @@ def write_table(path: str | Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _layers(method: LoRA) -> set[str]:
-    return {name for target in method.targets for name in (("q", "k", "v") if target == "qkv" else (target,))}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from .bottleneck import Bottleneck, check_bottleneck
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -69,6 +70,8 @@ class ConvPass(Method):
     """
 
     name: ClassVar[str] = "convpass"
+    color: ClassVar[str] = "#8C6D31"
+    marker: ClassVar[str] = "D"
     source: ClassVar[str] = "Jie & Deng 2022, arXiv:2207.07039"
     looks_inside: ClassVar[bool] = True
 
@@ -82,7 +85,7 @@ class ConvPass(Method):
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         for sites in model.sites:
             for site in ("beside_attention", "beside_mlp"):

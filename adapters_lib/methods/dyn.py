@@ -32,8 +32,9 @@ from ..errors import AdapterError, OptionWarning
 from ..vit.exit_heads import ExitHead, hidden_width
 from ..vit.exits import exit_blocks, run_exits
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.objective import Criterion, Objective
+from .registry import register
 from .sparsity import drop_in_bottlenecks, idle_sparsity, mask_gradients
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class DynExits(Method, Objective):
     """
 
     name: ClassVar[str] = "dyn"
+    color: ClassVar[str] = "#E69F00"
+    marker: ClassVar[str] = "<"
     source: ClassVar[str] = "Zhang et al. 2024, arXiv:2407.14302"
     mergeable: ClassVar[bool] = True  # nothing to fold: the heads stand beside the backbone
 
@@ -155,7 +158,7 @@ class DynExits(Method, Objective):
             raise AdapterError(f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks")
         return (*sorted(early), depth)
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         blocks = self.blocks(model.depth)
         if self.pool == "token" and model.backbone.cls_token is None:
             raise AdapterError('dyn: pool="token", but this backbone has no class token; use pool="avg"')

@@ -27,10 +27,11 @@ from torch.nn import functional as F
 
 from ..errors import AdapterError
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import Adapter
 from .adpt import ADPT
 from .bottleneck import STARTS, check_bottleneck, start_at_zero_
+from .registry import register
 from .sublayers import drop_sublayers
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ class ILA(Method):
     """
 
     name: ClassVar[str] = "ila"
+    color: ClassVar[str] = "#0072B2"
+    marker: ClassVar[str] = "v"
     source: ClassVar[str] = "Rios et al. 2024, arXiv:2409.11051"
     changes_tokens: ClassVar[bool] = True
     former_options: ClassVar[Mapping[str, str]] = {"near_one": "residual_scale", "lead_path": "prefix_path"}
@@ -210,7 +213,12 @@ class ILA(Method):
             )
         return self.after
 
-    def plug(self, model: AdaptedViT) -> None:
+    def conflicts(self, other: Method) -> str | None:
+        if isinstance(other, ILA) and other.name != self.name:
+            return "both put a module behind the same blocks; choose one of ila, ila+, ila++"
+        return super().conflicts(other)
+
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         drop_sublayers(self.name, model, self.sublayer_dropout)
         for block in self.positions(model.depth):
@@ -242,9 +250,11 @@ class ILAPlus(ILA):
     """ILA, and a module that does not down-sample after each of the other blocks."""
 
     name: ClassVar[str] = "ila+"
+    color: ClassVar[str] = "#D55E00"
+    marker: ClassVar[str] = "P"
 
-    def plug(self, model: AdaptedViT) -> None:
-        super().plug(model)
+    def attach(self, model: AdaptedViT) -> None:
+        super().attach(model)
         others = set(range(1, model.depth + 1)) - set(self.positions(model.depth))
         for block in sorted(others):
             self._insert(model, block, down=False)
@@ -261,6 +271,8 @@ class ILAPlusPlus(ILA):
     """
 
     name: ClassVar[str] = "ila++"
+    color: ClassVar[str] = "#009E73"
+    marker: ClassVar[str] = "X"
     looks_inside: ClassVar[bool] = True
 
     sublayer_dropout: float = 0.1
@@ -270,12 +282,17 @@ class ILAPlusPlus(ILA):
         super().check()
         self.fraction("adpt_dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
-        super().plug(model)
+    def conflicts(self, other: Method) -> str | None:
+        if other.name == "adpt":
+            return "ila++ already has an adpt beside attention and MLP; use ila with adpt to choose its options apart"
+        return super().conflicts(other)
+
+    def attach(self, model: AdaptedViT) -> None:
+        super().attach(model)
         ADPT(
             bottleneck=self.bottleneck,
             dropout=self.adpt_dropout,
             sublayer_dropout=self.sublayer_dropout,
             start=self.start,
             class_token=self.class_token,
-        ).plug(model)
+        ).attach(model)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import AdapterError, unknown
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import LinearAdapter, first_outputs
 from .lora_shortcuts import add_in_place, folded_linear, may_fold, may_write_in_place
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -118,7 +119,10 @@ class LoRA(Method):
     """
 
     name: ClassVar[str] = "lora"
+    color: ClassVar[str] = "#E69F00"
+    marker: ClassVar[str] = "o"
     source: ClassVar[str] = "Hu et al. 2022, arXiv:2106.09685"
+    reparameterizes: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
     rank: int = 8
@@ -137,7 +141,17 @@ class LoRA(Method):
         if len(set(self.targets)) < len(self.targets) or ("qkv" in self.targets and set(_QKV) & set(self.targets)):
             raise AdapterError(f"lora: targets={self.targets} names a layer twice; give either qkv or some of q, k, v, each once")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def conflicts(self, other: Method) -> str | None:
+        if not isinstance(other, LoRA):
+            return super().conflicts(other)
+        shared = sorted(self.updated_layers() & other.updated_layers())
+        return f"both update {', '.join(shared)}; one update of a higher rank says the same, use that" if shared else None
+
+    def updated_layers(self) -> set[str]:
+        """Names of the linear layers that get an update; `qkv` stands for its three thirds."""
+        return {name for target in self.targets for name in (_QKV if target == "qkv" else (target,))}
+
+    def attach(self, model: AdaptedViT) -> None:
         if self.rank > model.width:  # every layer has a side of this width, so no update has a higher rank
             raise AdapterError(f"lora: rank={self.rank} for tokens of width {model.width}; a rank is at most the width")
         inner = tuple(_QKV.index(t) for t in _QKV if t in self.targets)

@@ -27,9 +27,10 @@ from torch.nn import functional as F
 
 from ..errors import AdapterError
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import Adapter
 from .bottleneck import check_bottleneck
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -140,6 +141,8 @@ class PAdapter(Method):
     """
 
     name: ClassVar[str] = "padapter"
+    color: ClassVar[str] = "#CC79A7"
+    marker: ClassVar[str] = "*"
     source: ClassVar[str] = "Li et al. 2025, Image and Vision Computing 154, 105395"
     looks_inside: ClassVar[bool] = True
 
@@ -160,7 +163,7 @@ class PAdapter(Method):
         if self.num_tokens is not None:
             self.at_least("num_tokens", 1)
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         layouts = model.block_layouts()
         for layout in layouts:

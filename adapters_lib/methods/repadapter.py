@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import LinearAdapter, first_outputs
 from .bottleneck import check_bottleneck
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -81,7 +82,10 @@ class RepAdapter(Method):
     """
 
     name: ClassVar[str] = "repadapter"
+    color: ClassVar[str] = "#56B4E9"
+    marker: ClassVar[str] = "s"
     source: ClassVar[str] = "Luo et al. 2023, arXiv:2302.08106"
+    reparameterizes: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
 
     bottleneck: int = 8
@@ -96,7 +100,7 @@ class RepAdapter(Method):
         if self.bottleneck % self.groups:
             raise AdapterError(f"repadapter: groups={self.groups} does not divide bottleneck={self.bottleneck}; choose a divisor")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         if model.width % self.groups:
             raise AdapterError(f"repadapter: groups={self.groups} does not divide the width {model.width}; choose a divisor")

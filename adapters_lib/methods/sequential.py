@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from .bottleneck import Bottleneck, check_bottleneck
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -46,6 +47,8 @@ class Houlsby(Method):
     """Two sequential adapters with GELU in every block. bottleneck: r. dropout: on the adapter's output."""
 
     name: ClassVar[str] = "houlsby"
+    color: ClassVar[str] = "#8C6D31"
+    marker: ClassVar[str] = "*"
     source: ClassVar[str] = "Houlsby et al. 2019, arXiv:1902.00751"
     looks_inside: ClassVar[bool] = True
 
@@ -56,7 +59,7 @@ class Houlsby(Method):
         self.at_least("bottleneck", 1)
         self.fraction("dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         for sites in model.sites:
             for site in ("after_attention", "after_mlp"):
@@ -72,6 +75,8 @@ class Pfeiffer(Method):
     """
 
     name: ClassVar[str] = "pfeiffer"
+    color: ClassVar[str] = "#0072B2"
+    marker: ClassVar[str] = "<"
     source: ClassVar[str] = "Pfeiffer et al. 2021, arXiv:2005.00247"
     looks_inside: ClassVar[bool] = True
 
@@ -83,7 +88,7 @@ class Pfeiffer(Method):
             self.at_least("bottleneck", 1)
         self.fraction("dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         bottleneck = self.bottleneck or max(1, model.width // 16)
         check_bottleneck(self.name, bottleneck, model.width)
         for sites in model.sites:

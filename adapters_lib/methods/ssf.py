@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import LinearAdapter, first_outputs
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -84,7 +85,10 @@ class SSF(Method):
     """
 
     name: ClassVar[str] = "ssf"
+    color: ClassVar[str] = "#000000"
+    marker: ClassVar[str] = "^"
     source: ClassVar[str] = "Lian et al. 2022, arXiv:2210.08823"
+    reparameterizes: ClassVar[bool] = True
     mergeable: ClassVar[bool] = True
     former_defaults: ClassVar[Mapping[str, Any]] = {"before_pooling": False}
 
@@ -94,7 +98,7 @@ class SSF(Method):
     def check(self) -> None:
         self.at_least("std", 0)
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         for owner, name, layer, features in list(_layers(model, self.before_pooling)):
             setattr(owner, name, ScaleShift(layer, features, self.std))
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..vit.layout import Layout
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import Adapter
+from .registry import register
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
@@ -67,6 +68,8 @@ class VPTShallow(Method):
     """
 
     name: ClassVar[str] = "vpt-shallow"
+    color: ClassVar[str] = "#E69F00"
+    marker: ClassVar[str] = "v"
     source: ClassVar[str] = "Jia et al. 2022, arXiv:2203.12119"
     changes_tokens: ClassVar[bool] = True
     adds_prompts: ClassVar[bool] = True
@@ -80,7 +83,7 @@ class VPTShallow(Method):
         self.at_most("prompts", 4096)  # more tokens than any image here has
         self.fraction("dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def attach(self, model: AdaptedViT) -> None:
         for sites in model.sites[: self.blocks(model.depth)]:
             sites.add("enter", Prompts(self.prompts, model.width, prompt_bound(model), self.dropout))
         if self.class_token:
@@ -97,6 +100,13 @@ class VPTDeep(VPTShallow):
     """Fresh prompts before every block; options as for `VPTShallow`."""
 
     name: ClassVar[str] = "vpt-deep"
+    color: ClassVar[str] = "#56B4E9"
+    marker: ClassVar[str] = "P"
+
+    def conflicts(self, other: Method) -> str | None:
+        if other.name == "vpt-shallow":
+            return "vpt-deep throws away the prompts of vpt-shallow before they reach a block; choose one of them"
+        return super().conflicts(other)
 
     def blocks(self, depth: int) -> int:
         return depth

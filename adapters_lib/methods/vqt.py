@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from ..errors import AdapterError
 from ..vit.heads import make_head
-from ..vit.method import Method, register
+from ..vit.method import Method
 from ..vit.sites import AttentionReader, first_outputs
+from .registry import register
 from .vpt import prompt_bound
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class VQT(Method):
     """
 
     name: ClassVar[str] = "vqt"
+    color: ClassVar[str] = "#000000"
+    marker: ClassVar[str] = "X"
     source: ClassVar[str] = "Tu et al. 2023, arXiv:2212.03220"
     looks_inside: ClassVar[bool] = True
 
@@ -137,7 +140,12 @@ class VQT(Method):
         self.at_most("prompts", 4096)  # more tokens than any image here has
         self.fraction("dropout")
 
-    def plug(self, model: AdaptedViT) -> None:
+    def conflicts(self, other: Method) -> str | None:
+        if other.name == "dyn":
+            return "vqt's head reads what every block answered, so no image can leave early; choose another host"
+        return super().conflicts(other)
+
+    def attach(self, model: AdaptedViT) -> None:
         vit = model.backbone
         if len(model.head_modules()) > 1:
             raise AdapterError("vqt: this distilled backbone has two classifiers; use one with a single classifier")

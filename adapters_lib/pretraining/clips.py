@@ -27,7 +27,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbones.create import CLIP_KWARGS, EMBEDDED, EMBEDDED_CLIPS, create_backbone
+from ..backbones.clips import CLIP_KWARGS, EMBEDDED_CLIPS
+from ..backbones.create import create_backbone
+from ..backbones.images import EMBEDDED
 from ..datasets.video.motion_states import STATE
 from ..datasets.video.wild_motion import MOVES, TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
 from ..errors import AdapterError

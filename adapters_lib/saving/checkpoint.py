@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from ..backbones.create import create_backbone
 from ..errors import AdapterError, OptionWarning
 from ..files import atomic_write, load_json, save_json
-from ..methods.adapt import adapt, check_backbone, unchanged_on_error
+from ..methods.adapt import adapt
 from ..vit.architecture import describe, differences
+from ..vit.check import check_backbone, unchanged_on_error
 from ..vit.frozen import blocks_digest, difference, frozen_print, tensor_digest
 from ..vit.model import AdaptedViT
 from ..vit.state_check import check_state

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..backbones.rebuild import rebuild_options
 from ..errors import AdapterError
 from ..methods import Method, method_from_dict, method_to_dict
-from ..vit.architecture import rebuild_options
 from ..vit.finished import check_names
 from ..vit.frozen import frozen_print
 from ..vit.safe_names import check_options

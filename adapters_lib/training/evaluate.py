@@ -15,7 +15,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from tqdm.auto import tqdm
 
-from ..datasets.task import check_labels, collate, data_set_of, labels_of
+from ..datasets.labelled import check_labels, data_set_of, labels_of
+from ..datasets.task import collate
 from ..errors import AdapterError
 from ..options import MOST_BATCH, check_workers, whole_number
 from ..vit.inputs import evaluating

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.nn.functional as F
 
-from ..datasets.task import View, labels_of
+from ..datasets.labelled import View, labels_of
 from ..datasets.video.clips import ClipViews, VideoClips
 from ..errors import AdapterError
 from .evaluate import collect_logits

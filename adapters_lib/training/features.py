@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..datasets.identity import identity, marks
-from ..datasets.task import collate, data_set_of, labels_of
+from ..datasets.labelled import data_set_of, labels_of
+from ..datasets.task import collate
 from ..errors import AdapterError
 from ..options import MOST_BATCH, check_workers, real_number, whole_number
 from ..vit.frozen import frozen_digest

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from ..datasets.task import check_labels, data_set_of, labels_of
+from ..datasets.labelled import check_labels, data_set_of, labels_of
 from ..errors import AdapterError
 from ..options import check_workers
 from ..vit.attention_kernels import unfused_if_slower

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..datasets.identity import marks, shared, sketch
-from ..datasets.task import Origin, View, labels_of
+from ..datasets.labelled import View, labels_of
+from ..datasets.task import Origin
 from ..errors import AdapterError
 from .features import Features
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..datasets.identity import identity, labels_digest
-from ..datasets.task import labels_of
+from ..datasets.labelled import labels_of
 from ..errors import AdapterError
 from ..methods import format_method
 from ..saving.checkpoint import load_json, load_tensors, save_json, save_tensors

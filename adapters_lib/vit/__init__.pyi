@@ -2,7 +2,6 @@ from .architecture import (
     describe as describe,
     differences as differences,
     options_of as options_of,
-    rebuild_options as rebuild_options,
 )
 from .attention_kernels import unfused_if_slower as unfused_if_slower
 from .exit_heads import (
@@ -45,15 +44,7 @@ from .inputs import (
     vit_of as vit_of,
 )
 from .layout import Layout as Layout
-from .method import (
-    METHODS as METHODS,
-    Method as Method,
-    format_method as format_method,
-    method_from_dict as method_from_dict,
-    method_to_dict as method_to_dict,
-    parse_method as parse_method,
-    register as register,
-)
+from .method import Method as Method
 from .model import AdaptedViT as AdaptedViT
 from .modes import (
     borrowed as borrowed,

@@ -6,17 +6,12 @@ description.
 
 from __future__ import annotations
 
-import json
 import re
-from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
-from ..errors import AdapterError
-from .safe_names import is_safe_name
-
-__all__ = ["describe", "differences", "options_of", "rebuild_options"]
+__all__ = ["describe", "differences", "options_of"]
 
 _FACTS = (
     "global_pool",
@@ -121,37 +116,3 @@ def options_of(vit: Any) -> dict[str, Any]:
         "dynamic_img_size": bool(vit.dynamic_img_size),
         "dynamic_img_pad": bool(getattr(embed, "dynamic_img_pad", False)),
     }
-
-
-def rebuild_options(
-    name: str, kwargs: dict[str, Any], wanted: dict[str, Any], options: dict[str, Any]
-) -> tuple[dict[str, Any], str | None]:
-    """Keyword arguments with which `create_backbone(name, …)` builds the model that `describe` called `wanted`.
-
-    Args:
-        kwargs: those that are known to have been given.
-        options: `options_of` the model, tried where `kwargs` do not suffice.
-
-    Returns: the arguments, and None; or `kwargs` and the reason why no arguments do.
-    """
-    if not is_safe_name(name):
-        return kwargs, f"{name!r} is no name of timm's models"
-    more, lacking = dict(kwargs), ["nothing was built"]
-    try:
-        for _ in range(3):  # an option that is set may change what is right for another one: pooling and the norm behind it
-            described, own = _by_name(name, json.dumps(more, sort_keys=True))
-            if not (lacking := differences(wanted, described)):
-                return more, None
-            more |= {key: value for key, value in options.items() if own[key] != value and (key != "img_size" or "image_size" not in more)}
-    except (AdapterError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        return kwargs, str(error)
-    return kwargs, "; ".join(lacking[:3]).replace(" there", " in it").replace(" here", " by name")
-
-
-@lru_cache(maxsize=64)
-def _by_name(name: str, options: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`describe` and `options_of` of what timm builds by a name and options (JSON), without weights."""
-    from ..backbones.create import meta_backbone
-
-    built = meta_backbone(name, **{"weight_init": "skip", **json.loads(options)})
-    return describe(built), options_of(built)

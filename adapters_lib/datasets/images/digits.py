@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
+from ..labelled import TensorImages
 from ..splits import stratified_split
-from ..task import Task, TensorImages
+from ..task import Task
 
 __all__ = ["load"]
 

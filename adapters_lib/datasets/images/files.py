@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 
 from ...errors import AdapterError, unknown
 from ...options import usable_cores
-from ..task import check_labels
+from ..labelled import check_labels
 from .metadata import ORIENTATION, orientation_in, without_metadata
 
 __all__ = ["EXTENSIONS", "MAX_PIXELS", "ImageError", "ImageFiles", "check_files", "check_max_pixels", "read_image"]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from ...errors import AdapterError
+from ..labelled import TensorImages
 from ..splits import (
     DEFAULT_ROOT,
     OFFLINE_HINT,
@@ -28,7 +29,7 @@ from ..splits import (
     split_samples,
     stratified_split,
 )
-from ..task import Task, TensorImages
+from ..task import Task
 from . import cifar
 from .files import MAX_PIXELS, check_files
 from .folder import image_files

@@ -30,7 +30,8 @@ from torch import Tensor
 
 from ...errors import AdapterError, unknown
 from ...options import check_seed, whole_number
-from ..task import Task, TensorImages
+from ..labelled import TensorImages
+from ..task import Task
 from ..video.cache import ClipCache
 from .drawing import LEAF_FIELDS, VERSION, draw
 from .parameters import HELD_BACK, LeafSample, cultivars, new_species, sample_leaves

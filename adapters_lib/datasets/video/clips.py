@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from ...errors import AdapterError
 from ...files import output_folder
-from ..task import DataWarning, Task, check_labels, make_loader
+from ..labelled import check_labels
+from ..task import DataWarning, Task, make_loader
 from .cache import ClipCache
 from .crops import check_clip_augmentation, multi_scale_crop, spatial_view
 from .decoding import Video, VideoError
