@@ -65,7 +65,6 @@ from .experiments.statistics import (
     pareto_front as pareto_front,
     summarise as summarise,
 )
-from .experiments.tune import offline_recipe as offline_recipe
 from .methods import (
     ADPT as ADPT,
     ILA as ILA,
@@ -111,5 +110,6 @@ from .training.fit import (
     fit as fit,
 )
 from .training.loop import TrainingDiverged as TrainingDiverged
+from .training.offline_recipes import offline_recipe as offline_recipe
 from .training.recipe import Recipe as Recipe
 from .vit.model import AdaptedViT as AdaptedViT

@@ -24,7 +24,9 @@ from torch import Tensor
 import adapters_lib as al
 from adapters_lib.datasets.labelled import labels_of
 from adapters_lib.experiments.run import Experiment, pack_hits, read_table, store_row, unpack_hits
-from adapters_lib.saving.checkpoint import CONFIG, WEIGHTS, load_pretrained, load_tensors, save_tensors
+from adapters_lib.saving.checkpoint import load_pretrained
+from adapters_lib.saving.header import CONFIG, WEIGHTS
+from adapters_lib.saving.tensors import load_tensors, save_tensors
 from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
 

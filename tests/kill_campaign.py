@@ -33,8 +33,8 @@ from adapters_lib.datasets.video.cache import ClipCache
 from adapters_lib.experiments import run as experiments
 from adapters_lib.experiments.run import grid, read_table, run_grid
 from adapters_lib.pretraining.steps import run_steps, set_up
-from adapters_lib.saving import checkpoint
-from adapters_lib.saving.checkpoint import load_tensors
+from adapters_lib.saving import tensors as checkpoint
+from adapters_lib.saving.tensors import load_tensors
 from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
 

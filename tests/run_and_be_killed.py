@@ -9,7 +9,7 @@ import torch
 from tiny_training import striped_images, tiny_model
 
 from adapters_lib.datasets.labelled import TensorImages
-from adapters_lib.saving import checkpoint
+from adapters_lib.saving import tensors as checkpoint
 from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
 

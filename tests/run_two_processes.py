@@ -7,7 +7,7 @@ import torch
 from accelerate import PartialState
 from tiny_training import striped_images, tiny_model
 
-from adapters_lib.saving.checkpoint import save_tensors
+from adapters_lib.saving.tensors import save_tensors
 from adapters_lib.training.evaluate import collect_logits
 from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe

@@ -12,10 +12,12 @@ from tiny_training import tiny_backbone, tiny_model
 
 import adapters_lib as al
 from adapters_lib import files as safe_files
+from adapters_lib.files import save_json
 from adapters_lib.methods import METHODS, parse_method
 from adapters_lib.methods.dyn import ALONE
-from adapters_lib.saving import checkpoint
-from adapters_lib.saving.checkpoint import load_pretrained, load_tensors, save_json, save_pretrained, save_tensors
+from adapters_lib.saving import tensors as checkpoint
+from adapters_lib.saving.checkpoint import load_pretrained, save_pretrained
+from adapters_lib.saving.tensors import load_tensors, save_tensors
 
 
 def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path):

@@ -17,7 +17,7 @@ from adapters_lib.experiments.claims import Comparison, compared, decide
 from adapters_lib.experiments.grids import ALL_METHODS, EQUAL_SIZES, GRIDS
 from adapters_lib.experiments.run import pack_hits
 from adapters_lib.experiments.statistics import Bootstrap, Interval
-from adapters_lib.experiments.tune import BUDGET, CLIPS_BUDGET, Budget
+from adapters_lib.training.offline_recipes import BUDGET, CLIPS_BUDGET, Budget
 
 IMAGES = 2000
 

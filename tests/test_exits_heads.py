@@ -15,7 +15,7 @@ from adapters_lib.backbones.create import meta_backbone
 from adapters_lib.errors import OptionWarning
 from adapters_lib.exits.costs import exit_costs
 from adapters_lib.methods import DynExits
-from adapters_lib.saving.checkpoint import load_tensors, save_tensors
+from adapters_lib.saving.tensors import load_tensors, save_tensors
 from adapters_lib.vit.exit_heads import ExitHead, head_parameters, hidden_width
 
 

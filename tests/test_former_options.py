@@ -9,7 +9,8 @@ from torch import Tensor
 
 import adapters_lib as al
 from adapters_lib.methods import METHODS, method_from_dict
-from adapters_lib.saving.checkpoint import load_pretrained, load_tensors, save_pretrained, save_tensors
+from adapters_lib.saving.checkpoint import load_pretrained, save_pretrained
+from adapters_lib.saving.tensors import load_tensors, save_tensors
 
 POOLED = {"class_token": False, "global_pool": "avg"}
 

@@ -9,8 +9,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from tiny_training import tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib.saving.checkpoint import CONFIG, WEIGHTS
-from adapters_lib.saving.hub import is_hub_id, model_card
+from adapters_lib.saving.card import model_card
+from adapters_lib.saving.header import CONFIG, WEIGHTS
+from adapters_lib.saving.hub import is_hub_id
 
 FILES = {WEIGHTS, CONFIG, "README.md"}
 

@@ -15,7 +15,7 @@ from adapters_lib.cli import main
 from adapters_lib.datasets.labelled import TensorImages
 from adapters_lib.datasets.load import Task
 from adapters_lib.exits.simulate import store_exits
-from adapters_lib.saving.checkpoint import load_tensors
+from adapters_lib.saving.tensors import load_tensors
 from adapters_lib.training.features import cache_features
 from adapters_lib.training.fit import evaluate, fit
 from adapters_lib.training.meaning import in_model_order

@@ -12,7 +12,7 @@ from conftest import make_tiny_vit
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.saving.checkpoint import load_tensors, save_tensors
+from adapters_lib.saving.tensors import load_tensors, save_tensors
 
 
 def fresh() -> nn.Module:

@@ -14,7 +14,9 @@ from tiny_training import tiny_backbone, tiny_model
 import adapters_lib as al
 from adapters_lib.backbones import create as backbones
 from adapters_lib.saving import checkpoint
-from adapters_lib.saving.checkpoint import WEIGHTS, load_pretrained, load_tensors, save_pretrained, save_tensors
+from adapters_lib.saving.checkpoint import load_pretrained, save_pretrained
+from adapters_lib.saving.header import WEIGHTS
+from adapters_lib.saving.tensors import load_tensors, save_tensors
 from adapters_lib.vit.architecture import describe, differences
 from adapters_lib.vit.frozen import blocks_digest, frozen_digest, frozen_print
 

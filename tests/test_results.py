@@ -13,10 +13,11 @@ from accelerate import PartialState
 
 import adapters_lib as al
 from adapters_lib.datasets.leaves.task import KINDS
-from adapters_lib.experiments import grids, plan, run as experiments, run_grids as results, side_by_side, tune as tuning
+from adapters_lib.experiments import grids, plan, run as experiments, run_grids as results, side_by_side
 from adapters_lib.experiments.plan import Job
 from adapters_lib.experiments.run import Experiment, pack_hits, read_table, unpack_hits
 from adapters_lib.methods import METHODS
+from adapters_lib.training import offline_recipes
 from adapters_lib.vit.modes import device_name
 
 
@@ -48,16 +49,16 @@ def test_every_grid_trains_at_the_one_budget_in_float32_and_tests_on_enough_imag
     for name in set(results.GRIDS) - {"learning_curve"}:
         for run in results.GRIDS[name]():
             clips = run.data == "motion-leaves"
-            budget = tuning.CLIPS_BUDGET if clips else tuning.BUDGET
+            budget = offline_recipes.CLIPS_BUDGET if clips else offline_recipes.BUDGET
             assert (run.recipe.epochs, run.data_options["n_train"]) == (budget.passes, budget.images), name
             assert run.recipe.mixed_precision == "no"
             assert run.data_options["n_test"] * (16 if clips else 20) >= (400 if clips else 2000)
 
 
 def test_the_budget_of_all_grids_changes_in_one_place(monkeypatch) -> None:
-    longer = tuning.Budget(images=240, passes=5)
+    longer = offline_recipes.Budget(images=240, passes=5)
     monkeypatch.setattr(grids, "BUDGET", longer)
-    monkeypatch.setattr(tuning, "BASE", dataclasses.replace(tuning.BASE, epochs=longer.passes))
+    monkeypatch.setattr(offline_recipes, "BASE", dataclasses.replace(offline_recipes.BASE, epochs=longer.passes))
     for name in ("methods", "tasks", "bottleneck", "compose"):
         assert {(run.recipe.epochs, run.data_options["n_train"]) for run in results.GRIDS[name]()} == {(5, 240)}
 

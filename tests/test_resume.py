@@ -15,7 +15,7 @@ from run_and_be_killed import METHOD, RECIPE, data
 from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib.saving import checkpoint
+from adapters_lib.saving import tensors as checkpoint
 from adapters_lib.training.fit import Run, fit
 from adapters_lib.training.recipe import Recipe
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 import adapters_lib as al
 from adapters_lib.datasets.labelled import TensorImages
-from adapters_lib.saving.checkpoint import load_tensors
+from adapters_lib.saving.tensors import load_tensors
 from adapters_lib.training.evaluate import collect_logits
 from adapters_lib.training.features import TooLarge, cache_features, measure_cache_speedup
 from adapters_lib.training.fit import TrainingDiverged, evaluate, fit

@@ -11,6 +11,7 @@ import adapters_lib as al
 from adapters_lib.experiments import run as experiments, tune as tuning
 from adapters_lib.experiments.bracketing import Bracket, bracket, neighbours, on_ladder
 from adapters_lib.experiments.grids import GRIDS, swept, tuned_methods
+from adapters_lib.training import offline_recipes
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +31,7 @@ def test_tuning_never_evaluates_on_test_images(tmp_path, monkeypatch) -> None:
     seen = []
     real = experiments.evaluate
     monkeypatch.setattr(experiments, "evaluate", lambda model, data: seen.append(len(data)) or real(model, data))
-    monkeypatch.setattr(tuning, "BASE", al.Recipe(epochs=1))
+    monkeypatch.setattr(offline_recipes, "BASE", al.Recipe(epochs=1))
     few = {"n_per_class": 2}
     table = tuning.tune(["linear"], "digits", tmp_path / "t.csv", rates=(1e-3,), seeds=(100,), data_options=few)
     assert seen == [359]  # the validation part of the digits, and no other
@@ -39,55 +40,55 @@ def test_tuning_never_evaluates_on_test_images(tmp_path, monkeypatch) -> None:
 
 
 def test_clips_have_rates_and_a_recipe_of_their_own() -> None:
-    recipe = tuning.offline_recipe("padapter:position=a_m_p", data="motion-leaves")
-    assert recipe.epochs == tuning.CLIPS.epochs == tuning.CLIPS_BUDGET.passes
+    recipe = offline_recipes.offline_recipe("padapter:position=a_m_p", data="motion-leaves")
+    assert recipe.epochs == offline_recipes.CLIPS.epochs == offline_recipes.CLIPS_BUDGET.passes
     assert recipe.lr in tuning.RATES
-    assert recipe.lr != tuning.offline_recipe("padapter:position=a_m_p").lr
+    assert recipe.lr != offline_recipes.offline_recipe("padapter:position=a_m_p").lr
 
 
 def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypatch) -> None:
-    (tmp_path / tuning._FILE).write_text('{"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25}}')
-    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    (tmp_path / offline_recipes._FILE).write_text('{"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25}}')
+    monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     chosen = pd.DataFrame([("lora:rank=4", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
     tuning.main(["lora:rank=4", "--data", "motion-leaves"])
-    stored = json.loads((tmp_path / tuning._FILE).read_text())
-    chosen_at = {"lr_clips": {"lora": str(tuning.CLIPS_BUDGET)}}
+    stored = json.loads((tmp_path / offline_recipes._FILE).read_text())
+    chosen_at = {"lr_clips": {"lora": str(offline_recipes.CLIPS_BUDGET)}}
     assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}, "chosen_at": chosen_at}
 
 
 def test_options_tuned_as_written_have_a_rate_of_their_own(tmp_path, monkeypatch) -> None:
-    (tmp_path / tuning._FILE).write_text('{"lr": {"adpt": 0.25}}')
-    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    (tmp_path / offline_recipes._FILE).write_text('{"lr": {"adpt": 0.25}}')
+    monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     chosen = pd.DataFrame([("adpt:bottleneck=64,dropout=0.5", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
     tuning.main(["adpt:bottleneck=64,dropout=0.5", "--as-written"])
     texts = ("adpt", "adpt:bottleneck=64", "adpt:bottleneck=64,dropout=0.5", "adpt:dropout=0.5,bottleneck=64")
-    assert [tuning.offline_recipe(text).lr for text in texts] == [0.25, 0.25, 1e-3, 1e-3]
-    assert tuning.offline_recipe(["adpt", "adpt:dropout=0.5,bottleneck=64"]).lr == 1e-3
+    assert [offline_recipes.offline_recipe(text).lr for text in texts] == [0.25, 0.25, 1e-3, 1e-3]
+    assert offline_recipes.offline_recipe(["adpt", "adpt:dropout=0.5,bottleneck=64"]).lr == 1e-3
 
 
 def test_a_list_gets_its_smallest_rate_and_heads_of_exits_that_of_their_host(tmp_path, monkeypatch) -> None:
     stored = {"lr": {"lora": 0.5, "ila": 0.25, "linear": 0.03}, "lr_exits": {"lora": 0.4, "ila": 0.2, "linear": 0.7}}
-    (tmp_path / tuning._FILE).write_text(json.dumps(stored))
-    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
-    rates = [tuning.offline_recipe(m).lr for m in (["lora:rank=2", "ila"], ["ila", "dyn"], ["dyn"], [], "dyn", ["lora", "adpt"])]
-    assert rates == [0.25, 0.2, 0.7, 0.03, 0.7, tuning.BASE.lr]
-    assert tuning.offline_recipe("lora", exits=True) == tuning.offline_recipe(["lora", "dyn"])
+    (tmp_path / offline_recipes._FILE).write_text(json.dumps(stored))
+    monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
+    rates = [offline_recipes.offline_recipe(m).lr for m in (["lora:rank=2", "ila"], ["ila", "dyn"], ["dyn"], [], "dyn", ["lora", "adpt"])]
+    assert rates == [0.25, 0.2, 0.7, 0.03, 0.7, offline_recipes.BASE.lr]
+    assert offline_recipes.offline_recipe("lora", exits=True) == offline_recipes.offline_recipe(["lora", "dyn"])
 
 
 def test_the_head_learns_at_the_rate_of_a_probe_beside_every_adapter() -> None:
     for method in ("linear", "full", "lora", "layernorm", ["ila", "lora"]):
-        recipe = tuning.offline_recipe(method)
-        assert recipe.lr * recipe.head_lr_scale == pytest.approx(tuning.HEAD_LR), method
-    assert tuning.offline_recipe("linear").head_lr_scale == 1
-    assert tuning.offline_recipe("lora", lr=0.5).head_lr_scale == pytest.approx(tuning.HEAD_LR / 0.5)
-    assert tuning.offline_recipe("lora", head_lr_scale=2.0).head_lr_scale == 2
+        recipe = offline_recipes.offline_recipe(method)
+        assert recipe.lr * recipe.head_lr_scale == pytest.approx(offline_recipes.HEAD_LR), method
+    assert offline_recipes.offline_recipe("linear").head_lr_scale == 1
+    assert offline_recipes.offline_recipe("lora", lr=0.5).head_lr_scale == pytest.approx(offline_recipes.HEAD_LR / 0.5)
+    assert offline_recipes.offline_recipe("lora", head_lr_scale=2.0).head_lr_scale == 2
 
 
 def test_exits_and_clips_have_one_rate_for_adapter_and_head() -> None:
-    assert tuning.offline_recipe(["lora", "dyn"]).head_lr_scale == 1
-    assert tuning.offline_recipe("lora", data="motion-leaves").head_lr_scale == 1
+    assert offline_recipes.offline_recipe(["lora", "dyn"]).head_lr_scale == 1
+    assert offline_recipes.offline_recipe("lora", data="motion-leaves").head_lr_scale == 1
 
 
 def test_a_probe_is_tuned_by_the_rate_of_its_head_and_an_adapter_beside_a_head_at_its_own(tmp_path, monkeypatch) -> None:
@@ -96,12 +97,12 @@ def test_a_probe_is_tuned_by_the_rate_of_its_head_and_an_adapter_beside_a_head_a
     tuning.tune(["linear", "lora"], "leaves-ultra", tmp_path / "t.csv", rates=(1e-2,))
     tuning.tune(["lora"], "leaves-ultra", tmp_path / "t.csv", rates=(1e-2,), exits=True)
     assert [run.recipe.lr for run in runs] == [1e-2] * 3
-    assert [run.recipe.head_lr_scale for run in runs] == [1, pytest.approx(tuning.HEAD_LR / 1e-2), 1]
+    assert [run.recipe.head_lr_scale for run in runs] == [1, pytest.approx(offline_recipes.HEAD_LR / 1e-2), 1]
 
 
 def test_a_method_with_options_gets_the_rate_of_its_name() -> None:
-    assert tuning.offline_recipe("lora:rank=2", seed=3).lr == tuning.offline_recipe("lora").lr
-    assert tuning.offline_recipe("lora", seed=3).seed == 3
+    assert offline_recipes.offline_recipe("lora:rank=2", seed=3).lr == offline_recipes.offline_recipe("lora").lr
+    assert offline_recipes.offline_recipe("lora", seed=3).seed == 3
 
 
 def test_rates_tried_before_take_part_in_the_choice(tmp_path, monkeypatch) -> None:
@@ -122,7 +123,7 @@ def test_every_rate_of_images_was_better_than_a_smaller_and_a_larger_one_that_we
     rates, later = known["lr"], known.get("chosen_at", {}).get("lr", {})
     table = pd.read_csv(ROOT / "data" / "results" / "tuning.csv")
     table = table[(table["data"] == "leaves-ultra") & (table["epochs"] == 3)]
-    beside = table["head_lr"] == tuning.HEAD_LR
+    beside = table["head_lr"] == offline_recipes.HEAD_LR
     for method, rate in rates.items():
         if method not in later:
             tried = table[(table["method"] == method) & (beside | (method == "linear"))].groupby("lr")["val_top1"].mean()
@@ -136,7 +137,7 @@ KINDS = [("lr", "leaves-ultra", False), ("lr_exits", "leaves-mixed", True), ("lr
 @pytest.mark.parametrize(("kind", "data", "exits"), KINDS)
 def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(kind: str, data: str, exits: bool) -> None:
     known = json.loads((ROOT / "adapters_lib" / "training" / "offline_recipes.json").read_text())
-    present = str(tuning.CLIPS_BUDGET if kind == "lr_clips" else tuning.BUDGET)
+    present = str(offline_recipes.CLIPS_BUDGET if kind == "lr_clips" else offline_recipes.BUDGET)
     methods = [method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present]
     found = tuning.brackets(methods, data, ROOT / "data" / "results" / "rates.csv", exits)
     assert {method: found[method].rate for method in methods} == {method: known[kind][method] for method in methods}
@@ -212,7 +213,7 @@ def test_runs_of_the_learning_curve_at_this_budget_are_not_made_again(tmp_path, 
     curve = [run for run in GRIDS["learning_curve"]() if run.name == "linear" and run.seed == 100]
     pd.DataFrame([_run(run) for run in curve]).to_csv(tmp_path / "learning_curve.csv", index=False)
     tuning.tune_until_bracketed(["linear"], "leaves-ultra", tmp_path / "rates.csv")
-    assert (tuning.offline_recipe("linear").lr, 100) not in ran
+    assert (offline_recipes.offline_recipe("linear").lr, 100) not in ran
     assert len(pd.read_csv(tmp_path / "rates.csv")) == len(ran) + 1
 
 
@@ -226,22 +227,22 @@ def test_a_deadline_leaves_rates_to_try_and_the_command_says_which(tmp_path, mon
 
 
 def test_a_chosen_rate_is_stored_with_the_budget_at_which_it_was_chosen(tmp_path, monkeypatch) -> None:
-    (tmp_path / tuning._FILE).write_text('{"lr": {"adpt": 0.25, "lora": 0.5}}')
-    monkeypatch.setattr(tuning.resources, "files", lambda package: tmp_path)
+    (tmp_path / offline_recipes._FILE).write_text('{"lr": {"adpt": 0.25, "lora": 0.5}}')
+    monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     monkeypatch.setattr(experiments, "run_experiment", _run)
     assert tuning.main(["lora", "--until-bracketed", "--jobs", "1", "--table", str(tmp_path / "rates.csv")]) == 0
-    stored = json.loads((tmp_path / tuning._FILE).read_text())
+    stored = json.loads((tmp_path / offline_recipes._FILE).read_text())
     assert stored == {"lr": {"adpt": 0.25, "lora": 1e-4}, "chosen_at": {"lr": {"lora": "6 passes over 120 a class"}}}
 
 
 def test_rates_are_tried_in_float32_at_the_budget_of_the_grids_on_images_of_other_plants() -> None:
     trial = tuning._trial("lora", 1e-3, 100, "leaves-ultra", exits=False)
     assert trial.recipe.mixed_precision == "no"
-    assert trial.recipe.epochs == tuning.BUDGET.passes
-    assert trial.data_options == {"plants": 1, "augment": None, "n_train": tuning.BUDGET.images, "n_val": 100}
+    assert trial.recipe.epochs == offline_recipes.BUDGET.passes
+    assert trial.data_options == {"plants": 1, "augment": None, "n_train": offline_recipes.BUDGET.images, "n_val": 100}
     assert not trial.test
     clips = tuning._trial("lora", 1e-3, 100, "motion-leaves", exits=False)
-    assert (clips.backbone, clips.data_options["n_train"]) == ("micro_vit_clips", tuning.CLIPS_BUDGET.images)
+    assert (clips.backbone, clips.data_options["n_train"]) == ("micro_vit_clips", offline_recipes.CLIPS_BUDGET.images)
 
 
 def test_every_method_of_the_grids_has_a_rate_of_its_own_to_be_chosen() -> None:

@@ -122,7 +122,7 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
 
     from ..benchmarks.latency import latency_table, step_table
     from ..experiments.grids import ALL_METHODS
-    from ..saving.checkpoint import atomic_write
+    from ..files import atomic_write
 
     torch.set_num_threads(args.threads)
     chosen, options = args.method or ALL_METHODS, {"classes": args.classes, "repeats": args.rounds}

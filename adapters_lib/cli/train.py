@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..costs.cost import cost
     from ..datasets.load import load_data
     from ..errors import unknown
+    from ..files import save_json
     from ..methods import format_method, parse_method
     from ..methods.adapt import adapt
-    from ..saving.checkpoint import save_json
     from ..training.fit import evaluate, fit
     from ..training.published_recipes import PRESETS, named_recipe
     from ..training.recipe import Recipe

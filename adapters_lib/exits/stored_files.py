@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..saving.checkpoint import load_tensors, save_tensors
+from ..saving.tensors import load_tensors, save_tensors
 from .costs import ExitCosts
 from .simulate import StoredExits
 

@@ -109,15 +109,8 @@ from .table import (
     write_rows as write_rows,
 )
 from .tune import (
-    BASE as BASE,
-    BUDGET as BUDGET,
-    CLIPS as CLIPS,
-    CLIPS_BUDGET as CLIPS_BUDGET,
-    HEAD_LR as HEAD_LR,
-    Budget as Budget,
     brackets as brackets,
     choose as choose,
-    offline_recipe as offline_recipe,
     tune_until_bracketed as tune_until_bracketed,
 )
 from .versions import (

@@ -23,11 +23,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ..training.offline_recipes import BUDGET, CLIPS_BUDGET
 from .compare import hits_of
 from .grids import ALL_METHODS, EQUAL_SIZES, MORE_SEEDS, SEEDS, both_starts
 from .run import read_table
 from .statistics import Bootstrap, Interval, bootstrap_difference, mean_interval
-from .tune import BUDGET, CLIPS_BUDGET
 from .versions import OutdatedRows, budgets_of, one_version
 
 __all__ = ["CLAIMS", "Claim", "Comparison", "compared", "decide", "text_of"]

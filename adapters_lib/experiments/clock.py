@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ..saving.checkpoint import load_json, save_json
+from ..files import load_json, save_json
 
 __all__ = ["RunClock"]
 

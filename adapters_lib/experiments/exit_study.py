@@ -30,6 +30,7 @@ from ..methods import parse_method
 from ..methods.adapt import adapt
 from ..methods.sparsity import idle_sparsity
 from ..training.evaluate import collect_logits, evaluate
+from ..training.offline_recipes import offline_recipe
 from ..vit.modes import borrowed
 from .clock import RunClock
 from .run import (
@@ -43,7 +44,6 @@ from .run import (
     store_row,
     train,
 )
-from .tune import offline_recipe
 
 __all__ = ["SETTINGS", "mean_block_by_granularity", "run_study"]
 

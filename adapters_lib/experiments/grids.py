@@ -31,9 +31,9 @@ from ..datasets.leaves.task import KINDS
 from ..datasets.load import DATA_SETS
 from ..methods import METHODS
 from ..methods.dyn import ALONE
+from ..training.offline_recipes import BUDGET, CLIPS_BUDGET, offline_recipe
 from .exit_study import SETTINGS
 from .run import Experiment
-from .tune import BUDGET, CLIPS_BUDGET, offline_recipe
 
 __all__ = [
     "ALL_METHODS",

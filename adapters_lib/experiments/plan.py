@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 from ..errors import AdapterError, unknown
+from ..training.offline_recipes import offline_recipe
 from .exit_study import run_study
 from .grids import GRIDS, STUDIES, Study
 from .run import Experiment, read_table, run_and_store, title
-from .tune import offline_recipe
 
 __all__ = ["ORDER", "ORDERS", "Job", "Pace", "jobs_of", "ordered", "select"]
 

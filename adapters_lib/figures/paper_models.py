@@ -23,11 +23,12 @@ from ..analysis.rollout import constant_groups, rollout_groups
 from ..backbones.create import create_backbone
 from ..datasets.load import load_data
 from ..experiments.statistics import mean_interval
-from ..experiments.tune import offline_recipe
 from ..files import output_folder
 from ..methods.adapt import adapt
-from ..saving.checkpoint import CONFIG, load_pretrained
+from ..saving.checkpoint import load_pretrained
+from ..saving.header import CONFIG
 from ..training.fit import fit
+from ..training.offline_recipes import offline_recipe
 from ..vit.inputs import evaluating
 from .attention import attention_distances, cka_pairs, rollout_panels
 

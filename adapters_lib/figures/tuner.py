@@ -22,10 +22,10 @@ from ..costs.cost import cost
 from ..costs.latency_model import LatencyModel, calibrate_latency
 from ..datasets.load import load_data
 from ..errors import unknown
-from ..experiments.tune import offline_recipe
 from ..methods import parse_method
 from ..methods.adapt import adapt
 from ..training.fit import Run, fit
+from ..training.offline_recipes import offline_recipe
 from .style import COLUMN, COST_AXES, look_of, style
 
 __all__ = ["KINDS", "Choice", "Kind", "Point", "Price", "cost_curves", "default_calibration", "price", "small_run", "tuner_figure"]

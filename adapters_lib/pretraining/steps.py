@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import AdapterError
 from ..files import atomic_write
-from ..saving.checkpoint import load_tensors, save_tensors
+from ..saving.tensors import load_tensors, save_tensors
 from ..training.run_lock import TrainingLock
 from ..vit.state_check import check_state
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Header", "make_header", "read_header"]
 
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
+from ..files import save_json
 from ..methods import LoRA, Method, method_from_dict, method_to_dict
 from ..methods.adapt import adapt
 from ..methods.lora import LoRALinear
 from ..vit.check import check_backbone, unchanged_on_error
 from ..vit.model import AdaptedViT
-from .checkpoint import load_tensors, save_json, save_tensors
 from .peft_config import read_config, scale_of, targeted
+from .tensors import load_tensors, save_tensors
 
 __all__ = ["export_peft", "import_peft"]
 

@@ -16,6 +16,25 @@ from .fit import (
     Run as Run,
     TrainingDiverged as TrainingDiverged,
 )
+from .loop import (
+    Loop as Loop,
+    Row as Row,
+    epoch_batches as epoch_batches,
+    has_batch_norm as has_batch_norm,
+    make_accelerator as make_accelerator,
+)
+from .offline_recipes import (
+    BASE as BASE,
+    BUDGET as BUDGET,
+    CLIPS as CLIPS,
+    CLIPS_BUDGET as CLIPS_BUDGET,
+    HEAD_LR as HEAD_LR,
+    Budget as Budget,
+    Setting as Setting,
+    offline_recipe as offline_recipe,
+    setting_of as setting_of,
+    store_rates as store_rates,
+)
 from .published_recipes import (
     PRESETS as PRESETS,
     Preset as Preset,

@@ -22,8 +22,9 @@ from torch.utils.data import Dataset
 from ..datasets.identity import identity, labels_digest
 from ..datasets.labelled import labels_of
 from ..errors import AdapterError
+from ..files import load_json, save_json
 from ..methods import format_method
-from ..saving.checkpoint import load_json, load_tensors, save_json, save_tensors
+from ..saving.tensors import load_tensors, save_tensors
 from ..vit.architecture import differences
 from ..vit.frozen import difference, frozen_print
 from ..vit.model import AdaptedViT

@@ -74,8 +74,8 @@ class FinishedModel:
         save_pretrained(cast("AdaptedViT", self), folder, classes)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Upload what `save_pretrained` writes and a model card to `user/name` on the Hugging Face hub; see `hub.push_to_hub`."""
-        from ..saving.hub import push_to_hub
+        """Upload what `save_pretrained` writes and a model card to `user/name` on the Hugging Face hub; see `saving.push`."""
+        from ..saving.push import push_to_hub
 
         return push_to_hub(cast("AdaptedViT", self), repo_id, **kwargs)
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from ..errors import AdapterError
 from ..experiments.cores import thread_settings
-from ..saving.checkpoint import atomic_write
+from ..files import atomic_write
 from ..text import printable
 
 __all__ = ["FIRST_CELL", "LIMIT_MB", "execute", "main", "pick", "repository"]
