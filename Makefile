@@ -25,7 +25,7 @@ fuzz: $(READY)  ## random inputs of every kind: 10,000 or 20 minutes, whichever 
 	PYTHONPATH=tests $(BIN)/python -m fuzz
 
 lab: $(READY)  ## open JupyterLab on the notebooks; kernels take the cores that there are for them
-	env $$($(BIN)/python -m adapters_lib.experiments.cores) $(BIN)/jupyter lab --notebook-dir=notebooks
+	env $$($(BIN)/python -m adapters_lib.cores) $(BIN)/jupyter lab --notebook-dir=notebooks
 
 results: $(READY)  ## say what the grids behind data/results/ still lack and how long it takes, then run it: days on two cores, resumable
 	$(BIN)/python -m adapters_lib.experiments.run_grids --list

@@ -14,7 +14,7 @@ The packages, from the ground up; each uses only those that stand lower:
     saving                                       adapters as files, the hub, peft's format
     backbones · methods · datasets · costs       what is adapted, how, on what, at which cost
     vit                                          a timm ViT with sites: layout, sites, method, model
-    errors · files · options · text              the ground
+    cores · errors · files · options · text      the ground
 
 Public names, imported on first use:
 

@@ -10,9 +10,9 @@ import numbers
 import os
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
+from .cores import available_cores
 from .errors import AdapterError
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "described",
     "fits",
     "real_number",
-    "usable_cores",
     "whole_number",
 ]
 
@@ -71,32 +70,10 @@ def check_seed(value: object, what: str = "seed") -> int:
 
 def check_workers(value: object, what: str = "num_workers") -> int:
     """Loader processes: from 0 up to the cores that this process may use (2 are always allowed)."""
-    most = max(2, usable_cores())
+    most = max(2, available_cores())
     if isinstance(value, int) and not isinstance(value, bool) and value > most:
-        raise AdapterError(f"{what}={value}, but this process may use {usable_cores()} core(s); give 0 to {most}")
+        raise AdapterError(f"{what}={value}, but this process may use {available_cores()} core(s); give 0 to {most}")
     return whole_number(what, value, 0, most)
-
-
-def usable_cores() -> int:
-    """Cores that this process is granted: its affinity, and the share of time that its container gets."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _quota())))
-
-
-def _quota() -> float:
-    """Cores' worth of time that the control group allows, version 2 or 1; infinity without a limit."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        quota, period = (group / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = ((group / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-        except OSError:
-            return math.inf
-    try:
-        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else math.inf
-    except ValueError:  # "max"
-        return math.inf
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import torch
 
-from adapters_lib.experiments import cores
+from adapters_lib import cores
 from adapters_lib.workbook import run as workbook
 
 CHILD = """
@@ -60,7 +60,7 @@ def test_threads_of_a_running_process_are_never_made_more(monkeypatch) -> None:
 
 
 def test_importing_the_library_sets_nothing() -> None:
-    code = "import os, adapters_lib as al, adapters_lib.cores, adapters_lib.results; print('OMP_WAIT_POLICY' in os.environ)"
+    code = "import os, adapters_lib as al, adapters_lib.cores, adapters_lib.experiments.run_grids; print('OMP_WAIT_POLICY' in os.environ)"
     assert _run("-c", code).stdout.split() == ["False"]
 
 

@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..cores import use_cores
 from ..errors import AdapterError
-from ..experiments.cores import use_cores
 from ..text import printable
 from .wording import spoken
 

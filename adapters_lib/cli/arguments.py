@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cores import available_cores
 from ..errors import AdapterError
-from ..options import MOST_SEED, MOST_SIDE, usable_cores
+from ..options import MOST_SEED, MOST_SIDE
 
 __all__ = [
     "Bounded",
@@ -79,7 +80,7 @@ def add_size(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threads(parser: argparse.ArgumentParser, default: int | None = 1, what: str = "CPU threads (default 1)") -> None:
-    parser.add_argument("--threads", type=int, action=Bounded, least=1, most=max(2, usable_cores()), default=default, help=what)
+    parser.add_argument("--threads", type=int, action=Bounded, least=1, most=max(2, available_cores()), default=default, help=what)
 
 
 def add_clips(parser: argparse.ArgumentParser) -> None:

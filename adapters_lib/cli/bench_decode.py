@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..options import MOST_BATCH, MOST_SIDE, usable_cores
+from ..cores import available_cores
+from ..options import MOST_BATCH, MOST_SIDE
 from .arguments import Bounded, add_data, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=8, help="clips a step (default 8)")
     parser.add_argument(
-        "--workers", type=int, action=Bounded, least=0, most=max(2, usable_cores()), default=2, help="loader processes (default 2)"
+        "--workers", type=int, action=Bounded, least=0, most=max(2, available_cores()), default=2, help="loader processes (default 2)"
     )
     parser.add_argument("--steps", type=int, action=Bounded, least=1, most=MOST_BATCH, default=20, help="timed steps (default 20)")
     parser.add_argument(

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..cores import available_cores
 from ..errors import AdapterError
-from ..options import MOST_BATCH, MOST_SEED, usable_cores
+from ..options import MOST_BATCH, MOST_SEED
 from .arguments import Bounded, add_data, checked_options, key_value, load_checkpoint, save_figure
 
 __all__ = ["add_arguments", "run", "show"]
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         action=Bounded,
         least=-1,
-        most=max(2, usable_cores()),
+        most=max(2, available_cores()),
         default=1,
         help="runs side by side, -1 for one a core (default 1)",
     )

@@ -1,3 +1,4 @@
+from .images.files import read_image as read_image
 from .labelled import (
     check_labels as check_labels,
     data_set_of as data_set_of,
@@ -36,3 +37,5 @@ from .transforms import (
     image_transforms as image_transforms,
     resolve_config as resolve_config,
 )
+from .video.motion_leaves import clip_states as clip_states
+from .video.motion_states import MOTIONS as MOTIONS, motion_parameters as motion_parameters, single_frame_features as single_frame_features

@@ -16,11 +16,6 @@ from .compare import (
     PairedComparison as PairedComparison,
     hits_of as hits_of,
 )
-from .cores import (
-    available_cores as available_cores,
-    thread_settings as thread_settings,
-    use_cores as use_cores,
-)
 from .exit_study import (
     SETTINGS as SETTINGS,
     mean_block_by_granularity as mean_block_by_granularity,
@@ -53,6 +48,7 @@ from .plan import (
     ordered as ordered,
     select as select,
 )
+from .published_tables import published as published
 from .report import (
     FORMATS as FORMATS,
     method_table as method_table,

@@ -21,9 +21,9 @@ from pathlib import Path
 import pandas as pd
 
 from .. import __version__
+from ..cores import available_cores, use_cores
 from ..errors import AdapterError
 from ..text import printable
-from .cores import available_cores, use_cores
 from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
 from .plan import ORDER, ORDERS, Pace, jobs_of, ordered, select
 from .run import Experiment, arrange_rows, read_table

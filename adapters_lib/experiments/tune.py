@@ -15,11 +15,11 @@ from typing import Any
 
 import pandas as pd
 
+from ..cores import use_cores
 from ..methods import parse_method
 from ..text import printable
 from ..training.offline_recipes import offline_recipe, setting_of, store_rates
 from .bracketing import Bracket, bracket, on_ladder
-from .cores import use_cores
 from .grids import tuned_methods
 from .run import Experiment, read_table, run_grid, store_row, work_folder
 

@@ -12,9 +12,11 @@ from .repadapter import RepAdapter  # isort: skip
 from .ssf import SSF  # isort: skip
 from .convpass import ConvPass  # isort: skip
 from .ila import ILA, ILAPlus, ILAPlusPlus  # isort: skip
-from .padapter import PAdapter  # isort: skip
+from .padapter import PAdapter, PromptedAdapter  # isort: skip
 from .dyn import DynExits  # isort: skip
 from ..vit.method import Method  # isort: skip
+from .sparsity import mask_gradients  # isort: skip
+from .compose import composition_table  # isort: skip
 from .registry import METHODS, format_method, method_from_dict, method_to_dict, parse_method, register  # isort: skip
 
 __all__ = [
@@ -38,10 +40,13 @@ __all__ = [
     "Method",
     "PAdapter",
     "Pfeiffer",
+    "PromptedAdapter",
     "RepAdapter",
     "VPTDeep",
     "VPTShallow",
+    "composition_table",
     "format_method",
+    "mask_gradients",
     "method_from_dict",
     "method_to_dict",
     "parse_method",

@@ -14,19 +14,17 @@ import time
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from ..cores import thread_settings
 from ..errors import AdapterError
-from ..experiments.cores import thread_settings
 from ..files import atomic_write
 from ..text import printable
 
-__all__ = ["FIRST_CELL", "LIMIT_MB", "execute", "main", "pick", "repository"]
+__all__ = ["FIRST_CELL", "LIMIT_MB", "execute", "main", "repository"]
 
 LIMIT_MB = 1.5
 """No notebook may be larger than this with its outputs."""
-
-T = TypeVar("T")
 
 FIRST_CELL = """\
 # On Colab this installs the library. Then: as many threads as there are cores for this process.
@@ -43,11 +41,6 @@ from adapters_lib.cores import use_cores
 
 use_cores()
 """
-
-
-def pick(full: T, quick: T) -> T:
-    """`full` in an ordinary run; `quick` where the environment sets ADAPTERS_QUICK (the tests do, to run every cell in seconds)."""
-    return quick if os.environ.get("ADAPTERS_QUICK") else full
 
 
 def repository(root: Path) -> str:

@@ -22,8 +22,8 @@ from PIL import Image, features
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...cores import available_cores
 from ...errors import AdapterError, unknown
-from ...options import usable_cores
 from ..labelled import check_labels
 from .metadata import ORIENTATION, orientation_in, without_metadata
 
@@ -230,7 +230,7 @@ def check_files(paths: Sequence[Path], verify: str = "auto", max_pixels: int = M
         return [(path, "no such file") for path in paths if not path.is_file()]
     Image.init()
     full = verify == "full" or (verify == "auto" and len(paths) < FULL_BELOW)
-    with ThreadPoolExecutor(min(8, usable_cores())) as pool:  # decoders release Python's lock
+    with ThreadPoolExecutor(min(8, available_cores())) as pool:  # decoders release Python's lock
         reasons = pool.map(lambda path: _defect(path, full, max_pixels), paths)
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]
 

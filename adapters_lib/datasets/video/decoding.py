@@ -24,8 +24,8 @@ import av
 import numpy as np
 from tqdm.auto import tqdm
 
+from ...cores import available_cores
 from ...errors import AdapterError, unknown
-from ...options import usable_cores
 
 __all__ = ["EXTENSIONS", "Video", "VideoError", "check_videos"]
 
@@ -287,6 +287,6 @@ def check_videos(paths: Sequence[Path], verify: str = "auto", progress: bool = T
     check: Callable[[Path], str | None] = lambda path: None if path.is_file() else "no such file"  # noqa: E731
     if full or verify == "header":
         check = lambda path: _defect(path, full)  # noqa: E731
-    with ThreadPoolExecutor(min(8, usable_cores())) as pool:  # decoders release Python's lock
+    with ThreadPoolExecutor(min(8, available_cores())) as pool:  # decoders release Python's lock
         reasons = tqdm(pool.map(check, paths), desc="check videos", total=len(paths), leave=False, disable=not progress or len(paths) < 500)
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]

@@ -50,5 +50,5 @@ def use_cores() -> None:
         os.environ[_CHOSEN] = found[_CHOSEN]
 
 
-if __name__ == "__main__":  # for a shell: env $(python -m adapters_lib.experiments.cores) jupyter lab
+if __name__ == "__main__":  # for a shell: env $(python -m adapters_lib.cores) jupyter lab
     print(*(f"{name}={value}" for name, value in thread_settings().items()))

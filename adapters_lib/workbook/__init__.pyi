@@ -1,0 +1,12 @@
+from .quick import pick as pick
+from .run import (
+    FIRST_CELL as FIRST_CELL,
+    LIMIT_MB as LIMIT_MB,
+    execute as execute,
+    repository as repository,
+)
+from .site import (
+    Page as Page,
+    build as build,
+    render as render,
+)
