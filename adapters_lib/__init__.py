@@ -9,7 +9,7 @@ The packages, from the ground up; each uses only those that stand lower:
     figures                                      functions that return a Matplotlib figure
     experiments                                  grids of runs, their tables, what the tables say
     benchmarks                                   measured time and memory
-    exits · analysis · pretraining               early exits after training; looking inside; the embedded weights
+    exits · analysis · pretraining               early exits after training; looking inside; our own weights
     training                                     recipes, the loop, evaluation
     saving                                       adapters as files, the hub, peft's format
     backbones · methods · datasets · costs       what is adapted, how, on what, at which cost
@@ -31,10 +31,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def _listing() -> str:
-    """Every public name on a line of its own, with the module in which it lives, from the stub beside this file."""
+    """Every public name on a line of its own, with the module in which it lives, from the stub beside this
+    file."""
     stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
     lines = []
-    for module, group, single in re.findall(r"^from \.([\w.]+) import (?:\(([^)]*)\)|(\w+) as)", stub, re.MULTILINE):
+    for module, group, single in re.findall(
+        r"^from \.([\w.]+) import (?:\(([^)]*)\)|(\w+) as)", stub, re.MULTILINE
+    ):
         names = re.findall(r"(\w+) as", group) or [single]
         lines += [f"    {name:<26}{module}" for name in names]
     return "\n".join(sorted(lines, key=str.lower))

@@ -1,8 +1,9 @@
 """How many threads to compute with: as many as the process has cores, not as many as the machine has.
 
-In a container or on a shared server torch starts a thread for every core it sees, although others use them or a quota holds them back; two
-threads that wait for each other on one free core are many times slower than one. And threads that wait in a busy loop, as OpenMP's do by
-default for a while, take the core from the one that they wait for.
+In a container or on a shared server torch starts a thread for every core it sees, although others use them or
+a quota holds them back; two threads that wait for each other on one free core are many times slower than one.
+And threads that wait in a busy loop, as OpenMP's do by default for a while, take the core from the one that
+they wait for.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ _WAITING = "OMP_WAIT_POLICY"
 
 
 def available_cores() -> int:
-    """Cores that this process may really use: the least of the machine's, its affinity and the quota of its cgroup, at least 1."""
+    """Cores that this process may really use: the least of the machine's, its affinity and the quota of
+    its cgroup, at least 1."""
     import joblib  # not before it is needed: a third of a second
 
     return max(1, int(joblib.cpu_count()))
 
 
 def thread_settings() -> dict[str, str]:
-    """Environment variables for a process that computes: threads and passive waiting, without those that the user has set.
+    """Environment variables for a process that computes: threads and passive waiting, without those that the
+    user has set.
 
     They count only for a process that has not loaded OpenMP (torch) yet.
     """
@@ -33,7 +36,8 @@ def thread_settings() -> dict[str, str]:
 
 
 def use_cores() -> None:
-    """Compute with `available_cores` threads from here on, here and in processes started later, unless the user set OMP_NUM_THREADS.
+    """Compute with `available_cores` threads from here on, here and in processes started later, unless the
+    user set OMP_NUM_THREADS.
 
     The doors call it: the command line, the grids, the tuner of rates. Importing the library changes nothing.
     """

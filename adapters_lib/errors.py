@@ -33,8 +33,13 @@ def unknown(kind: str, value: object, known: Iterable[object]) -> AdapterError:
     if not names:
         return AdapterError(f"unknown {kind} {value!r}; there is none to choose from, leave it out")
     lowered = {name.lower(): name for name in names}
-    near = [lowered[name] for name in difflib.get_close_matches(value.lower(), list(lowered), n=6, cutoff=0.5)]
+    near = [
+        lowered[name] for name in difflib.get_close_matches(value.lower(), list(lowered), n=6, cutoff=0.5)
+    ]
     hint = f"did you mean {near[0]!r}? " if near else ""
     if len(names) > MOST:
-        return AdapterError(f"unknown {kind} {value!r}; {hint}{len(names)} are known, for example {', '.join(near[1:] or names[:5])}")
+        return AdapterError(
+            f"unknown {kind} {value!r}; {hint}{len(names)} are known, for example"
+            f" {', '.join(near[1:] or names[:5])}"
+        )
     return AdapterError(f"unknown {kind} {value!r}; {hint}Known: {', '.join(names)}")

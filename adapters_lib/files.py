@@ -1,7 +1,9 @@
-"""Files that are whole or not there: written under a name of their own, brought to the disk, then put in place in one step.
+"""Files that are whole or not there: written under a name of their own, brought to the disk, then put in
+place in one step.
 
-The temporary name is new in every call and is created exclusively (O_EXCL), so that no other process writes into it and a
-symbolic link that somebody laid there is not followed. What a killed process left behind is removed by the next save of the same file.
+The temporary name is new in every call and is created exclusively (O_EXCL), so that no other process writes
+into it and a symbolic link that somebody laid there is not followed. What a killed process left behind is
+removed by the next save of the same file.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from .errors import AdapterError
 __all__ = ["atomic_write", "is_alive", "load_json", "output_folder", "save_json", "this_host"]
 
 FORGOTTEN = 24 * 3600.0
-"""Seconds after which a temporary file of another host was left by a process that died; on this host we ask for the process itself."""
+"""Seconds after which a temporary file of another host was left by a process that died; on this host we
+ask for the process itself."""
 
 
 def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` fill a file in the same folder, then put it in the place of `path` in one step.
 
-    Whatever happens on the way (full disk, killed process, power cut), `path` holds either the old content or the new one. Two processes
-    that write the same file do not disturb each other: the later one wins.
+    Whatever happens on the way (full disk, killed process, power cut), `path` holds either the old content or
+    the new one. Two processes that write the same file do not disturb each other: the later one wins.
 
     Raises:
         AdapterError: the file could not be written; the old one is untouched.
@@ -40,7 +43,9 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{this_host()}-{os.getpid()}-{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666))
+        os.close(
+            os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        )
         write(temporary)
         _sync(temporary)
         os.replace(temporary, path)
@@ -49,14 +54,17 @@ def atomic_write(path: str | Path, write: Callable[[Path], object]) -> None:
             _remove_forgotten(path)
     except (OSError, safetensors.SafetensorError) as error:
         state = "the file that was there before is unchanged" if path.exists() else "nothing was left behind"
-        raise AdapterError(f"could not write {path}: {error}; {state}; free some space or choose another folder") from error
+        raise AdapterError(
+            f"could not write {path}: {error}; {state}; free some space or choose another folder"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()  # in its place by now, unless something went wrong
 
 
 def _sync(path: Path) -> None:
-    """Wait until the file or folder is on the disk (a rename may otherwise reach it before the content does)."""
+    """Wait until the file or folder is on the disk (a rename may otherwise reach it before the content
+    does)."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open a folder
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -67,7 +75,8 @@ def _sync(path: Path) -> None:
 
 
 def _remove_forgotten(path: Path) -> None:
-    """Unlink the temporary files of `path` whose writers are dead: `.name.tmp` of earlier versions, `.name.host-pid-token.tmp`."""
+    """Unlink the temporary files of `path` whose writers are dead: `.name.tmp` of earlier versions,
+    `.name.host-pid-token.tmp`."""
     pattern = re.compile(rf"\.{re.escape(path.name)}(\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]+)?\.tmp")
     for entry in os.scandir(path.parent):
         if (match := pattern.fullmatch(entry.name)) is None:
@@ -116,8 +125,9 @@ def load_json(path: str | Path) -> Any:
 
 
 def output_folder(name: str) -> Path:
-    """The folder `name` ("figures", "data/results") of the workbook: under $ADAPTERS_OUT if that is set, beside `notebooks/` when the
-    current folder is that one, else under the current folder. It is not created here."""
+    """The folder `name` ("figures", "data/results") of the workbook: under $ADAPTERS_OUT if that is set,
+    beside `notebooks/` when the current folder is that one, else under the current folder. It is not
+    created here."""
     if chosen := os.environ.get("ADAPTERS_OUT"):
         return Path(chosen) / name
     here = Path.cwd()

@@ -1,4 +1,5 @@
-"""Values that callers give, checked where they come in: kinds, bounds, seeds, and how many workers the machine grants.
+"""Values that callers give, checked where they come in: kinds, bounds, seeds, and how many workers the
+machine grants.
 
 Each check gives the value back or raises an AdapterError that names the value, the rule and what to do.
 """
@@ -51,7 +52,9 @@ def whole_number(what: str, value: object, least: int = 0, most: int | None = No
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
-def real_number(what: str, value: object, least: float = -math.inf, most: float = math.inf, above: bool = False) -> float:
+def real_number(
+    what: str, value: object, least: float = -math.inf, most: float = math.inf, above: bool = False
+) -> float:
     """`value` as a finite float within its bounds. above: `least` itself is not allowed."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not real or not least <= float(value) <= most or (above and float(value) == least):  # type: ignore[arg-type]
@@ -72,12 +75,15 @@ def check_workers(value: object, what: str = "num_workers") -> int:
     """Loader processes: from 0 up to the cores that this process may use (2 are always allowed)."""
     most = max(2, available_cores())
     if isinstance(value, int) and not isinstance(value, bool) and value > most:
-        raise AdapterError(f"{what}={value}, but this process may use {available_cores()} core(s); give 0 to {most}")
+        raise AdapterError(
+            f"{what}={value}, but this process may use {available_cores()} core(s); give 0 to {most}"
+        )
     return whole_number(what, value, 0, most)
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that an annotation declares; a whole number will do for a float, a bool for neither."""
+    """Whether a value is of the type that an annotation declares; a whole number will do for a float, a
+    bool for neither."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, one) for one in arguments)
@@ -103,7 +109,8 @@ def described(hint: Any) -> str:
 
 
 def convert(what: str, value: Any, hint: Any) -> Any:
-    """Turn text or a JSON value into the type that a field declares (int, float, bool, str, tuple, or None)."""
+    """Turn text or a JSON value into the type that a field declares (int, float, bool, str, tuple, or
+    None)."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None or value == "None":
@@ -132,7 +139,9 @@ def convert(what: str, value: Any, hint: Any) -> Any:
         except (TypeError, ValueError, OverflowError):
             pass
     shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
-    raise AdapterError(f"{what}={shown} is not a valid {getattr(hint, '__name__', hint)}; write {described(hint)}")
+    raise AdapterError(
+        f"{what}={shown} is not a valid {getattr(hint, '__name__', hint)}; write {described(hint)}"
+    )
 
 
 def _bounds(least: float, most: float | None) -> str:
@@ -143,5 +152,9 @@ def _bounds(least: float, most: float | None) -> str:
 
 def _shown(value: object) -> str:
     """A value for a message: its beginning is enough."""
-    text = repr(value) if not isinstance(value, int) or value.bit_length() < 4000 else "a number of thousands of digits"
+    text = (
+        repr(value)
+        if not isinstance(value, int) or value.bit_length() < 4000
+        else "a number of thousands of digits"
+    )
     return text if len(text) <= 60 else f"{text[:57]}…"

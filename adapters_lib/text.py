@@ -1,9 +1,10 @@
 """Text from outside (class names, file names, cells of a table) made safe for where it goes.
 
 Figures, HTML, LaTeX and CSV cells give some signs a meaning of their own: dollar signs begin mathematics in
-Matplotlib and in notebooks, a leading underscore hides a legend's entry, a leading `=` makes a spreadsheet compute.
-A name from outside must show as it is, whatever it holds. And what we print ourselves (arrows, ±, Greek letters) must not end a command on a
-pipe whose encoding lacks it, as cp1252 on Windows and ASCII under a bare POSIX locale do: see `printable`.
+Matplotlib and in notebooks, a leading underscore hides a legend's entry, a leading `=` makes a spreadsheet
+compute. A name from outside must show as it is, whatever it holds. And what we print ourselves (arrows, ±,
+Greek letters) must not end a command on a pipe whose encoding lacks it, as cp1252 on Windows and ASCII under
+a bare POSIX locale do: see `printable`.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ _TEX = {
 
 
 def one_line(text: object) -> str:
-    """`text` on one line: control signs become spaces, lone surrogates (of odd file names) a replacement sign."""
+    """`text` on one line: control signs become spaces, lone surrogates (of odd file names) a replacement
+    sign."""
     return " ".join(_visible(line) for line in str(text).splitlines())
 
 
 def drawn(text: object) -> str:
-    """`text` as Matplotlib draws it word for word: no mathematics, seen in legends, `LONGEST` characters a line.
+    """`text` as Matplotlib draws it word for word: no mathematics, seen in legends, `LONGEST` characters a
+    line.
 
     Use it once, where a name from outside becomes a label: `ax.set_title(drawn(name))`. Line breaks stay.
     """
@@ -50,7 +53,8 @@ def drawn(text: object) -> str:
 
 
 def web(text: object) -> str:
-    """`text` for HTML, as content or between quotation marks; notebooks must not read its dollars as mathematics."""
+    """`text` for HTML, as content or between quotation marks; notebooks must not read its dollars as
+    mathematics."""
     return html.escape(one_line(text)).replace("$", "&#36;")
 
 
@@ -85,9 +89,10 @@ def _shortened(line: str) -> str:
 
 
 PLAIN = {
-    "→": "->", "←": "<-", "…": "...", "−": "-", "–": "-", "—": "-", "×": "x", "÷": "/", "·": "*", "±": "+-", "²": "^2", "³": "^3",
-    "≤": "<=", "≥": ">=", "≈": "~", "µ": "u", "α": "alpha", "λ": "lambda", "τ": "tau", "δ": "delta", "‘": "'", "’": "'", "“": '"',
-    "”": '"', "✗": "x", "✓": "ok",
+    "→": "->", "←": "<-", "…": "...", "−": "-", "–": "-", "—": "-", "×": "x", "÷": "/", "·": "*", "±": "+-",
+    "²": "^2", "³": "^3",
+    "≤": "<=", "≥": ">=", "≈": "~", "µ": "u", "α": "alpha", "λ": "lambda", "τ": "tau", "δ": "delta",
+    "‘": "'", "’": "'", "“": '"', "”": '"', "✗": "x", "✓": "ok",
 }  # fmt: skip
 _HANDLER = "adapters_lib.plain"
 

@@ -1,10 +1,11 @@
 """What is stored, damaged at random: adapters, run checkpoints, tables and JSON files.
 
-Every kind has `make_*(folder)`, which writes a sound one; `mutate_*(folder, dice)`, which damages it and says how; and
-`check_*(folder)`, which
-uses it as a user would: "right" if the result is what the sound one gives or may give, "refused" for an `AdapterError` that leaves
-everything
-as it was. Anything else is a raw error or an AssertionError, and a find. `KINDS` lists them for whoever runs them by the thousand.
+Every kind has `make_*(folder)`, which writes a sound one; `mutate_*(folder, dice)`, which damages it and says
+how; and `check_*(folder)`, which
+uses it as a user would: "right" if the result is what the sound one gives or may give, "refused" for an
+`AdapterError` that leaves everything
+as it was. Anything else is a raw error or an AssertionError, and a find. `KINDS` lists them for whoever runs
+them by the thousand.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
 
 ODD: list[Any] = [
-    None, True, False, 0, -1, 1, 3, 2**31, 10**18, 0.5, -0.0, float("nan"), float("inf"), 1e308, "", "lora", "a" * 300, "../../etc/passwd",
-    "hf-hub:someone/x", "http://example.org/x", "\0", "é", [], [1, "a", None], {}, {"name": "lora"}, {"a": {"b": [1]}}, "[1, 2]", "True",
+    None, True, False, 0, -1, 1, 3, 2**31, 10**18, 0.5, -0.0, float("nan"), float("inf"), 1e308,
+    "", "lora", "a" * 300, "../../etc/passwd",
+    "hf-hub:someone/x", "http://example.org/x", "\0", "é", [], [1, "a", None], {}, {"name": "lora"},
+    {"a": {"b": [1]}}, "[1, 2]", "True",
 ]  # fmt: skip
 
 
@@ -46,7 +49,10 @@ def odd_json(value: Any, dice: random.Random) -> Any:
         if kind < 0.2:
             return {**{k: v for k, v in value.items() if k != key}, f"{key}_": value[key]}
         if kind < 0.28:
-            return {**value, dice.choice(["checkpoint_path", "pretrained_cfg", "weights", "x", "rank"]): dice.choice(ODD)}
+            return {
+                **value,
+                dice.choice(["checkpoint_path", "pretrained_cfg", "weights", "x", "rank"]): dice.choice(ODD),
+            }
         return {**value, key: odd_json(value[key], dice)}
     if isinstance(value, list) and value and dice.random() < 0.7:
         place = dice.randrange(len(value))
@@ -82,10 +88,16 @@ def odd_tensors(tensors: dict[str, Tensor], dice: random.Random) -> dict[str, Te
         lambda: rest,
         lambda: {**rest, f"{name}.x": tensor},
         lambda: {**tensors, f"{name}.x": tensor},
-        lambda: {**rest, name: tensor.to(dice.choice([torch.int8, torch.float16, torch.float64, torch.bool, torch.int64]))},
+        lambda: {
+            **rest,
+            name: tensor.to(dice.choice([torch.int8, torch.float16, torch.float64, torch.bool, torch.int64])),
+        },
         lambda: {**rest, name: tensor[..., None]},
         lambda: {**rest, name: tensor.flatten()[: max(tensor.numel() - 1, 0)]},
-        lambda: {**rest, name: torch.full_like(tensor.float(), dice.choice([float("nan"), float("inf"), -1.0, 1e30]))},
+        lambda: {
+            **rest,
+            name: torch.full_like(tensor.float(), dice.choice([float("nan"), float("inf"), -1.0, 1e30])),
+        },
         lambda: {**rest, name: torch.empty(0)},
     ]
     return dice.choice(changes)()
@@ -107,7 +119,8 @@ def _unsigned(path: Path, dice: random.Random) -> str:
     return "bytes"
 
 
-# ---- adapters -----------------------------------------------------------------------------------------------------------
+# ---- adapters
+# ------------------------------------------------------------------------------
 
 
 def make_adapter(folder: Path) -> None:
@@ -142,7 +155,9 @@ def check_adapter(folder: Path) -> str:
         return "refused"
     with torch.no_grad():
         found = model(_images())
-    assert bool(torch.isfinite(found).all()) or bool((torch.stack([p.abs().max() for p in model.parameters()]) > 1e20).any())
+    assert bool(torch.isfinite(found).all()) or bool(
+        (torch.stack([p.abs().max() for p in model.parameters()]) > 1e20).any()
+    )
     assert model.classes is None or len(model.classes) == found.shape[1]
     return "right"
 
@@ -187,13 +202,22 @@ def check_rebuilt(folder: Path) -> str:
     return "right"
 
 
-# ---- run checkpoints ----------------------------------------------------------------------------------------------------
+# ---- run checkpoints
+# ------------------------------------------------------------------------------
 
 RECIPE = Recipe(epochs=3, batch_size=8, lr=1e-2)
 
 
 def make_run(folder: Path) -> None:
-    fit(tiny_model("linear"), striped_images(16), None, RECIPE, out=folder, progress=False, stop=lambda row: row["epoch"] == 2)
+    fit(
+        tiny_model("linear"),
+        striped_images(16),
+        None,
+        RECIPE,
+        out=folder,
+        progress=False,
+        stop=lambda row: row["epoch"] == 2,
+    )
 
 
 def mutate_run(folder: Path, dice: random.Random) -> str:
@@ -218,15 +242,26 @@ def check_run(folder: Path) -> str:
     return "right"
 
 
-# ---- tables -------------------------------------------------------------------------------------------------------------
+# ---- tables
+# ------------------------------------------------------------------------------
 
 
 def make_table(folder: Path) -> None:
     for number in range(4):
         run = Experiment(("lora",), "digits", seed=number)
         hits = torch.arange(20) % 7 < 3 + number
-        told = {"key": run.key, "method": run.name, "seed": number, "top1": 100 * float(hits.double().mean()), "n_test": 20}
-        more = {"hits": pack_hits(hits), "macs": 410_712_345, "configuration": json.dumps(run.configuration(), sort_keys=True)}
+        told = {
+            "key": run.key,
+            "method": run.name,
+            "seed": number,
+            "top1": 100 * float(hits.double().mean()),
+            "n_test": 20,
+        }
+        more = {
+            "hits": pack_hits(hits),
+            "macs": 410_712_345,
+            "configuration": json.dumps(run.configuration(), sort_keys=True),
+        }
         store_row({**told, **more}, folder / "t.csv")
 
 
@@ -269,7 +304,8 @@ def check_table(folder: Path) -> str:
     return "right"
 
 
-# ---- JSON beside them ---------------------------------------------------------------------------------------------------
+# ---- JSON beside them
+# ------------------------------------------------------------------------------
 
 
 def make_peft(folder: Path) -> None:
@@ -299,7 +335,8 @@ def check_peft(folder: Path) -> str:
 
 
 def mutate_summary(folder: Path, dice: random.Random) -> str:
-    """`run.json` and `adapter_config.json`, which repeat for readers what the checkpoint and the adapter hold."""
+    """`run.json` and `adapter_config.json`, which repeat for readers what the checkpoint and the adapter
+    hold."""
     path = folder / dice.choice(["run.json", CONFIG, "training.json"])
     if not path.exists() or dice.random() < 0.3:
         path.write_bytes(odd_bytes(path.read_bytes() if path.exists() else b"{}", dice))

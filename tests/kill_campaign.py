@@ -1,11 +1,12 @@
-"""`make kill`: processes that train, fill a table, pre-train or cache are killed (SIGKILL), at random and at their worst moments, and go
-on.
+"""`make kill`: processes that train, fill a table, pre-train or cache are killed (SIGKILL), at random and at
+their worst moments, and go on.
 
     python tests/kill_campaign.py --kills 100 --seed 0
 
-Every victim is started again until it has finished. What it leaves must be what a victim that nobody killed leaves: the same weights,
-bit for
-bit; every row of the table, once and unchanged; every entry of the cache readable and right. A line a scenario is printed.
+Every victim is started again until it has finished. What it leaves must be what a victim that nobody killed
+leaves: the same weights, bit for
+bit; every row of the table, once and unchanged; every entry of the cache readable and right. A line a
+scenario is printed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
 
 POINTS = ("replace", "replaced", "fsync", "half a save", "work")
-"""Where a victim dies: before or after a file takes its place, while it goes to the disk, when half of it is written, or at its work."""
+"""Where a victim dies: before or after a file takes its place, while it goes to the disk, when half of it
+is written, or at its work."""
 
 MOST = 8  # kills of one victim; a longer life would only be slower
 
@@ -88,9 +90,12 @@ class Victim:
             die()
 
 
-# ---- the scenarios: work(folder, victim) does it all, found(folder) tells what it left ----------------------------------
+# ---- the scenarios: work(folder, victim) does it all, found(folder) tells what it left
+# ----------------------------------
 
-RECIPE = Recipe(epochs=4, batch_size=8, lr=1e-2, warmup_epochs=1, accumulate=2, mixup=0.4, clip_norm=1.0, seed=3)
+RECIPE = Recipe(
+    epochs=4, batch_size=8, lr=1e-2, warmup_epochs=1, accumulate=2, mixup=0.4, clip_norm=1.0, seed=3
+)
 
 
 class Watched(TensorImages):
@@ -116,16 +121,30 @@ def trained(folder: Path) -> object:
     """Weights and history in the checkpoint, and the weights of the adapter beside it."""
     tensors, facts = load_tensors(folder / "run" / "checkpoint.safetensors")
     adapter, _ = load_tensors(folder / "run" / "adapter_model.safetensors")
-    history = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in facts["history"]]
+    history = [
+        {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+        for row in facts["history"]
+    ]
     litter = sorted(path.name for path in (folder / "run").iterdir() if path.name.endswith(".tmp"))
-    return digest(tensors), digest({k: v for k, v in adapter.items() if not k.startswith("trained_on")}), repr(history), litter
+    return (
+        digest(tensors),
+        digest({k: v for k, v in adapter.items() if not k.startswith("trained_on")}),
+        repr(history),
+        litter,
+    )
 
 
 def fill_table(folder: Path, victim: Victim) -> None:
     def pretend(run: experiments.Experiment, progress: bool = False) -> dict:
         victim.visit("work")
         time.sleep(0.01)
-        return {"key": run.key, "method": run.name, "seed": run.seed, "macs": 410_712_345 + run.seed, "loss": run.seed / 7}
+        return {
+            "key": run.key,
+            "method": run.name,
+            "seed": run.seed,
+            "macs": 410_712_345 + run.seed,
+            "loss": run.seed / 7,
+        }
 
     experiments.run_experiment = pretend
     run_grid(grid(["linear", "lora"], "digits", range(6)), folder / "t.csv", progress=False)
@@ -163,7 +182,9 @@ def pretrain(folder: Path, victim: Victim) -> None:
 
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     curve = run_steps(Steps(), place, model, optimizer, 10, loss_of, lambda step, last: ({"seen": step}, {}))
-    checkpoint.save_tensors(place / "end.safetensors", model.state_dict(), {"curve": [point["step"] for point in curve]})
+    checkpoint.save_tensors(
+        place / "end.safetensors", model.state_dict(), {"curve": [point["step"] for point in curve]}
+    )
 
 
 def pretrained(folder: Path) -> object:
@@ -180,7 +201,8 @@ def entry(number: int) -> np.ndarray:
 
 
 def cache(folder: Path, victim: Victim) -> None:
-    kept = ClipCache(folder / "cache", 20 * 3200)  # room for most of them, so that some are dropped on the way
+    # Room for most of them, so that some are dropped on the way.
+    kept = ClipCache(folder / "cache", 20 * 3200)
     for number in range(ENTRIES):
         victim.visit("work")
         time.sleep(0.004)
@@ -189,7 +211,9 @@ def cache(folder: Path, victim: Victim) -> None:
 
 def cached(folder: Path) -> object:
     kept = ClipCache(folder / "cache", 20 * 3200)
-    right = all(np.array_equal(kept.get(("entry", n), lambda n=n: entry(n)), entry(n)) for n in range(ENTRIES))
+    right = all(
+        np.array_equal(kept.get(("entry", n), lambda n=n: entry(n)), entry(n)) for n in range(ENTRIES)
+    )
     return right, kept.size <= kept.limit
 
 
@@ -214,11 +238,14 @@ SCENARIOS = {
 def digest(tensors: dict[str, torch.Tensor]) -> str:
     content = hashlib.sha256()
     for name in sorted(tensors):
-        content.update(name.encode() + tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        content.update(
+            name.encode() + tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return content.hexdigest()
 
 
-# ---- the campaign -------------------------------------------------------------------------------------------------------
+# ---- the campaign
+# ------------------------------------------------------------------------------
 
 
 def life(scenario: Scenario, folder: Path, plan: Plan | None) -> int:
@@ -237,7 +264,8 @@ def life(scenario: Scenario, folder: Path, plan: Plan | None) -> int:
 
 
 def campaign(name: str, kills: int, dice: random.Random) -> tuple[int, int, int]:
-    """Victims of one scenario until `kills` have died: (kills, victims, victims whose result differs from the undisturbed one)."""
+    """Victims of one scenario until `kills` have died: (kills, victims, victims whose result differs from
+    the undisturbed one)."""
     scenario, done, victims, differ = SCENARIOS[name], 0, 0, 0
     with tempfile.TemporaryDirectory() as undisturbed:
         started = time.perf_counter()
@@ -263,7 +291,9 @@ def campaign(name: str, kills: int, dice: random.Random) -> tuple[int, int, int]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
@@ -273,7 +303,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'scenario':14}{'kills':>7}{'victims':>9}{'differ':>8}")
     for name in options.only:
         share = SCENARIOS[name].share / sum(SCENARIOS[each].share for each in options.only)
-        kills, victims, differ = campaign(name, max(1, round(share * options.kills)), random.Random(f"{name}{options.seed}"))
+        kills, victims, differ = campaign(
+            name, max(1, round(share * options.kills)), random.Random(f"{name}{options.seed}")
+        )
         print(f"{name:14}{kills:7}{victims:9}{differ:8}", flush=True)
         total, wrong = total + kills, wrong + differ
     print(f"{'all':14}{total:7}{'':9}{wrong:8}")

@@ -1,4 +1,5 @@
-"""Results tables of made-up numbers with the keys of the real grids: for tests of figures only, never stored beside real ones."""
+"""Results tables of made-up numbers with the keys of the real grids: for tests of figures only, never
+stored beside real ones."""
 
 import json
 import zlib
@@ -79,13 +80,28 @@ def _exits() -> pd.DataFrame:
             top1 = 55 + 4 * _number(setting) + _number(setting, seed)
             same = {"setting": setting, "host": "lora", "data": "leaves-mixed", "seed": seed}
             same["configuration"] = json.dumps({"version": al.__version__})
-            rows.append({**same, "key": f"{setting}{seed}-full", "point": "full", "top1": top1 + 2, "mean_block": 12})
-            for point, shares in (("half", [0.4, 0.3, 0.2, 0.1]), ("best", [0.1, 0.2, 0.3, 0.4])) if setting != "host" else ():
+            rows.append(
+                {**same, "key": f"{setting}{seed}-full", "point": "full", "top1": top1 + 2, "mean_block": 12}
+            )
+            for point, shares in (
+                (("half", [0.4, 0.3, 0.2, 0.1]), ("best", [0.1, 0.2, 0.3, 0.4])) if setting != "host" else ()
+            ):
                 moved = 0.1 * _number(setting, point, seed)
-                told = {"shares": json.dumps([shares[0] - moved, shares[1] + moved, *shares[2:]]), "coarse_block": 5 + moved}
+                told = {
+                    "shares": json.dumps([shares[0] - moved, shares[1] + moved, *shares[2:]]),
+                    "coarse_block": 5 + moved,
+                }
                 controls = {"random": top1 - 5, "fixed_depth": top1 - 2}
                 rows.append(
-                    {**same, "key": f"{setting}{seed}-{point}", "point": point, "top1": top1, **told, **controls, "fine_block": 9 - moved}
+                    {
+                        **same,
+                        "key": f"{setting}{seed}-{point}",
+                        "point": point,
+                        "top1": top1,
+                        **told,
+                        **controls,
+                        "fine_block": 9 - moved,
+                    }
                 )
     return pd.DataFrame(rows)
 
@@ -96,7 +112,13 @@ def _curves() -> pd.DataFrame:
         for seed in range(3):
             x = np.linspace(0.28, 1.02, 13) + 0.005 * seed
             rise = 40 + 20 * (1 - np.exp(-4 * x)) + _number(setting, seed)
-            columns = {"relative": x, "top1": rise, "fixed_depth": rise - 3 * (1 - x), "ms": 9 * x + 0.3, "full_ms": 9.0}
+            columns = {
+                "relative": x,
+                "top1": rise,
+                "fixed_depth": rise - 3 * (1 - x),
+                "ms": 9 * x + 0.3,
+                "full_ms": 9.0,
+            }
             key = [f"{setting}{seed}-{number}" for number in range(len(x))]
             parts.append(pd.DataFrame({"key": key, "setting": setting, "seed": seed, **columns}))
     return pd.concat(parts, ignore_index=True)

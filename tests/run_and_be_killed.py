@@ -14,7 +14,9 @@ from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
 
 METHOD = "ila:samplings=1"  # batch norm, dropout and an unfrozen class token: all that a resume could forget
-RECIPE = Recipe(epochs=4, batch_size=8, lr=1e-2, warmup_epochs=1, accumulate=2, mixup=0.4, clip_norm=1.0, seed=3)
+RECIPE = Recipe(
+    epochs=4, batch_size=8, lr=1e-2, warmup_epochs=1, accumulate=2, mixup=0.4, clip_norm=1.0, seed=3
+)
 
 
 class Noisy(TensorImages):
@@ -52,7 +54,9 @@ def train(where: str, folder: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         checkpoint.save_file = half_a_save
-    fit(tiny_model(METHOD), train_data, striped_images(12, seed=1), RECIPE, out=folder / where, progress=False)
+    fit(
+        tiny_model(METHOD), train_data, striped_images(12, seed=1), RECIPE, out=folder / where, progress=False
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def steps(name: str, rank: int, exits: bool) -> list[str]:
             torch.randint(0, 5, (4,), generator=generator),
         )
         if exits:
-            loss = model.objective.loss(model, wrapped(images, exits=True), labels, nn.functional.cross_entropy, 0.0)
+            loss = model.objective.loss(
+                model, wrapped(images, exits=True), labels, nn.functional.cross_entropy, 0.0
+            )
         else:
             loss = nn.functional.cross_entropy(wrapped(images), labels)
         optimizer.zero_grad()
@@ -44,5 +46,7 @@ if __name__ == "__main__":
     moved = {name: steps(name, rank, exits=False) for name in NAMES}
     moved["dyn, every exit"] = steps("dyn", rank, exits=True)
     if rank == 0:
-        (folder / "moved.txt").write_text("\n".join(f"{name}: {' '.join(keys)}" for name, keys in moved.items()))
+        (folder / "moved.txt").write_text(
+            "\n".join(f"{name}: {' '.join(keys)}" for name, keys in moved.items())
+        )
     dist.destroy_process_group()

@@ -1,4 +1,5 @@
-"""Run by test_experiments_side_by_side.py: two grids that write one table at the same time, and a grid that is killed while it writes."""
+"""Run by test_experiments_side_by_side.py: two grids that write one table at the same time, and a grid
+that is killed while it writes."""
 
 import os
 import signal
@@ -15,7 +16,13 @@ from adapters_lib.experiments.run import Experiment, grid, run_grid
 def pretend(experiment: Experiment, progress: bool = False) -> dict:
     """A row as long as a real one, without the training."""
     time.sleep(0.002)
-    return {"key": experiment.key, "method": experiment.name, "seed": experiment.seed, "top1": float(experiment.seed), "hits": "0" * 400}
+    return {
+        "key": experiment.key,
+        "method": experiment.name,
+        "seed": experiment.seed,
+        "top1": float(experiment.seed),
+        "hits": "0" * 400,
+    }
 
 
 def halves() -> tuple[list[Experiment], list[Experiment]]:
@@ -44,7 +51,8 @@ if __name__ == "__main__":
 
         def die_at_the_fourth(source: Path, target: Path) -> None:
             stored.append(source)
-            if len(stored) == 4:  # the lock is held, the new content is half written, the old table is still in its place
+            # The lock is held, the new content is half written, the old table is still in its place.
+            if len(stored) == 4:
                 os.truncate(source, 100)
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)

@@ -1,4 +1,5 @@
-"""What the tests of video data share: one short film under many names, and loading that turns warnings into errors."""
+"""What the tests of video data share: one short film under many names, and loading that turns warnings
+into errors."""
 
 import shutil
 import warnings

@@ -1,4 +1,5 @@
-"""A method is its file and one import line: one that is written elsewhere does everything that ours do, and no other file knows of it."""
+"""A method is its file and one import line: one that is written elsewhere does everything that ours do,
+and no other file knows of it."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -79,7 +80,9 @@ def gate(tmp_path: Path) -> Iterator[ModuleType]:
     METHODS.update(before)
 
 
-def test_a_method_from_elsewhere_is_adapted_counted_and_saved(gate: ModuleType, tmp_path: Path, images: Tensor) -> None:
+def test_a_method_from_elsewhere_is_adapted_counted_and_saved(
+    gate: ModuleType, tmp_path: Path, images: Tensor
+) -> None:
     model = al.adapt(_backbone(), "gate:first=3,start=0.5", num_classes=5, seed=0)
     assert model.methods == (gate.Gate(first=3, start=0.5),)
     assert al.cost(model).trainable["adapter"] == 2 * 32
@@ -100,7 +103,10 @@ def test_its_rules_of_composition_hold_from_either_side(gate: ModuleType, tiny_v
         with pytest.raises(al.AdapterError, match="ssf scales these channels already"):
             al.adapt(tiny_vit(), pair, 5)
     al.adapt(tiny_vit(), ["gate", "lora"], 5)
-    assert {row["composes"] for row in composition_table() if "gate" in (row["first"], row["second"])} == {"yes", "no"}
+    assert {row["composes"] for row in composition_table() if "gate" in (row["first"], row["second"])} == {
+        "yes",
+        "no",
+    }
 
 
 def test_it_has_its_own_looks_in_figures_and_repaints_nobody(gate: ModuleType) -> None:
@@ -110,7 +116,10 @@ def test_it_has_its_own_looks_in_figures_and_repaints_nobody(gate: ModuleType) -
     before = method_style(others)
     METHODS["gate"] = withdrawn
     assert {name: look for name, look in method_style(METHODS).items() if name != "gate"} == before
-    rows = [{"method": m, "seed": s, "top1": 50.0 + s, "trained": 1000.0} for m in ("gate", "lora") for s in (0, 1)]
+    rows = [
+        {"method": m, "seed": s, "top1": 50.0 + s, "trained": 1000.0}
+        for m in ("gate", "lora")
+        for s in (0, 1)
+    ]
     figure = accuracy_against_cost(pd.DataFrame(rows))
     assert "gate" in {text.get_text() for legend in figure.legends for text in legend.get_texts()}
-

@@ -1,4 +1,5 @@
-"""Attention is captured after the softmax, in every block and batch, and the model is handed back untouched."""
+"""Attention is captured after the softmax, in every block and batch, and the model is handed back
+untouched."""
 
 from collections.abc import Callable
 
@@ -7,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.analysis.attention import attention_layouts, capture_attention, mean_distance, on_image, query_rows
+from adapters_lib.analysis.attention import (
+    attention_layouts,
+    capture_attention,
+    mean_distance,
+    on_image,
+    query_rows,
+)
 from adapters_lib.analysis.rollout import constant_groups, rollout, rollout_groups
 from adapters_lib.vit.layout import Layout
 
@@ -37,7 +44,9 @@ def test_a_map_is_the_softmax_of_queries_and_keys(tiny_vit: TinyViT, images: Ten
     torch.testing.assert_close(seen[4].sum(-1), torch.ones(3, 2, 65))
 
 
-def test_the_model_comes_back_fused_and_without_hooks_even_after_an_error(tiny_vit: TinyViT, images: Tensor) -> None:
+def test_the_model_comes_back_fused_and_without_hooks_even_after_an_error(
+    tiny_vit: TinyViT, images: Tensor
+) -> None:
     vit = tiny_vit()
     vit.blocks[1].attn.fused_attn = False  # type: ignore[index,union-attr]
     before = [block.attn.fused_attn for block in vit.blocks]  # type: ignore[union-attr]
@@ -75,7 +84,9 @@ def test_batches_are_kept_one_after_another_and_can_be_reduced(tiny_vit: TinyViT
 
 
 @pytest.mark.parametrize("method", ["ila", "ila++", "vpt-deep:prompts=5", "lora:rank=2", "vqt", "padapter"])
-def test_adapted_models_show_the_tokens_that_their_layouts_promise(tiny_vit: TinyViT, images: Tensor, method: str) -> None:
+def test_adapted_models_show_the_tokens_that_their_layouts_promise(
+    tiny_vit: TinyViT, images: Tensor, method: str
+) -> None:
     model = _adapted(tiny_vit, method)
     plain = model(images)
     with capture_attention(model) as seen:
@@ -86,7 +97,12 @@ def test_adapted_models_show_the_tokens_that_their_layouts_promise(tiny_vit: Tin
 
 @pytest.mark.parametrize(
     ("blocks", "message"),
-    [([5], "block 5 does not exist.*numbered 1 to 4"), ([0], "block 0"), ([], "at least one"), ([2, 2], "twice")],
+    [
+        ([5], "block 5 does not exist.*numbered 1 to 4"),
+        ([0], "block 0"),
+        ([], "at least one"),
+        ([2, 2], "twice"),
+    ],
 )
 def test_a_layer_that_does_not_exist_is_named(tiny_vit: TinyViT, blocks: list[int], message: str) -> None:
     with pytest.raises(al.AdapterError, match=message):
@@ -138,7 +154,8 @@ def test_a_shrunken_map_is_drawn_in_the_middle_not_stretched() -> None:
 def test_attention_distance_by_hand() -> None:
     layout = Layout(prefix=1, prompts=0, grid=(1, 3))  # three patches in a row, 4 pixels apart
     own = torch.eye(4)
-    ends = torch.tensor([[1, 0, 0, 0], [0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 1, 0, 0]])  # patch 1 looks at token 0 too
+    # Patch 1 looks at token 0 too.
+    ends = torch.tensor([[1, 0, 0, 0], [0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 1, 0, 0]])
     found = mean_distance(torch.stack([own, ends])[None], layout, 4)
     assert found.tolist() == pytest.approx([0, (8 + 4 + 8) / 3])
 
@@ -148,7 +165,8 @@ def test_rollout_of_two_blocks_by_hand() -> None:
     # Â₁ = [[½, ½], [0, 1]], Â₂ = [[1, 0], [½, ½]], R = Â₂ Â₁
     found = rollout([first[None, None], second[None, None]])
     assert found[0].tolist() == [[0.5, 0.5], [0.25, 0.75]]
-    heads = torch.stack([first, torch.tensor([[0.0, 1.0], [1.0, 0.0]])])[None]  # mean [[0, 1], [½, ½]], + I, rows: [½, ½], [¼, ¾]
+    # Mean [[0, 1], [½, ½]], + I, rows: [½, ½], [¼, ¾].
+    heads = torch.stack([first, torch.tensor([[0.0, 1.0], [1.0, 0.0]])])[None]
     assert rollout([heads])[0].tolist() == [[0.5, 0.5], [0.25, 0.75]]
 
 
@@ -160,7 +178,8 @@ def test_the_rows_of_a_rollout_sum_to_one() -> None:
 def test_prompts_that_are_replaced_carry_nothing_on() -> None:
     layout = Layout(prefix=1, prompts=1, grid=(1, 1))
     to_patch = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 0, 1]])[None]  # the prompt reads the patch
-    to_prompt = torch.tensor([[0, 1.0, 0], [0, 1, 0], [0, 0, 1]])[None]  # then the class token reads the prompt
+    # Then the class token reads the prompt.
+    to_prompt = torch.tensor([[0, 1.0, 0], [0, 1, 0], [0, 0, 1]])[None]
     carried = rollout([to_patch, to_prompt], [True, False], layout)
     replaced = rollout([to_patch, to_prompt], [True, True], layout)
     assert carried[0, 0].tolist() == [0.5, 0.25, 0.25]
@@ -174,7 +193,9 @@ def test_rollout_refuses_changing_token_counts_and_no_block() -> None:
         rollout([])
 
 
-def test_ila_has_a_rollout_for_every_group_and_a_frozen_vit_has_one(tiny_vit: TinyViT, images: Tensor) -> None:
+def test_ila_has_a_rollout_for_every_group_and_a_frozen_vit_has_one(
+    tiny_vit: TinyViT, images: Tensor
+) -> None:
     (frozen,) = rollout_groups(tiny_vit(), images)
     assert frozen.blocks == (1, 2, 3, 4)
     assert frozen.patches.shape == (3, 8, 8)

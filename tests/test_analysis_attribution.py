@@ -1,4 +1,5 @@
-"""Attributions are exact for linear models, agree with captum's own layer method, and cost no more memory than asked."""
+"""Attributions are exact for linear models, agree with captum's own layer method, and cost no more memory
+than asked."""
 
 from collections.abc import Callable
 
@@ -8,7 +9,12 @@ from captum.attr import LayerIntegratedGradients
 from torch import Tensor, nn
 
 import adapters_lib as al
-from adapters_lib.analysis.attribution import exit_forward, integrated_gradients, occlusion, token_attributions
+from adapters_lib.analysis.attribution import (
+    exit_forward,
+    integrated_gradients,
+    occlusion,
+    token_attributions,
+)
 
 TinyViT = Callable[..., nn.Module]
 
@@ -70,20 +76,29 @@ def test_occlusion_of_a_linear_model_is_what_stands_in_the_window() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4).repeat(1, 3, 1, 1)
     found = occlusion(Weighted(torch.ones(1, 3, 4, 4)), x, 0, window=2)
     assert found.shape == (1, 4, 4)
-    assert found[0, ::2, ::2].tolist() == [[3 * (0 + 1 + 4 + 5), 3 * (2 + 3 + 6 + 7)], [3 * (8 + 9 + 12 + 13), 3 * (10 + 11 + 14 + 15)]]
+    assert found[0, ::2, ::2].tolist() == [
+        [3 * (0 + 1 + 4 + 5), 3 * (2 + 3 + 6 + 7)],
+        [3 * (8 + 9 + 12 + 13), 3 * (10 + 11 + 14 + 15)],
+    ]
 
 
 @pytest.mark.parametrize("block", [1, 3])
-def test_token_attributions_are_captums_layer_integrated_gradients(tiny_vit: TinyViT, images: Tensor, block: int) -> None:
+def test_token_attributions_are_captums_layer_integrated_gradients(
+    tiny_vit: TinyViT, images: Tensor, block: int
+) -> None:
     vit = tiny_vit()
     found = token_attributions(vit, images, 2, block, steps=8)
-    reference = LayerIntegratedGradients(vit, vit.blocks[block - 1]).attribute(images, torch.zeros_like(images), 2, n_steps=8)  # type: ignore[index]
+    reference = LayerIntegratedGradients(vit, vit.blocks[block - 1]).attribute(
+        images, torch.zeros_like(images), 2, n_steps=8
+    )  # type: ignore[index]
     torch.testing.assert_close(found.values, reference.sum(-1), atol=1e-5, rtol=1e-4)
     assert found.patches.shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("method", ["ila", "vpt-deep:prompts=3", "padapter"])
-def test_tokens_of_adapted_models_explain_the_logit_completely(tiny_vit: TinyViT, images: Tensor, method: str) -> None:
+def test_tokens_of_adapted_models_explain_the_logit_completely(
+    tiny_vit: TinyViT, images: Tensor, method: str
+) -> None:
     model = _with_exits(tiny_vit, method)
     for block in (0, 2, 4):
         found = token_attributions(model, images, 1, block, steps=64)
@@ -104,13 +119,17 @@ def test_every_exit_has_its_own_attribution(tiny_vit: TinyViT, images: Tensor) -
     with torch.no_grad():
         change = (early(images) - early(torch.zeros_like(images)))[:, 0]
     torch.testing.assert_close(tokens.values.sum(1), change, atol=0.02, rtol=0.02)
-    with pytest.raises(al.AdapterError, match=r"no exit behind block 3; there is one behind 2, 4 \(of 4 blocks\)"):
+    with pytest.raises(
+        al.AdapterError, match=r"no exit behind block 3; there is one behind 2, 4 \(of 4 blocks\)"
+    ):
         exit_forward(model, 3)
     with pytest.raises(al.AdapterError, match="block 3 does not exist.*0 to 2"):
         token_attributions(model, images, 0, 3, exit_block=2)
 
 
-def test_query_prompts_pass_the_blocks_by_so_only_the_embedding_is_explained(tiny_vit: TinyViT, images: Tensor) -> None:
+def test_query_prompts_pass_the_blocks_by_so_only_the_embedding_is_explained(
+    tiny_vit: TinyViT, images: Tensor
+) -> None:
     model = _with_exits(tiny_vit, "vqt")
     assert token_attributions(model, images, 0, 0, steps=2).patches.shape == (3, 8, 8)
     with pytest.raises(al.AdapterError, match="query prompts.*block=0"):

@@ -1,4 +1,5 @@
-"""A heat map is scored: against shuffled weights, by what its pixels do to the model, and against the truth of drawn leaves."""
+"""A heat map is scored: against shuffled weights, by what its pixels do to the model, and against the
+truth of drawn leaves."""
 
 from collections.abc import Callable
 from functools import cache
@@ -10,8 +11,20 @@ from torch import Tensor, nn
 
 import adapters_lib as al
 from adapters_lib.analysis.attribution import integrated_gradients
-from adapters_lib.analysis.attribution_checks import perturbation_curves, rank_correlation, sanity_check, shuffled, weight_stages
-from adapters_lib.analysis.leaf_truth import change_maps, one_parameter_task, score_against_truth, truth_mask, truth_of
+from adapters_lib.analysis.attribution_checks import (
+    perturbation_curves,
+    rank_correlation,
+    sanity_check,
+    shuffled,
+    weight_stages,
+)
+from adapters_lib.analysis.leaf_truth import (
+    change_maps,
+    one_parameter_task,
+    score_against_truth,
+    truth_mask,
+    truth_of,
+)
 from adapters_lib.datasets.leaves.drawing import draw
 from adapters_lib.datasets.leaves.task import task_sample
 from adapters_lib.datasets.task import Task
@@ -37,7 +50,9 @@ def test_shuffling_keeps_the_values_and_is_undone_even_after_an_error() -> None:
     assert torch.equal(layer.weight, before)
 
 
-def test_an_edge_detector_fails_the_sanity_check_and_gradients_pass_it(tiny_vit: TinyViT, images: Tensor) -> None:
+def test_an_edge_detector_fails_the_sanity_check_and_gradients_pass_it(
+    tiny_vit: TinyViT, images: Tensor
+) -> None:
     torch.manual_seed(0)
     vit = tiny_vit()
     state = {name: tensor.clone() for name, tensor in vit.state_dict().items()}
@@ -66,7 +81,8 @@ def _log_odds(x: Tensor) -> Tensor:
 def test_deletion_and_insertion_by_hand() -> None:
     image = torch.tensor([[[[3.0, 1], [0, -4]]]])
     curves = perturbation_curves(_log_odds, image, 0, image[:, 0], steps=4)
-    probability = torch.sigmoid(torch.tensor([[0.0, -3, -4, -4, 0], [0, 3, 4, 4, 0]]))  # 3, 1, 0, −4 are taken, or put in, in turn
+    # 3, 1, 0, −4 are taken, or put in, in turn.
+    probability = torch.sigmoid(torch.tensor([[0.0, -3, -4, -4, 0], [0, 3, 4, 4, 0]]))
     torch.testing.assert_close(curves.deletion, probability[:1])
     torch.testing.assert_close(curves.insertion, probability[1:])
     p = probability[0]
@@ -81,13 +97,17 @@ def test_the_right_order_beats_the_reverse() -> None:
 
 
 def test_equal_values_are_not_taken_row_by_row() -> None:
-    flat = perturbation_curves(_log_odds, torch.ones(1, 1, 16, 16).cumsum(2) / 1000, 0, torch.zeros(1, 16, 16), steps=2)
-    halves = torch.logit(flat.insertion[0].double())  # the upper half holds a quarter of the sum, a random half about a half
+    flat = perturbation_curves(
+        _log_odds, torch.ones(1, 1, 16, 16).cumsum(2) / 1000, 0, torch.zeros(1, 16, 16), steps=2
+    )
+    # The upper half holds a quarter of the sum, a random half about a half.
+    halves = torch.logit(flat.insertion[0].double())
     assert float(halves[1] / halves[2]) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(
-    ("maps", "message"), [(torch.zeros(1, 2, 3), "one value a pixel"), (torch.full((1, 2, 2), torch.nan), "not finite")]
+    ("maps", "message"),
+    [(torch.zeros(1, 2, 3), "one value a pixel"), (torch.full((1, 2, 2), torch.nan), "not finite")],
 )
 def test_maps_that_cannot_be_ranked_are_refused(maps: Tensor, message: str) -> None:
     with pytest.raises(al.AdapterError, match=message):
@@ -117,7 +137,9 @@ def test_the_margins_truth_lies_at_the_margin_not_on_paper_or_midrib() -> None:
     sample = task_sample(task)
     midrib = change_maps(sample, "midrib_contrast", image_size=48)
     assert float((truth_mask(truth) & truth_mask(midrib)).double().mean()) < 0.02
-    assert float(rank_correlation(truth, change_maps(sample, "margin_tone", low=0.1, high=0.9, image_size=48)).min()) == pytest.approx(1)
+    assert float(
+        rank_correlation(truth, change_maps(sample, "margin_tone", low=0.1, high=0.9, image_size=48)).min()
+    ) == pytest.approx(1)
 
 
 def test_invisible_differences_and_unknown_parameters_are_refused() -> None:

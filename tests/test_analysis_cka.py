@@ -18,7 +18,8 @@ def _noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_hsic_of_four_samples_by_hand() -> None:
-    # images 1 and 2 are alike, and so are 3 and 4: K_12 = K_34 = 1, all else 0. tr(KK) = 4, 1ᵀK1 = 4, row sums 1.
+    # images 1 and 2 are alike, and so are 3 and 4: K_12 = K_34 = 1, all else 0. tr(KK) = 4, 1ᵀK1 = 4, row
+    # sums 1.
     k = torch.tensor([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]], dtype=torch.float64)
     assert float(unbiased_hsic(k, k)) == pytest.approx((4 + 4 * 4 / (3 * 2) - 2 / 2 * 4) / (4 * 1))  # = 2/3
     # pairs 1–3 and 2–4 instead: tr(KL) = 0

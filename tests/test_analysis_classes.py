@@ -1,4 +1,5 @@
-"""Features, confusions and calibration: by hand, against torchmetrics, and against the parameters that drew the leaves."""
+"""Features, confusions and calibration: by hand, against torchmetrics, and against the parameters that
+drew the leaves."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +13,13 @@ from torch import nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import adapters_lib as al
-from adapters_lib.analysis.confusion import Confusion, confusion, confusion_against_distance, explain_pair, explain_pairs
+from adapters_lib.analysis.confusion import (
+    Confusion,
+    confusion,
+    confusion_against_distance,
+    explain_pair,
+    explain_pairs,
+)
 from adapters_lib.analysis.features import head_features, neighbour_accuracy, project
 from adapters_lib.analysis.reliability import reliability
 from adapters_lib.datasets.task import Task
@@ -69,7 +76,8 @@ def test_what_cannot_be_projected_is_named(shape: tuple[int, int], options: dict
 
 def test_neighbours_by_hand() -> None:
     angles = torch.tensor([0.0, 10, 90, 101]) * math.pi / 180
-    x = torch.stack((angles.cos(), angles.sin()), 1) * torch.tensor([1.0, 9, 1, 9])[:, None]  # length does not matter
+    # Length does not matter.
+    x = torch.stack((angles.cos(), angles.sin()), 1) * torch.tensor([1.0, 9, 1, 9])[:, None]
     assert neighbour_accuracy(x, [0, 0, 1, 1], k=1) == 100
     assert neighbour_accuracy(x, [0, 1, 1, 1], k=1) == 50
     with pytest.raises(al.AdapterError, match="k=4"):
@@ -81,7 +89,11 @@ def test_neighbours_by_hand() -> None:
 def test_rows_are_true_classes_and_pairs_count_both_ways() -> None:
     found = confusion(_said(0, 1, 1, 0, 0, 2), torch.tensor([0, 0, 0, 1, 1, 2]), ["a", "b", "c"])
     assert found.matrix.tolist() == [[1, 2, 0], [2, 0, 0], [0, 0, 1]]
-    assert found.per_class[["class", "top1", "n"]].values.tolist() == [["b", 0, 2], ["a", pytest.approx(100 / 3), 3], ["c", 100, 1]]
+    assert found.per_class[["class", "top1", "n"]].values.tolist() == [
+        ["b", 0, 2],
+        ["a", pytest.approx(100 / 3), 3],
+        ["c", 100, 1],
+    ]
     assert found.pairs().values.tolist() == [[0, 1, "a / b", 4, 80.0]]
 
 
@@ -144,7 +156,10 @@ def test_calibration_error_by_hand() -> None:
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_calibration_error_is_torchmetrics(temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    logits, labels = 3 * torch.randn(200, 5, generator=generator), torch.randint(5, (200,), generator=generator)
+    logits, labels = (
+        3 * torch.randn(200, 5, generator=generator),
+        torch.randint(5, (200,), generator=generator),
+    )
     expected = multiclass_calibration_error((logits / temperature).softmax(1), labels, 5, n_bins=15)
     assert reliability(logits, labels, 15, temperature).ece == pytest.approx(float(expected), abs=1e-5)
 

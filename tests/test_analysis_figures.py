@@ -61,7 +61,9 @@ def test_a_shrunken_groups_rollout_is_drawn_in_the_middle() -> None:
 
 
 def test_cka_has_one_scale_and_lines_between_groups() -> None:
-    figure = maps_of.cka_pairs({"frozen": torch.eye(4), "ILA": np.ones((4, 4))}, groups={"ILA": [(1, 2), (3, 4)]})
+    figure = maps_of.cka_pairs(
+        {"frozen": torch.eye(4), "ILA": np.ones((4, 4))}, groups={"ILA": [(1, 2), (3, 4)]}
+    )
     frozen, ila = figure.axes[:2]
     assert frozen.images[0].get_clim() == ila.images[0].get_clim() == (0, 1)
     assert len(frozen.lines) == 0
@@ -82,9 +84,13 @@ def test_every_heads_distance_is_a_point_and_the_line_is_their_mean() -> None:
 
 
 def test_curves_carry_their_areas_and_the_number_of_images() -> None:
-    curve = PerturbationCurves(torch.tensor([0, 0.5, 1]), torch.tensor([[1.0, 0.5, 0]] * 3), torch.tensor([[0.0, 1, 1]] * 3))
+    curve = PerturbationCurves(
+        torch.tensor([0, 0.5, 1]), torch.tensor([[1.0, 0.5, 0]] * 3), torch.tensor([[0.0, 1, 1]] * 3)
+    )
     figure = scores.perturbation_areas({"occlusion": curve})
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["occlusion: deletion 0.500, insertion 0.750"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "occlusion: deletion 0.500, insertion 0.750"
+    ]
     left, _ = figure.axes
     assert "n = 3 images" in left.get_ylabel()
 
@@ -97,7 +103,9 @@ def test_the_sanity_curve_goes_from_head_to_embedding() -> None:
 
 def test_features_are_drawn_by_class_with_the_explained_variance() -> None:
     points = Projection(np.arange(8.0).reshape(4, 2), "pca", (0.6, 0.3))
-    figure = scores.feature_scatter({"frozen": points}, torch.tensor([0, 1, 1, 0]), ["rose", "oak"], notes={"frozen": "5-NN 80 %"})
+    figure = scores.feature_scatter(
+        {"frozen": points}, torch.tensor([0, 1, 1, 0]), ["rose", "oak"], notes={"frozen": "5-NN 80 %"}
+    )
     ax = figure.axes[0]
     assert [len(c.get_offsets()) for c in ax.collections] == [2, 2]
     assert "60 % of the variance" in ax.get_xlabel()
@@ -129,7 +137,9 @@ def test_differences_say_how_many_seeds_they_stand_on() -> None:
     assert ax.get_yticklabels()[0].get_text() == "ILA − LoRA"
 
 
-@pytest.mark.parametrize("draw", ["perturbation_areas", "sanity_curves", "reliability_diagram", "paired_differences"])
+@pytest.mark.parametrize(
+    "draw", ["perturbation_areas", "sanity_curves", "reliability_diagram", "paired_differences"]
+)
 def test_an_empty_selection_is_an_error(draw: str) -> None:
     with pytest.raises(al.AdapterError, match=f"{draw}: nothing was selected"):
         getattr(scores, draw)({})
@@ -137,7 +147,9 @@ def test_an_empty_selection_is_an_error(draw: str) -> None:
 
 def test_the_front_is_joined_and_every_method_says_how_often_it_is_on_it() -> None:
     runs = [("a", 10, [50, 51, 52]), ("b", 20, [30, 31, 32]), ("c", 90, [70, 71, 72])]
-    table = pd.DataFrame([{"method": m, "seed": s, "top1": v, "macs": c} for m, c, found in runs for s, v in enumerate(found)])
+    table = pd.DataFrame(
+        [{"method": m, "seed": s, "top1": v, "macs": c} for m, c, found in runs for s, v in enumerate(found)]
+    )
     figure = scores.pareto_plot(table, "macs")
     ax = figure.axes[0]
     assert ax.lines[0].get_xydata().tolist() == [[10, 51], [90, 71]]

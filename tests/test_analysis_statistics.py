@@ -75,13 +75,25 @@ def test_hits_on_other_images_are_an_error() -> None:
 
 
 def _table(values: dict[str, tuple[float, list[float]]]) -> pd.DataFrame:
-    rows = [{"method": m, "seed": s, "top1": v, "macs": c} for m, (c, found) in values.items() for s, v in enumerate(found)]
+    rows = [
+        {"method": m, "seed": s, "top1": v, "macs": c}
+        for m, (c, found) in values.items()
+        for s, v in enumerate(found)
+    ]
     return pd.DataFrame(rows)
 
 
 def test_the_front_by_hand() -> None:
     front = pareto_front(
-        _table({"dear": (30, [80, 80.2]), "waste": (30, [60, 60.2]), "cheap": (10, [50, 50.2]), "mid": (20, [40, 40.2])}), "macs"
+        _table(
+            {
+                "dear": (30, [80, 80.2]),
+                "waste": (30, [60, 60.2]),
+                "cheap": (10, [50, 50.2]),
+                "mid": (20, [40, 40.2]),
+            }
+        ),
+        "macs",
     )
     assert front["method"].tolist() == ["cheap", "mid", "dear", "waste"]
     assert front["on_front"].tolist() == [True, False, True, False]

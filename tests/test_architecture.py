@@ -33,11 +33,15 @@ VERBS = {"merge", "unmerge", "save_pretrained", "push_to_hub", "load_pretrained"
 
 def _modules() -> dict[str, Path]:
     files = {path.relative_to(PACKAGE.parent).with_suffix(""): path for path in PACKAGE.rglob("*.py")}
-    return {".".join(name.parts[:-1] if name.name == "__init__" else name.parts): path for name, path in files.items()}
+    return {
+        ".".join(name.parts[:-1] if name.name == "__init__" else name.parts): path
+        for name, path in files.items()
+    }
 
 
 def _imports(module: str, path: Path, modules: dict[str, Path]) -> set[tuple[str, str]]:
-    """(module of this package, name) of every import in the file; imports under `if TYPE_CHECKING` are left out."""
+    """(module of this package, name) of every import in the file; imports under `if TYPE_CHECKING` are
+    left out."""
     base = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
@@ -64,7 +68,11 @@ def _room(module: str) -> str:
 
 def _edges() -> set[tuple[str, str, str]]:
     modules = _modules()
-    return {(module, target, name) for module, path in modules.items() for target, name in _imports(module, path, modules)}
+    return {
+        (module, target, name)
+        for module, path in modules.items()
+        for target, name in _imports(module, path, modules)
+    }
 
 
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
@@ -95,7 +103,9 @@ def test_no_module_is_part_of_a_circle() -> None:
 
     def visit(module: str, way: tuple[str, ...]) -> None:
         if state.get(module) == "open":
-            pytest.fail("imports in a circle: " + " → ".join([*itertools.dropwhile(module.__ne__, way), module]))
+            pytest.fail(
+                "imports in a circle: " + " → ".join([*itertools.dropwhile(module.__ne__, way), module])
+            )
         if module not in state:
             state[module] = "open"
             for target in sorted(arrows.get(module, ())):
@@ -107,5 +117,14 @@ def test_no_module_is_part_of_a_circle() -> None:
 
 
 def test_no_module_lies_beside_the_packages() -> None:
-    ground = {"__init__.py", "__main__.py", "_version.py", "cores.py", "errors.py", "files.py", "options.py", "text.py"}
+    ground = {
+        "__init__.py",
+        "__main__.py",
+        "_version.py",
+        "cores.py",
+        "errors.py",
+        "files.py",
+        "options.py",
+        "text.py",
+    }
     assert {path.name for path in PACKAGE.glob("*.py")} == ground

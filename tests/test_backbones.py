@@ -42,7 +42,9 @@ def test_the_embedded_weights_stay_under_8_mb_and_record_how_they_were_made() ->
 
 
 def test_an_unknown_backbone_suggests_the_nearest() -> None:
-    with pytest.raises(al.AdapterError, match="unknown backbone 'vit_bse_patch16_224'; did you mean 'vit_base_patch16_224'"):
+    with pytest.raises(
+        al.AdapterError, match="unknown backbone 'vit_bse_patch16_224'; did you mean 'vit_base_patch16_224'"
+    ):
         al.create_backbone("vit_bse_patch16_224")
 
 
@@ -55,7 +57,9 @@ def test_without_a_network_the_message_names_the_offline_default(monkeypatch, tm
 
 def test_an_impossible_image_size_is_named() -> None:
     for size, near in ((3, 16), (100, 96)):
-        with pytest.raises(al.AdapterError, match=f"image_size={size} does not divide.*16-pixel.*take {near}"):
+        with pytest.raises(
+            al.AdapterError, match=f"image_size={size} does not divide.*16-pixel.*take {near}"
+        ):
             al.create_backbone("vit_tiny_patch16_224", pretrained=False, image_size=size)
 
 
@@ -72,7 +76,8 @@ def test_the_source_remembers_name_and_options() -> None:
     }
 
 
-# ---- weights from files --------------------------------------------------------------------------------------------------
+# ---- weights from files
+# ------------------------------------------------------------------------------
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 
@@ -91,31 +96,50 @@ def stored(path: Path, state: dict[str, torch.Tensor]) -> Path:
 @pytest.mark.parametrize("without", [(), ("head.weight", "head.bias")])
 def test_weights_come_from_a_file_and_a_head_may_be_missing(tmp_path: Path, without: tuple[str, ...]) -> None:
     state = tiny_state()
-    path = stored(tmp_path / "mine.safetensors", {name: tensor for name, tensor in state.items() if name not in without})
+    path = stored(
+        tmp_path / "mine.safetensors", {name: tensor for name, tensor in state.items() if name not in without}
+    )
     vit = al.create_backbone("vit_tiny_patch16_224", weights=path, **TINY)
-    assert all(torch.equal(tensor, state[name]) for name, tensor in vit.state_dict().items() if name not in without)
+    assert all(
+        torch.equal(tensor, state[name]) for name, tensor in vit.state_dict().items() if name not in without
+    )
     assert not vit.training
     about = al.adapt(vit, "linear", 2).weights
-    assert about == {"source": "file", "file": "mine.safetensors", "digest": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert about == {
+        "source": "file",
+        "file": "mine.safetensors",
+        "digest": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def test_a_head_of_another_size_is_left_new(tmp_path: Path) -> None:
     path = stored(tmp_path / "w.safetensors", tiny_state())
-    assert al.create_backbone("vit_tiny_patch16_224", weights=path, num_classes=7, **TINY).head.weight.shape == (7, 24)
-    assert isinstance(al.create_backbone("vit_tiny_patch16_224", weights=path, num_classes=0, **TINY).head, torch.nn.Identity)
+    assert al.create_backbone(
+        "vit_tiny_patch16_224", weights=path, num_classes=7, **TINY
+    ).head.weight.shape == (7, 24)
+    assert isinstance(
+        al.create_backbone("vit_tiny_patch16_224", weights=path, num_classes=0, **TINY).head,
+        torch.nn.Identity,
+    )
 
 
 def test_positions_are_resampled_as_timm_resamples_them(tmp_path: Path) -> None:
     path = stored(tmp_path / "w.safetensors", tiny_state())
     larger = {**TINY, "img_size": 48}
     ours = al.create_backbone("vit_tiny_patch16_224", weights=path, **larger)
-    timms = timm.create_model("vit_tiny_patch16_224", pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **larger)
+    timms = timm.create_model(
+        "vit_tiny_patch16_224", pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **larger
+    )
     assert all(torch.equal(tensor, timms.state_dict()[name]) for name, tensor in ours.state_dict().items())
 
 
 def test_layouts_that_timm_converts_are_converted(tmp_path: Path) -> None:
-    state = {f"visual.trunk.{name}": tensor for name, tensor in tiny_state().items() if not name.startswith("head")}
-    vit = al.create_backbone("vit_tiny_patch16_224", weights=stored(tmp_path / "openclip.safetensors", state), **TINY)
+    state = {
+        f"visual.trunk.{name}": tensor for name, tensor in tiny_state().items() if not name.startswith("head")
+    }
+    vit = al.create_backbone(
+        "vit_tiny_patch16_224", weights=stored(tmp_path / "openclip.safetensors", state), **TINY
+    )
     assert torch.equal(vit.norm.weight, state["visual.trunk.norm.weight"])
 
 
@@ -137,7 +161,9 @@ def _changed(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
         ({"x": torch.ones(1)}, r"missing .*1 unexpected \(x\)"),
     ],
 )
-def test_a_file_that_does_not_fit_says_which_tensors_do_not(tmp_path: Path, state: dict, message: str) -> None:
+def test_a_file_that_does_not_fit_says_which_tensors_do_not(
+    tmp_path: Path, state: dict, message: str
+) -> None:
     path = stored(tmp_path / "w.safetensors", state)
     with pytest.raises(al.AdapterError, match=message):
         al.create_backbone("vit_tiny_patch16_224", weights=path, **TINY)
@@ -162,7 +188,9 @@ def test_random_weights_and_a_file_are_not_asked_for_at_once(tmp_path: Path) -> 
         al.create_backbone("micro_vit_clips", weights=tmp_path / "w.safetensors")
 
 
-def test_a_room_without_a_network_has_a_folder_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_room_without_a_network_has_a_folder_of_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ADAPTERS_WEIGHTS", str(tmp_path))
     tag = timm.get_pretrained_cfg("vit_tiny_patch16_224").tag
     own, tagged = tiny_state(1), tiny_state(2)
@@ -171,7 +199,9 @@ def test_a_room_without_a_network_has_a_folder_of_weights(tmp_path: Path, monkey
         assert torch.equal(al.create_backbone(name, **TINY).norm.weight, tagged["norm.weight"])
     stored(tmp_path / "vit_tiny_patch16_224.safetensors", own)
     assert torch.equal(al.create_backbone("vit_tiny_patch16_224", **TINY).cls_token, own["cls_token"])
-    assert torch.equal(al.create_backbone(f"vit_tiny_patch16_224.{tag}", **TINY).cls_token, tagged["cls_token"])
+    assert torch.equal(
+        al.create_backbone(f"vit_tiny_patch16_224.{tag}", **TINY).cls_token, tagged["cls_token"]
+    )
     assert find_weights("vit_tiny_patch16_224.another_tag") is None
     assert find_weights("../vit_tiny_patch16_224") is None
     assert al.create_backbone().adapters_lib_weights["source"] == "embedded"
@@ -181,7 +211,10 @@ def test_a_room_without_a_network_has_a_folder_of_weights(tmp_path: Path, monkey
 
 
 def test_an_adapter_is_refused_on_other_weights_than_it_was_trained_on(tmp_path: Path) -> None:
-    first, second = (stored(tmp_path / f"{name}.safetensors", tiny_state(seed)) for seed, name in enumerate(("first", "second")))
+    first, second = (
+        stored(tmp_path / f"{name}.safetensors", tiny_state(seed))
+        for seed, name in enumerate(("first", "second"))
+    )
     model = al.adapt(al.create_backbone("vit_tiny_patch16_224", weights=first, **TINY), "lora", 3).eval()
     model.save_pretrained(tmp_path / "adapter")
     x = torch.randn(1, 3, 32, 32)
@@ -192,7 +225,9 @@ def test_an_adapter_is_refused_on_other_weights_than_it_was_trained_on(tmp_path:
         al.AdaptedViT.from_pretrained(tmp_path / "adapter")
 
 
-def test_rows_and_keys_of_grids_know_the_weights_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_and_keys_of_grids_know_the_weights_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from adapters_lib.experiments.run import Experiment
 
     run = Experiment(("linear",), "digits", backbone="vit_tiny_patch16_224")

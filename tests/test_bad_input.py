@@ -1,4 +1,5 @@
-"""Every mistake that can be made with methods is explained, and the model is afterwards what it was before."""
+"""Every mistake that can be made with methods is explained, and the model is afterwards what it was
+before."""
 
 import warnings
 from collections.abc import Iterator
@@ -24,7 +25,13 @@ def unchanged(model: nn.Module, images: Tensor) -> Iterator[None]:
     @torch.no_grad()
     def state() -> tuple:
         tensors = {name: value.clone() for name, value in model.state_dict().items()}
-        return repr(model), tensors, [p.requires_grad for p in model.parameters()], model.training, model(images)
+        return (
+            repr(model),
+            tensors,
+            [p.requires_grad for p in model.parameters()],
+            model.training,
+            model(images),
+        )
 
     before = state()
     yield
@@ -36,14 +43,29 @@ def unchanged(model: nn.Module, images: Tensor) -> Iterator[None]:
     assert torch.equal(after[4], before[4])
 
 
-SIZED = ["houlsby", "pfeiffer", "adpt", "adaptformer", "adapter+", "repadapter", "convpass", "ila", "ila+", "ila++", "padapter"]
+SIZED = [
+    "houlsby",
+    "pfeiffer",
+    "adpt",
+    "adaptformer",
+    "adapter+",
+    "repadapter",
+    "convpass",
+    "ila",
+    "ila+",
+    "ila++",
+    "padapter",
+]
 
 
 @pytest.mark.parametrize("size", [0, -3])
 @pytest.mark.parametrize("name", SIZED)
 def test_a_bottleneck_of_nothing_or_less_is_refused(name: str, size: int, images: Tensor) -> None:
     vit = make_tiny_vit()
-    with unchanged(vit, images), pytest.raises(al.AdapterError, match=f"bottleneck={size}, but it must be at least 1"):
+    with (
+        unchanged(vit, images),
+        pytest.raises(al.AdapterError, match=f"bottleneck={size}, but it must be at least 1"),
+    ):
         al.adapt(vit, ["lora", f"{name}:bottleneck={size}"], 3)
 
 
@@ -116,15 +138,23 @@ def test_lists_and_numpy_numbers_are_as_good_as_tuples_and_whole_numbers() -> No
 @pytest.mark.parametrize("methods", [al.LoRA, 3, None, [["lora"]], ["adpt", 3]], ids=repr)
 def test_what_is_no_method_is_refused(methods: object, images: Tensor) -> None:
     vit = make_tiny_vit()
-    with unchanged(vit, images), pytest.raises(al.AdapterError, match=r"is no method; (write LoRA\(\)|give al.LoRA)"):
+    with (
+        unchanged(vit, images),
+        pytest.raises(al.AdapterError, match=r"is no method; (write LoRA\(\)|give al.LoRA)"),
+    ):
         al.adapt(vit, methods, 3)
 
 
-@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if not cls.mergeable and name != "dyn"])
+@pytest.mark.parametrize(
+    "name", [name for name, cls in METHODS.items() if not cls.mergeable and name != "dyn"]
+)
 def test_what_cannot_merge_stays_as_it_is(name: str, images: Tensor) -> None:
     wide = {"houlsby", "pfeiffer", "adaptformer", "padapter"}
     model = al.adapt(make_tiny_vit(), f"{name}:bottleneck=16" if name in wide else name, 3).eval()
-    with unchanged(model, images), pytest.raises(al.AdapterError, match=f"{name.replace('+', '.')} cannot be merged"):
+    with (
+        unchanged(model, images),
+        pytest.raises(al.AdapterError, match=f"{name.replace('+', '.')} cannot be merged"),
+    ):
         model.merge()
     with unchanged(model, images), pytest.raises(al.AdapterError, match="not merged; call merge"):
         model.unmerge()
@@ -146,7 +176,10 @@ def test_merging_twice_and_unmerging_twice_are_refused(name: str, images: Tensor
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"embed_dim": 64}, "width 32 and 4 blocks, but this backbone has width 64 and 4 blocks; use the same backbone"),
+        (
+            {"embed_dim": 64},
+            "width 32 and 4 blocks, but this backbone has width 64 and 4 blocks; use the same backbone",
+        ),
         ({"depth": 3}, "width 32 and 4 blocks, but this backbone has width 32 and 3 blocks"),
     ],
 )
@@ -164,7 +197,10 @@ def test_an_adapted_model_is_not_adapted_again(images: Tensor) -> None:
     vit = make_tiny_vit()
     model = al.adapt(vit, "lora", 3).eval()
     for again in (vit, model):
-        with unchanged(model, images), pytest.raises(al.AdapterError, match="adapted already; pass all methods in one list"):
+        with (
+            unchanged(model, images),
+            pytest.raises(al.AdapterError, match="adapted already; pass all methods in one list"),
+        ):
             al.adapt(again, "adpt", 3)
 
 

@@ -9,7 +9,19 @@ from adapters_lib.methods.dyn import ALONE
 
 
 def test_training_is_divided_by_full_fine_tuning_and_inference_by_bare_timm(capsys) -> None:
-    arguments = ["bench", "methods", "--rounds", "2", "--batch", "1", "--train-batch", "2", "--classes", "3", "--json"]
+    arguments = [
+        "bench",
+        "methods",
+        "--rounds",
+        "2",
+        "--batch",
+        "1",
+        "--train-batch",
+        "2",
+        "--classes",
+        "3",
+        "--json",
+    ]
     assert cli.main([*arguments, "--method", "lora:rank=2", "--method", "ila", "--method", ALONE]) == 0
     result = json.loads(capsys.readouterr().out)
     assert list(result["training"]) == ["full", "lora:rank=2", "ila", ALONE, "peft lora", bench.FLOOR]

@@ -1,4 +1,5 @@
-"""The latency table times every method and the bare model in turn, merged adapters beside those that are not."""
+"""The latency table times every method and the bare model in turn, merged adapters beside those that are
+not."""
 
 import json
 
@@ -14,7 +15,12 @@ from adapters_lib.cli.bench import show
 def test_the_command_writes_a_row_a_method_and_batch_with_quartiles(tmp_path, capsys) -> None:
     out = tmp_path / "results" / "latency.csv"
     methods = ["--method", "linear", "--method", "lora", "--method", "ila"]
-    assert cli.main(["bench", "latency", *methods, "--batch", "1", "2", "--rounds", "2", "--out", str(out), "--json"]) == 0
+    assert (
+        cli.main(
+            ["bench", "latency", *methods, "--batch", "1", "2", "--rounds", "2", "--out", str(out), "--json"]
+        )
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     table = pd.read_csv(out)
     assert result["table"] == str(out)
@@ -38,7 +44,10 @@ def test_the_command_writes_a_row_a_method_and_batch_with_quartiles(tmp_path, ca
 def test_steps_are_a_table_relative_to_full_fine_tuning(tmp_path, capsys) -> None:
     out = tmp_path / "steps.csv"
     methods = ["--method", "linear", "--method", "ila"]
-    assert cli.main(["bench", "steps", *methods, "--batch", "2", "--rounds", "2", "--out", str(out), "--json"]) == 0
+    assert (
+        cli.main(["bench", "steps", *methods, "--batch", "2", "--rounds", "2", "--out", str(out), "--json"])
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     table = pd.read_csv(out).set_index("method")
     assert list(table.index) == ["full", "linear", "ila"]

@@ -22,15 +22,25 @@ from adapters_lib.saving.tensors import load_tensors, save_tensors
 
 def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path):
     shared = torch.arange(6.0).reshape(2, 3)
-    tensors = {"a": shared, "view": shared.t(), "count": torch.tensor(3), "half": torch.ones(2, dtype=torch.bfloat16)}
+    tensors = {
+        "a": shared,
+        "view": shared.t(),
+        "count": torch.tensor(3),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+    }
     save_tensors(tmp_path / "new" / "file.safetensors", tensors, {"numbers": [1, 2.5, None], "text": "é"})
     found, metadata = load_tensors(tmp_path / "new" / "file.safetensors")
     assert metadata == {"numbers": [1, 2.5, None], "text": "é"}
-    assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    assert all(
+        torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype
+        for name, tensor in tensors.items()
+    )
 
 
 @pytest.mark.parametrize("step", ["save_file", "fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file_valid_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step):
+def test_a_full_disk_leaves_the_old_file_valid_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step
+):
     path = tmp_path / "file.safetensors"
     save_tensors(path, {"x": torch.zeros(3)})
 
@@ -57,7 +67,9 @@ def test_a_truncated_file_is_named_with_its_size(tmp_path: Path, keep):
     path = tmp_path / "file.safetensors"
     save_tensors(path, {"x": torch.zeros(30)})
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(al.AdapterError, match=rf"file.safetensors \({path.stat().st_size} bytes\) is truncated"):
+    with pytest.raises(
+        al.AdapterError, match=rf"file.safetensors \({path.stat().st_size} bytes\) is truncated"
+    ):
         load_tensors(path)
 
 
@@ -68,7 +80,11 @@ def test_a_missing_file_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_saved_adapters_come_back_with_equal_logits(tmp_path: Path, method):
-    narrow = {"bottleneck": 8} if "bottleneck" in {field.name for field in dataclasses.fields(METHODS[method])} else {}
+    narrow = (
+        {"bottleneck": 8}
+        if "bottleneck" in {field.name for field in dataclasses.fields(METHODS[method])}
+        else {}
+    )
     chosen = parse_method(ALONE) if method == "dyn" else METHODS[method](**narrow)
     model = al.adapt(tiny_backbone(patch_size=4), chosen, 4)
     with torch.no_grad():
@@ -121,13 +137,18 @@ def test_only_what_was_trained_is_saved(tmp_path: Path):
 
 
 def test_a_named_backbone_is_created_again_by_name(tmp_path: Path):
-    name, options = "vit_tiny_patch16_224", {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    name, options = (
+        "vit_tiny_patch16_224",
+        {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2},
+    )
     torch.manual_seed(0)
     model = al.adapt(al.create_backbone(name, pretrained=False, **options), "full", 3).eval()
     save_pretrained(model, tmp_path)
     assert load_tensors(tmp_path / "adapter_model.safetensors")[1]["config"]["backbone"]["name"] == name
     x = torch.randn(2, 3, 32, 32)
-    assert torch.equal(load_pretrained(tmp_path, backbone=al.create_backbone(name, pretrained=False, **options))(x), model(x))
+    assert torch.equal(
+        load_pretrained(tmp_path, backbone=al.create_backbone(name, pretrained=False, **options))(x), model(x)
+    )
 
 
 WRONG_BACKBONES = {
@@ -163,7 +184,9 @@ def test_weights_of_another_number_of_classes_are_refused_and_nothing_is_loaded(
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.trainable_state_dict().items())
 
 
-def test_a_full_disk_while_sharing_keeps_the_adapter_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_while_sharing_keeps_the_adapter_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     first = tiny_model("lora")
     save_pretrained(first, tmp_path)
 

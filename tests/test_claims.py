@@ -1,4 +1,5 @@
-"""Verdicts on made-up tables: shown, refuted, undecided, or not enough runs; and only rows of the present budget count."""
+"""Verdicts on made-up tables: shown, refuted, undecided, or not enough runs; and only rows of the present
+budget count."""
 
 import json
 import math
@@ -23,13 +24,29 @@ IMAGES = 2000
 
 
 def _row(method: str, seed: int, right: int, budget: Budget = BUDGET, **more: object) -> dict:
-    """A run that answers the first `right` of the images, each seed in its own order but the same for all methods."""
+    """A run that answers the first `right` of the images, each seed in its own order but the same for all
+    methods."""
     order = np.random.default_rng(seed).permutation(IMAGES)
     hits = torch.zeros(IMAGES, dtype=torch.bool)
     hits[order[:right]] = True
-    said = {"data": "leaves-ultra", "data_options": {"n_train": budget.images}, "recipe": {"epochs": budget.passes}}
-    row = {"key": f"{method}-{seed}", "method": method, "data": "leaves-ultra", "seed": seed, "top1": 100 * right / IMAGES}
-    told = {"n_test": IMAGES, "hits": pack_hits(hits), "macs": 7.0 if method.startswith("ila") else 10.0, "version": al.__version__}
+    said = {
+        "data": "leaves-ultra",
+        "data_options": {"n_train": budget.images},
+        "recipe": {"epochs": budget.passes},
+    }
+    row = {
+        "key": f"{method}-{seed}",
+        "method": method,
+        "data": "leaves-ultra",
+        "seed": seed,
+        "top1": 100 * right / IMAGES,
+    }
+    told = {
+        "n_test": IMAGES,
+        "hits": pack_hits(hits),
+        "macs": 7.0 if method.startswith("ila") else 10.0,
+        "version": al.__version__,
+    }
     return {**row, **told, "precision": "no", "configuration": json.dumps(said), **more}
 
 
@@ -38,16 +55,23 @@ def _rows(method: str, right: int, seeds: int = 10, spread: int = 10) -> list[di
 
 
 def _methods(folder: Path, **right: int) -> dict[str, claims.Claim]:
-    """The claims from a grid `methods` in which every method answers 1,400 images rightly unless told otherwise."""
+    """The claims from a grid `methods` in which every method answers 1,400 images rightly unless told
+    otherwise."""
     numbers = dict.fromkeys(ALL_METHODS, 1400) | {"linear": 1200} | right
     zeros = {run.name for run in GRIDS["methods"]() if "start=zero" in run.name}
     numbers |= {name: numbers[name.partition(":")[0]] for name in zeros}
-    rows = [row for name, number in numbers.items() for row in _rows(name, number, spread=10 if name != "linear" else 0)]
+    rows = [
+        row
+        for name, number in numbers.items()
+        for row in _rows(name, number, spread=10 if name != "linear" else 0)
+    ]
     pd.DataFrame(rows).to_csv(folder / "methods.csv", index=False)
     return {claim.name: claim for claim in decide(folder)}
 
 
-def _comparison(kind: str, mean: float, half: float, n: int = 10, images: Bootstrap | None = None) -> Comparison:
+def _comparison(
+    kind: str, mean: float, half: float, n: int = 10, images: Bootstrap | None = None
+) -> Comparison:
     return Comparison("a − b", kind, Interval(mean, half, n), images, 1.0, 10)
 
 
@@ -77,7 +101,9 @@ def test_both_intervals_must_carry_a_verdict() -> None:
     assert _comparison("wins", 2.0, 0.5, images=apart).span == (-0.1, 4.0)
 
 
-def test_a_method_that_is_as_good_at_fewer_macs_holds_and_one_that_loses_points_does_not(tmp_path: Path) -> None:
+def test_a_method_that_is_as_good_at_fewer_macs_holds_and_one_that_loses_points_does_not(
+    tmp_path: Path,
+) -> None:
     claim = _methods(tmp_path)["ila++"]
     assert claim.verdict == "shown"
     assert claim.comparisons[0].seeds.mean == 0
@@ -112,11 +138,15 @@ def test_an_adapter_of_equal_size_is_beaten_by_all_or_the_claim_is_not_shown(tmp
         pd.DataFrame(rows).to_csv(tmp_path / "padapter.csv", index=False)
         claim = {claim.name: claim for claim in decide(tmp_path)}["padapter"]
         assert claim.verdict == verdict
-        assert [comparison.counts for comparison in claim.comparisons[-2:]] == [False, False]  # what the prompt does
+        # What the prompt does.
+        assert [comparison.counts for comparison in claim.comparisons[-2:]] == [False, False]
 
 
 def _exits(folder: Path, gain: float = 0.0, random: float = -5.0) -> None:
-    for name, host, budget, seeds in (("exits", "lora", BUDGET, 10), ("video_exits", "padapter", CLIPS_BUDGET, 5)):
+    for name, host, budget, seeds in (
+        ("exits", "lora", BUDGET, 10),
+        ("video_exits", "padapter", CLIPS_BUDGET, 5),
+    ):
         rows = []
         for seed in range(seeds):
             same = {"host": host, "setting": "host", "point": "full"}
@@ -125,7 +155,9 @@ def _exits(folder: Path, gain: float = 0.0, random: float = -5.0) -> None:
                 top1 = 70 + gain + 0.2 * (-1) ** seed
                 at_equal_cost = {"random": top1 + random, "fixed_depth": top1 - 4}
                 told = {**same, "setting": setting, "point": "half", "key": f"{setting}{seed}"}
-                rows.append(_row("", seed, 1400, budget, **told) | {"top1": top1, "hits": "", **at_equal_cost})
+                rows.append(
+                    _row("", seed, 1400, budget, **told) | {"top1": top1, "hits": "", **at_equal_cost}
+                )
         pd.DataFrame(rows).drop(columns="method").to_csv(folder / f"{name}.csv", index=False)
 
 

@@ -50,15 +50,23 @@ def complaint(capsys, *argv: str) -> str:
     return lines[0]
 
 
-# ---- in a process of its own ---------------------------------------------------------------------------------------------
+# ---- in a process of its own
+# ------------------------------------------------------------------------------
 
 
 def command(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-W", "error", "-m", "adapters_lib", *argv], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "adapters_lib", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_cost_prints_one_json_object_with_the_numbers_of_the_ila_paper():
-    done = command("cost", "--backbone", "vit_base_patch16_224", "--method", "ila", "--classes", "198", "--json")
+    done = command(
+        "cost", "--backbone", "vit_base_patch16_224", "--method", "ila", "--classes", "198", "--json"
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["trainable"] == {"adapter": 40_496, "head": 152_262, "backbone": 768}
@@ -69,13 +77,17 @@ def test_cost_prints_one_json_object_with_the_numbers_of_the_ila_paper():
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
-    code = "import sys; from adapters_lib.cli import main\ntry: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    code = (
+        "import sys; from adapters_lib.cli import main\ntry: main(['--help'])\nexcept SystemExit:"
+        " print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
     assert all(name in done.stdout for name in COMMANDS)
 
 
-# ---- in this process -----------------------------------------------------------------------------------------------------
+# ---- in this process
+# ------------------------------------------------------------------------------
 
 
 def test_methods_lists_every_method_with_options_and_source(capsys):
@@ -88,14 +100,25 @@ def test_methods_lists_every_method_with_options_and_source(capsys):
 
 
 def test_methods_combine_by_repeating_the_option(capsys):
-    found = answer(capsys, "cost", "--backbone", "vit_tiny_patch16_224", "--method", "ila:samplings=1", "--method", "lora:rank=2")
+    found = answer(
+        capsys,
+        "cost",
+        "--backbone",
+        "vit_tiny_patch16_224",
+        "--method",
+        "ila:samplings=1",
+        "--method",
+        "lora:rank=2",
+    )
     assert found["methods"] == ["ila:samplings=1", "lora:rank=2"]
     assert found["tokens"] == [197, 145]
     assert found["trainable"]["adapter"] > 0
 
 
 def test_cost_takes_an_image_size_and_needs_no_weights(capsys):
-    found = answer(capsys, "cost", "--backbone", "vit_base_patch16_224", "--image-size", "448", "--classes", "198")
+    found = answer(
+        capsys, "cost", "--backbone", "vit_base_patch16_224", "--image-size", "448", "--classes", "198"
+    )
     assert found["tokens"] == [785]
     assert found["macs"] == pytest.approx(78.5e9, rel=0.001)
     assert "latency" not in found
@@ -103,7 +126,19 @@ def test_cost_takes_an_image_size_and_needs_no_weights(capsys):
 
 
 def test_cost_adds_latency_and_memory_on_request(capsys, tiny_backbone):
-    options = ["cost", "--latency", "--memory", "--device", "cpu", "--repeats", "2", "--batch", "2", "--threads", "1"]
+    options = [
+        "cost",
+        "--latency",
+        "--memory",
+        "--device",
+        "cpu",
+        "--repeats",
+        "2",
+        "--batch",
+        "2",
+        "--threads",
+        "1",
+    ]
     found = answer(capsys, *options)
     assert found["latency"]["batch"] == found["memory"]["batch"] == 2
     assert found["latency"]["device"] == "cpu"
@@ -161,16 +196,20 @@ def test_evaluate_refuses_another_number_of_classes(capsys, tmp_path, tiny_backb
     from adapters_lib.methods.adapt import adapt
 
     adapt(adapters_lib.backbones.create.create_backbone("micro_vit"), "linear", 3).save_pretrained(tmp_path)
-    assert "3 classes, but digits has 10" in complaint(capsys, "evaluate", "--checkpoint", str(tmp_path), "--data", "digits")
+    assert "3 classes, but digits has 10" in complaint(
+        capsys, "evaluate", "--checkpoint", str(tmp_path), "--data", "digits"
+    )
 
 
 def test_data_lists_describes_and_draws(capsys, tmp_path):
-    assert {"leaves-ultra", "digits", "cifar100", "folder"} <= set(answer(capsys, "data", "list")["data_sets"])
+    assert {"leaves-ultra", "digits", "cifar100", "folder"} <= set(
+        answer(capsys, "data", "list")["data_sets"]
+    )
     assert answer(capsys, "data", "describe", "digits", "--image-size", "16")["classes"] == 10
     picture = tmp_path / "sheets" / "digits.png"
-    assert answer(capsys, "data", "contact-sheet", "digits", "--out", str(picture), "--classes", "2", "--per-class", "2")["out"] == str(
-        picture
-    )
+    assert answer(
+        capsys, "data", "contact-sheet", "digits", "--out", str(picture), "--classes", "2", "--per-class", "2"
+    )["out"] == str(picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main(["data", "describe", "digits"]) == 0
     assert "source" in capsys.readouterr().out
@@ -187,7 +226,10 @@ def test_data_lists_describes_and_draws(capsys, tmp_path):
         (["cost", "--backbone", "vit_tinny_patch16_224"], "did you mean"),
         (["cost", "--backbone", "vit_tiny_patch16_224", "--classes", "0"], "at least 1 class"),
         (["cost", "--backbone", "vit_tiny_patch16_224", "--image-size", "100"], "100"),
-        (["cost", "--backbone", "vit_tiny_patch16_224", "--latency", "--device", "nowhere"], "leave --device out"),
+        (
+            ["cost", "--backbone", "vit_tiny_patch16_224", "--latency", "--device", "nowhere"],
+            "leave --device out",
+        ),
         (["cost", "--backbone", "vit_tiny_patch16_224", "--latency", "--threads", "0"], "threads=0"),
         (["train", "--recipe", "learning_rate=1"], "unknown recipe field"),
         (["train", "--epochs", "0"], "at least 1"),
@@ -205,7 +247,9 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(capsys, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("argv", [[], ["nonsense"], ["cost", "--clases", "3"], ["train", "--data-option", "novalue"], ["data"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["cost", "--clases", "3"], ["train", "--data-option", "novalue"], ["data"]]
+)
 def test_wrong_arguments_exit_2_with_usage(capsys, argv):
     with pytest.raises(SystemExit) as stop:
         main(argv)

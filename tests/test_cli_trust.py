@@ -1,4 +1,5 @@
-"""The command line takes any terminal and any value: plain signs where an encoding lacks them, messages in its own words."""
+"""The command line takes any terminal and any value: plain signs where an encoding lacks them, messages in
+its own words."""
 
 import argparse
 import io
@@ -53,7 +54,7 @@ def streams(monkeypatch, encoding, errors="strict"):
     return made
 
 
-@pytest.mark.filterwarnings("default::adapters_lib.data_sets.DataWarning")
+@pytest.mark.filterwarnings("default::adapters_lib.datasets.task.DataWarning")
 @pytest.mark.parametrize(
     ("encoding", "errors"),
     [("cp1252", "strict"), ("ascii", "strict"), ("ascii", "surrogateescape"), ("utf-8", "strict")],
@@ -109,7 +110,8 @@ def test_a_pipe_of_windows_gets_the_table():
     assert "145 -> 101" in done.stdout.decode("cp1252")
 
 
-# ---- the words of the command line -------------------------------------------------------------------------------
+# ---- the words of the command line
+# -------------------------------------------------------------------------------
 
 
 def said(capsys, *argv):
@@ -154,11 +156,15 @@ def test_wording_changes_nothing_but_options():
     args = argparse.Namespace(root=None, download=False, seed=0, data_option=[], image_size=None)
     same = "lora:rank=3, name:key=value, /a/root=x, 'seed=3', --seed=4, x.seed=5, p(y=1)"
     assert spoken(same, args) == same
-    assert spoken("pass download=True, root=<f>, strict=False", args) == "pass --download, --root <f>, --data-option strict=False"
+    assert (
+        spoken("pass download=True, root=<f>, strict=False", args)
+        == "pass --download, --root <f>, --data-option strict=False"
+    )
     assert spoken("image_size=None is no image_size", args) == "no --image-size is no --image-size"
 
 
-# ---- values ------------------------------------------------------------------------------------------------------
+# ---- values
+# ------------------------------------------------------------------------------
 
 HUGE = "9" * 30
 
@@ -215,7 +221,9 @@ def test_a_value_out_of_bounds_is_one_line_and_leaves_nothing(capsys, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["k=" + "(" * 5000, "k={[]: 1}", "k=1e999", r"k='\d'", "k=\0", "k=" + "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["k=" + "(" * 5000, "k={[]: 1}", "k=1e999", r"k='\d'", "k=\0", "k=" + "9" * 5000]
+)
 def test_any_text_is_a_value(text):
     name, value = key_value(text)
     assert name == "k"

@@ -40,7 +40,9 @@ def test_a_comparison_pairs_seeds_and_images_by_hand() -> None:
     assert found.images.mean == pytest.approx(20)
     assert (found.images.images, found.images.seeds) == (10, 2)
     variance = (0.25 + 1 + 0.25) / 10 - 0.2**2
-    assert (found.images.high - found.images.low) / 2 == pytest.approx(1.96 * 100 * math.sqrt(variance / 10), rel=0.15)
+    assert (found.images.high - found.images.low) / 2 == pytest.approx(
+        1.96 * 100 * math.sqrt(variance / 10), rel=0.15
+    )
     assert str(found).startswith("a − b: 20.0 ± 127.1 (n = 2) over seeds; +20.0 [")
 
 
@@ -54,7 +56,9 @@ def test_images_that_depend_on_the_seed_are_resampled_each_by_itself() -> None:
 
 
 def test_hits_come_back_as_they_were_packed() -> None:
-    assert [each.tolist() for each in hits_of(pd.DataFrame(_rows("a", A)))] == [[bool(hit) for hit in hits] for hits in A]
+    assert [each.tolist() for each in hits_of(pd.DataFrame(_rows("a", A)))] == [
+        [bool(hit) for hit in hits] for hits in A
+    ]
 
 
 @pytest.mark.parametrize(

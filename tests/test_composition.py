@@ -15,8 +15,17 @@ from adapters_lib.methods.compose import composition_table, write_table
 from adapters_lib.methods.dyn import ALONE
 
 TABLE = Path(__file__).parent.parent / "data" / "composition.csv"
-SMALL = {"houlsby": "houlsby:bottleneck=16", "adaptformer": "adaptformer:bottleneck=16", "padapter": "padapter:bottleneck=16"}
-SMALL |= {"pfeiffer": "pfeiffer:bottleneck=16", "vpt-shallow": "vpt-shallow:prompts=3", "vpt-deep": "vpt-deep:prompts=3", "dyn": ALONE}
+SMALL = {
+    "houlsby": "houlsby:bottleneck=16",
+    "adaptformer": "adaptformer:bottleneck=16",
+    "padapter": "padapter:bottleneck=16",
+}
+SMALL |= {
+    "pfeiffer": "pfeiffer:bottleneck=16",
+    "vpt-shallow": "vpt-shallow:prompts=3",
+    "vpt-deep": "vpt-deep:prompts=3",
+    "dyn": ALONE,
+}
 PAIRS = list(combinations_with_replacement(METHODS, 2))
 
 
@@ -62,13 +71,19 @@ def _works(model: al.AdaptedViT, images: Tensor, order: tuple[str, ...]) -> None
     out = torch.stack(model.train().forward_exits(images)) if model.exits else model.train()(images)
     assert out.isfinite().all(), order
     out.square().sum().backward()
-    idle = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    idle = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
     assert not idle, (order, idle)
     assert all(p.grad is None for _, p in model.parameter_groups()["frozen"]), order
 
 
 @pytest.mark.parametrize("ila", ["ila", "ila+", "ila++"])
-@pytest.mark.parametrize("others", [["padapter"], ["padapter", "vpt-deep:prompts=2"], ["vqt", "padapter:position=a_m_p"]], ids=str)
+@pytest.mark.parametrize(
+    "others", [["padapter"], ["padapter", "vpt-deep:prompts=2"], ["vqt", "padapter:position=a_m_p"]], ids=str
+)
 def test_padapter_follows_the_token_counts_of_ila_in_any_order(ila: str, others: list[str]) -> None:
     counts = set()
     for methods in ([ila, *others], [*others, ila]):
@@ -81,7 +96,12 @@ def test_padapter_follows_the_token_counts_of_ila_in_any_order(ila: str, others:
 
 
 def test_three_and_more_methods_compose(images: Tensor) -> None:
-    model = al.adapt(make_tiny_vit(), ["padapter:bottleneck=4", "ila", "lora", "vpt-deep:prompts=2", "vqt", "ssf"], 5, head="bn_linear")
+    model = al.adapt(
+        make_tiny_vit(),
+        ["padapter:bottleneck=4", "ila", "lora", "vpt-deep:prompts=2", "vqt", "ssf"],
+        5,
+        head="bn_linear",
+    )
     _works(model, images, ("six",))
 
 

@@ -24,11 +24,22 @@ print(available_cores(), torch.get_num_threads())
 def _environment(**given: str) -> dict[str, str]:
     """That of a process whose user has set nothing but what is given; OpenMP prints what it goes by."""
     ours = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
-    return {**{name: value for name, value in os.environ.items() if name not in ours}, "OMP_DISPLAY_ENV": "true", **given}
+    return {
+        **{name: value for name, value in os.environ.items() if name not in ours},
+        "OMP_DISPLAY_ENV": "true",
+        **given,
+    }
 
 
 def _run(*command: str, **given: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *command], env=_environment(**given), capture_output=True, text=True, timeout=300, check=True)
+    return subprocess.run(
+        [sys.executable, *command],
+        env=_environment(**given),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
@@ -39,7 +50,9 @@ def test_a_process_that_may_use_one_core_computes_with_one_thread_that_waits_pas
 
 
 def test_what_the_user_set_stays() -> None:
-    code = "from adapters_lib.cores import use_cores; use_cores(); import torch; print(torch.get_num_threads())"
+    code = (
+        "from adapters_lib.cores import use_cores; use_cores(); import torch; print(torch.get_num_threads())"
+    )
     done = _run("-c", code, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="ACTIVE")
     assert done.stdout.split() == ["1"]
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in done.stderr
@@ -60,7 +73,10 @@ def test_threads_of_a_running_process_are_never_made_more(monkeypatch) -> None:
 
 
 def test_importing_the_library_sets_nothing() -> None:
-    code = "import os, adapters_lib as al, adapters_lib.cores, adapters_lib.experiments.run_grids; print('OMP_WAIT_POLICY' in os.environ)"
+    code = (
+        "import os, adapters_lib as al, adapters_lib.cores, adapters_lib.experiments.run_grids;"
+        " print('OMP_WAIT_POLICY' in os.environ)"
+    )
     assert _run("-c", code).stdout.split() == ["False"]
 
 

@@ -29,7 +29,8 @@ def tiny(**options):
 
 
 def closed_form(width: int, depth: int, tokens: int, patch: int, classes: int) -> int:
-    """Patch embedding; per block qkv, both attention products, projection, MLP and two norms; final norm; head."""
+    """Patch embedding; per block qkv, both attention products, projection, MLP and two norms; final norm;
+    head."""
     block = 12 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width
     return (tokens - 1) * 3 * patch**2 * width + depth * block + tokens * width + width * classes
 
@@ -38,7 +39,8 @@ def adapted(method: str, image_size: int = 224) -> Cost:
     return cost(adapt(meta_backbone("vit_base_patch16_224", image_size=image_size), method, num_classes=198))
 
 
-# ---- MACs ----------------------------------------------------------------------------------------------------------------
+# ---- MACs
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size", "giga"), [("base", 17.58), ("small", 4.61), ("tiny", 1.26)])
@@ -95,7 +97,11 @@ def test_one_model_has_one_count_fused_or_not_on_cpu_or_meta_abstract_or_real():
 def test_the_count_does_not_depend_on_device_or_data_type(device, dtype):
     vit = tiny().eval().to(device, dtype)
     with torch.no_grad():
-        assert count_macs(vit, torch.zeros(1, 3, 32, 32, device=device, dtype=dtype)) == cost(vit).macs == closed_form(32, 4, 17, 8, 10)
+        assert (
+            count_macs(vit, torch.zeros(1, 3, 32, 32, device=device, dtype=dtype))
+            == cost(vit).macs
+            == closed_form(32, 4, 17, 8, 10)
+        )
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -139,7 +145,10 @@ def test_a_training_step_costs_the_same_with_fused_attention():
 
 
 def test_lora_adds_two_thin_products_per_target_and_block():
-    plain, lora = cost(adapt(tiny(), "linear", 10)).macs, cost(adapt(tiny(), "lora:rank=4,targets=fc1", 10)).macs
+    plain, lora = (
+        cost(adapt(tiny(), "linear", 10)).macs,
+        cost(adapt(tiny(), "lora:rank=4,targets=fc1", 10)).macs,
+    )
     assert lora - plain == 4 * 17 * 4 * (32 + 128)
 
 
@@ -158,10 +167,13 @@ def test_every_method_has_one_count_from_shapes_and_from_a_real_pass(method):
     assert found.total == sum(p.numel() for p in model.parameters())
 
 
-# ---- parameters, tokens, image size --------------------------------------------------------------------------------------
+# ---- parameters, tokens, image size
+# --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "trained"), [("ila", 41_264), ("ila+", 174_624), ("ila++", 354_800), ("adpt", 314_304)])
+@pytest.mark.parametrize(
+    ("method", "trained"), [("ila", 41_264), ("ila+", 174_624), ("ila++", 354_800), ("adpt", 314_304)]
+)
 def test_parameters_without_the_head_are_those_of_the_ila_paper(method, trained):
     parameters = adapted(method).trainable
     assert parameters["adapter"] + parameters["backbone"] == trained
@@ -179,7 +191,9 @@ def test_a_plain_timm_model_is_split_into_head_backbone_and_frozen():
     vit.head.requires_grad_(True)
     vit.blocks[0].norm1.requires_grad_(True)
     assert cost(vit).trainable == {"adapter": 0, "head": 330, "backbone": 64}
-    assert cost(timm.create_model("deit_tiny_distilled_patch16_224", img_size=32)).trainable["head"] == 2 * (192 * 1000 + 1000)
+    assert cost(timm.create_model("deit_tiny_distilled_patch16_224", img_size=32)).trainable["head"] == 2 * (
+        192 * 1000 + 1000
+    )
 
 
 def test_an_attention_pooled_vit_without_a_class_token_is_counted():
@@ -194,7 +208,9 @@ def test_a_dynamic_vit_can_be_costed_at_another_size():
 
 @pytest.mark.parametrize("size", [64, 0, (32, 32, 3), (32, 40)])
 def test_an_image_size_that_the_model_cannot_take_is_refused_with_the_remedy(size):
-    with pytest.raises(al.AdapterError, match=r"built for 32×32; build it with create_backbone|positive numbers of pixels"):
+    with pytest.raises(
+        al.AdapterError, match=r"built for 32×32; build it with create_backbone|positive numbers of pixels"
+    ):
         cost(tiny(), image_size=size)
 
 

@@ -125,7 +125,10 @@ def test_a_pickle_with_an_image_name_is_refused_unread(tmp_path):
 
 def test_cached_files_are_decoded_once_and_give_the_same_images(tmp_path):
     root = write_folder(tmp_path, {"a": 4, "b": 4})
-    plain, cached = quiet("folder", root=root, augment=None), quiet("folder", root=root, augment=None, cache=True)
+    plain, cached = (
+        quiet("folder", root=root, augment=None),
+        quiet("folder", root=root, augment=None, cache=True),
+    )
     for path in root.rglob("*.jpg"):
         truncate(path, 0.1)
     with pytest.raises(AdapterError, match="replace or remove"):
@@ -194,11 +197,20 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     picture().save(root / "stray.png")
     (root / "good" / "notes.txt").write_text("no image's ending")
     (root / "good" / "._00.jpg").write_text("ignored")
-    with pytest.warns(DataWarning, match=r"folder: left out 5: .*stray\.png.*task\.info\['skipped'\]") as caught:
+    with pytest.warns(
+        DataWarning, match=r"folder: left out 5: .*stray\.png.*task\.info\['skipped'\]"
+    ) as caught:
         task = load_data("folder", root=root, image_size=16)
     assert len(caught) == 1
     reasons = {str(path.relative_to(root)): reason for path, reason in task.info["skipped"]}
-    assert reasons.keys() == {"good/words.jpg", "good/cut.jpg", "good/notes.txt", "stray.png", "lone", "empty"}
+    assert reasons.keys() == {
+        "good/words.jpg",
+        "good/cut.jpg",
+        "good/notes.txt",
+        "stray.png",
+        "lone",
+        "empty",
+    }
     assert reasons["good/notes.txt"] == ".txt is no ending of an image"
     assert reasons["good/words.jpg"] == "not an image"
     assert "truncated" in reasons["good/cut.jpg"]
@@ -206,7 +218,9 @@ def test_what_cannot_be_used_is_left_out_and_named(tmp_path):
     assert reasons["empty"] == "class without a usable image"
     assert task.classes == ["fine", "good"]
     assert len(task.train) + len(task.val) + len(task.test) == 12
-    assert ["lone", reasons["lone"]] in [[path.rsplit("/")[-1], why] for path, why in task.describe()["info"]["skipped"]]
+    assert ["lone", reasons["lone"]] in [
+        [path.rsplit("/")[-1], why] for path, why in task.describe()["info"]["skipped"]
+    ]
 
 
 def test_a_class_that_only_test_has_and_a_folder_beside_the_parts_are_named(tmp_path):

@@ -73,7 +73,9 @@ def test_the_recipe_resizes_as_the_paper_does(cotton, size):
 
 def test_a_header_may_name_the_columns_in_any_order(cotton):
     rows = [line.split(",") for line in (cotton / "train.csv").read_text().split()]
-    (cotton / "train.csv").write_text("class_id,dir\r\n" + "".join(f"{label},{name}\r\n" for name, label in rows))
+    (cotton / "train.csv").write_text(
+        "class_id,dir\r\n" + "".join(f"{label},{name}\r\n" for name, label in rows)
+    )
     assert len(quiet("cotton80", root=cotton).train) == 8
 
 
@@ -100,10 +102,15 @@ def test_missing_images_are_an_error_with_expected_and_found(cotton):
     (cotton / "images" / "train_1_0.jpg").unlink()
     with pytest.raises(
         AdapterError,
-        match=r"expected 12 images in train \+ val, found 11; not usable: train_1_0\.jpg \(no such file\).*strict=False",
+        match=(
+            r"expected 12 images in train \+ val, found 11; not usable: train_1_0\.jpg \(no such"
+            r" file\).*strict=False"
+        ),
     ):
         load_data("cotton80", root=cotton)
-    with pytest.warns(DataWarning, match=r"expected 12 images in train \+ val, found 11; not usable") as caught:
+    with pytest.warns(
+        DataWarning, match=r"expected 12 images in train \+ val, found 11; not usable"
+    ) as caught:
         task = load_data("cotton80", root=cotton, strict=False)
     assert [warning.filename for warning in caught] == [__file__]
     assert task.train.labels.bincount().tolist() == [2, 1, 2, 2]
@@ -111,7 +118,10 @@ def test_missing_images_are_an_error_with_expected_and_found(cotton):
 
 def test_an_absent_set_says_what_to_get_and_names_the_offline_default(tmp_path):
     with pytest.raises(
-        AdapterError, match=r"expected 240 training and 240 test images of 80 classes.*found none.*train\.csv.*leaves-ultra"
+        AdapterError,
+        match=(
+            r"expected 240 training and 240 test images of 80 classes.*found none.*train\.csv.*leaves-ultra"
+        ),
     ):
         load_data("cotton80", root=tmp_path)
     with pytest.raises(AdapterError, match="cannot be downloaded"):

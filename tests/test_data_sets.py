@@ -24,8 +24,14 @@ def noise(size=(50, 40)):
 
 
 def test_every_name_of_the_contract_is_known():
-    names = "leaves-coarse leaves-ultra leaves-mixed digits flowers102 oxford-pet fgvc-aircraft food101 cifar100 svhn dtd eurosat folder "
-    names += "cotton80 soylocal soygene soyglobal soyageing soyageing-r1 soyageing-r3 soyageing-r4 soyageing-r5 soyageing-r6 vtab:dmlab"
+    names = (
+        "leaves-coarse leaves-ultra leaves-mixed digits flowers102 oxford-pet fgvc-aircraft food101 cifar100"
+        " svhn dtd eurosat folder "
+    )
+    names += (
+        "cotton80 soylocal soygene soyglobal soyageing soyageing-r1 soyageing-r3 soyageing-r4 soyageing-r5"
+        " soyageing-r6 vtab:dmlab"
+    )
     assert set(names.split()) <= set(DATA_SETS)
 
 
@@ -47,7 +53,9 @@ def test_leaves_come_at_the_models_size_with_its_normalisation(tiny_vit):
     assert task.train[0][0].shape == (3, 32, 32)
     assert task.synthetic
     assert not task.train.deterministic
-    assert load_data("leaves-ultra", image_size=32, augment=None, n_train=2, n_val=1, n_test=1).train.deterministic
+    assert load_data(
+        "leaves-ultra", image_size=32, augment=None, n_train=2, n_val=1, n_test=1
+    ).train.deterministic
 
 
 # --- digits ---
@@ -100,7 +108,12 @@ def test_n_per_class_limits_training_only():
 
 def test_size_and_normalisation_come_from_the_model(tiny_vit):
     vit = tiny_vit()
-    vit.pretrained_cfg = {**vit.pretrained_cfg, "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bilinear"}
+    vit.pretrained_cfg = {
+        **vit.pretrained_cfg,
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.4, 0.5, 0.6),
+        "interpolation": "bilinear",
+    }
     task = load_data("digits", backbone=vit)
     assert task.data_config["input_size"] == (3, 32, 32)
     assert task.train.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
@@ -115,7 +128,9 @@ def test_an_adapted_models_own_data_config_is_used(tiny_vit):
 
 
 def test_a_size_the_model_cannot_take_is_refused_with_the_remedy(tiny_vit):
-    with pytest.raises(AdapterError, match="image_size=48 but the model takes 32 px; create the backbone with image_size=48"):
+    with pytest.raises(
+        AdapterError, match="image_size=48 but the model takes 32 px; create the backbone with image_size=48"
+    ):
         load_data("digits", backbone=tiny_vit(), image_size=48)
     flexible = tiny_vit(dynamic_img_size=True)
     assert load_data("digits", backbone=flexible, image_size=48).data_config["input_size"] == (3, 48, 48)

@@ -12,14 +12,18 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
 def pictures(n=24, classes=4, size=16, augment=None, **kwargs):
-    images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return TensorImages(images, torch.arange(n) % classes, MEAN, STD, augment, **kwargs)
 
 
 def test_an_image_is_scaled_to_one_then_normalised_per_channel():
     data = pictures()
     image, label = data[5]
-    expected = (data.images[5].double() / 255 - torch.tensor(MEAN).double()[:, None, None]) / torch.tensor(STD).double()[:, None, None]
+    expected = (data.images[5].double() / 255 - torch.tensor(MEAN).double()[:, None, None]) / torch.tensor(
+        STD
+    ).double()[:, None, None]
     assert image.dtype == torch.float32
     assert label == 1
     assert torch.allclose(image.double(), expected, atol=1e-6)
@@ -115,7 +119,9 @@ def test_the_loader_yields_ready_batches_of_our_sets_and_stacks_those_of_others(
 
 def test_the_loader_shuffles_by_its_generator():
     def order(seed):
-        loader = make_loader(pictures(24, classes=24), 5, shuffle=True, generator=torch.Generator().manual_seed(seed))
+        loader = make_loader(
+            pictures(24, classes=24), 5, shuffle=True, generator=torch.Generator().manual_seed(seed)
+        )
         return torch.cat([y for _, y in loader]).tolist()
 
     assert order(0) == order(0) != order(1)
@@ -124,7 +130,9 @@ def test_the_loader_shuffles_by_its_generator():
 
 def test_worker_processes_give_the_same_batches():
     data = subset(pictures(), 4)
-    alone, helped = (torch.cat([x for x, _ in make_loader(data, 5, num_workers=workers)]) for workers in (0, 1))
+    alone, helped = (
+        torch.cat([x for x, _ in make_loader(data, 5, num_workers=workers)]) for workers in (0, 1)
+    )
     assert torch.equal(alone, helped)
 
 
@@ -156,7 +164,9 @@ def test_an_unknown_augmentation_is_refused_with_a_suggestion():
 
 def test_a_task_refuses_labels_beyond_its_classes_and_a_single_class():
     data, config = pictures(), {"input_size": (3, 16, 16)}
-    with pytest.raises(AdapterError, match=r"toy val: sample 3 has label 3; labels of 3 classes lie in 0\.\.2"):
+    with pytest.raises(
+        AdapterError, match=r"toy val: sample 3 has label 3; labels of 3 classes lie in 0\.\.2"
+    ):
         Task("toy", ["a", "b", "c"], subset(pictures(classes=2), 1), data, data, config)
     with pytest.raises(AdapterError, match="at least 2"):
         Task("toy", ["a"], data, data, data, config)

@@ -74,7 +74,8 @@ def write_cifar(root):
     home.mkdir()
     for part, count in (("train", 40), ("test", 8)):
         rows = np.zeros((count, 3074), dtype=np.uint8)
-        rows[:, 0], rows[:, 1] = 19, np.arange(count) % 4  # the coarse label must not be taken for the fine one
+        # The coarse label must not be taken for the fine one.
+        rows[:, 0], rows[:, 1] = 19, np.arange(count) % 4
         rows[:, 2:1026] = 255  # the red plane
         rows.tofile(home / f"{part}.bin")
     (home / "fine_label_names.txt").write_text("apple\naquarium_fish\nbaby\nbear\n")
@@ -131,7 +132,10 @@ def test_an_absent_set_says_what_to_fetch_how_many_where_to_and_what_works_offli
     with pytest.raises(AdapterError) as caught:
         load_data(name, root=tmp_path)
     message, known = str(caught.value), SETS[name]
-    assert f"expected {known.images} images of {known.classes} classes in {tmp_path / known.folder}, found 0" in message
+    assert (
+        f"expected {known.images} images of {known.classes} classes in {tmp_path / known.folder}, found 0"
+        in message
+    )
     assert known.page in message
     assert "download=True" in message
     assert "load_data('leaves-ultra')" in message
@@ -181,7 +185,10 @@ def test_svhn_arrays_grow_to_the_models_size_and_are_never_mirrored(tmp_path, mo
 
     for part, count in (("train", 40), ("test", 20)):
         digits = np.arange(count) % 10 + 1  # the file says 10 for the digit 0
-        savemat(tmp_path / f"{part}_32x32.mat", {"X": np.zeros((32, 32, 3, count), dtype=np.uint8), "y": digits[:, None].astype(np.uint8)})
+        savemat(
+            tmp_path / f"{part}_32x32.mat",
+            {"X": np.zeros((32, 32, 3, count), dtype=np.uint8), "y": digits[:, None].astype(np.uint8)},
+        )
     monkeypatch.setattr(SVHN, "_check_integrity", lambda self: True)
     with pytest.warns(DataWarning, match="expected 99289 images, found 60"):
         task = load_data("svhn", root=tmp_path, image_size=48, strict=False)
@@ -199,7 +206,9 @@ def test_flowers_take_the_official_parts_of_the_mat_files(tmp_path, monkeypatch)
     for i in range(1, 7):
         save(home / f"jpg/image_{i:05d}.jpg", i)
     savemat(home / "imagelabels.mat", {"labels": np.array([1, 2, 1, 2, 1, 2])})  # 1-based in the file
-    savemat(home / "setid.mat", {"trnid": np.array([1, 2]), "valid": np.array([5, 6]), "tstid": np.array([3, 4])})
+    savemat(
+        home / "setid.mat", {"trnid": np.array([1, 2]), "valid": np.array([5, 6]), "tstid": np.array([3, 4])}
+    )
     monkeypatch.setattr(Flowers102, "_check_integrity", lambda self: True)
     with pytest.warns(DataWarning, match="expected 8189 images, found 6"):
         task = load_data("flowers102", root=tmp_path, image_size=16, strict=False)

@@ -1,4 +1,5 @@
-"""Image folders and lists from outside: nothing is decoded unchecked, left out in silence, or taken from elsewhere."""
+"""Image folders and lists from outside: nothing is decoded unchecked, left out in silence, or taken from
+elsewhere."""
 
 import os
 import struct
@@ -40,36 +41,56 @@ def load(root, **options):
     return {os.path.relpath(path, root) for data in task.parts().values() for path in data.paths}, skipped
 
 
-# ---- pixels ------------------------------------------------------------------------------------------------------
+# ---- pixels
+# ------------------------------------------------------------------------------
 
 
 def chunk(name, body, crc=None):
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
+    return (
+        struct.pack(">I", len(body))
+        + name
+        + body
+        + struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
+    )
 
 
 def claims(width, height):
     """A PNG that says it is so large, and holds next to nothing."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(9460, 9459), (12_000, 12_000), (100_000, 100_000), (2**31 - 1, 1)])
 def test_too_many_pixels_are_refused_by_the_header_with_size_limit_and_remedy(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(claims(*size))
-    rule = rf"bomb\.png: {size[0]} × {size[1]} pixels are more than the 89,478,485 allowed; shrink .*raise max_pixels"
+    rule = (
+        rf"bomb\.png: {size[0]} × {size[1]} pixels are more than the 89,478,485 allowed; shrink .*raise"
+        r" max_pixels"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ImageError, match=rule):
             read_image(tmp_path / "bomb.png")
         for verify in ("full", "header"):
-            assert "shrink the image, or raise max_pixels" in check_files([tmp_path / "bomb.png"], verify)[0][1]
+            assert (
+                "shrink the image, or raise max_pixels" in check_files([tmp_path / "bomb.png"], verify)[0][1]
+            )
 
 
 def test_a_folder_leaves_large_images_out_and_takes_them_where_the_limit_allows(tmp_path):
     root = class_folders(tmp_path)
     Image.new("RGB", (40, 30)).save(root / "oak" / "large.png")
     used, skipped = load(root, max_pixels=1000)
-    assert skipped == {"oak/large.png": "40 × 30 pixels are more than the 1,000 allowed; shrink the image, or raise max_pixels"}
+    assert skipped == {
+        "oak/large.png": (
+            "40 × 30 pixels are more than the 1,000 allowed; shrink the image, or raise max_pixels"
+        )
+    }
     assert "oak/large.png" not in used
     assert "oak/large.png" in load(root, max_pixels=1200)[0]
     for wrong in (0, 2.5, True, "many"):
@@ -100,7 +121,8 @@ def test_converting_in_strips_gives_the_pixels_of_the_whole(tmp_path, monkeypatc
     assert np.array_equal(np.asarray(read_image(name)), whole)
 
 
-# ---- metadata ----------------------------------------------------------------------------------------------------
+# ---- metadata
+# ------------------------------------------------------------------------------
 
 
 def segment(number, body):
@@ -146,7 +168,9 @@ def test_broken_metadata_does_not_cost_a_sound_image(tmp_path, name, warned):
 
 
 def test_a_broken_webp_profile_and_exif_do_not_cost_the_image(tmp_path):
-    picture().save(tmp_path / "a.webp", lossless=True, exif=b"Exif\0\0II*\0\xff\xff\xff\xff", icc_profile=b"none")
+    picture().save(
+        tmp_path / "a.webp", lossless=True, exif=b"Exif\0\0II*\0\xff\xff\xff\xff", icc_profile=b"none"
+    )
     assert np.array_equal(np.asarray(read_image(tmp_path / "a.webp")), np.asarray(picture()))
 
 
@@ -164,7 +188,8 @@ def test_a_damaged_picture_keeps_its_own_reason(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-# ---- which files -------------------------------------------------------------------------------------------------
+# ---- which files
+# ------------------------------------------------------------------------------
 
 
 def test_every_file_left_out_is_named_with_its_reason(tmp_path):
@@ -218,7 +243,9 @@ def test_endings_that_pillow_reads_are_read(tmp_path):
     assert skipped == {}
 
 
-@pytest.mark.parametrize("name", [".ipynb_checkpoints", ".thumbnails", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "#recycle"])
+@pytest.mark.parametrize(
+    "name", [".ipynb_checkpoints", ".thumbnails", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "#recycle"]
+)
 def test_folders_of_programs_are_passed_over_at_every_depth(tmp_path, name):
     root = class_folders(tmp_path)
     for place in (root, root / "oak", root / "oak" / "deep"):
@@ -275,7 +302,8 @@ def test_a_pipe_is_no_image_and_does_not_hang(tmp_path):
         read_image(tmp_path)
 
 
-# ---- lists -------------------------------------------------------------------------------------------------------
+# ---- lists
+# ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -294,7 +322,9 @@ def listed(tmp_path):
     return read
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"]
+)
 @pytest.mark.parametrize("separator", [",", " "])
 def test_a_list_is_read_in_any_of_the_usual_encodings(listed, encoding, separator):
     rows = listed(f"Bäume.png{separator}1\r\na.png{separator}2\r\n", encoding, separator)
@@ -302,7 +332,9 @@ def test_a_list_is_read_in_any_of_the_usual_encodings(listed, encoding, separato
     assert all(path.is_file() for path, _ in rows)
 
 
-@pytest.mark.parametrize("label", ["1.7", "1e0", "nan", "inf", "1_0", "٢", "--1", "9" * 5000, "0x1", "+", "1.0"])
+@pytest.mark.parametrize(
+    "label", ["1.7", "1e0", "nan", "inf", "1_0", "٢", "--1", "9" * 5000, "0x1", "+", "1.0"]
+)
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize("separator", [",", " "])
 def test_a_label_that_is_no_whole_number_is_refused_with_its_line(listed, label, before, separator):
@@ -314,7 +346,9 @@ def test_a_label_that_is_no_whole_number_is_refused_with_its_line(listed, label,
 @pytest.mark.parametrize("name", ["../a.png", "images/../../a.png", "{outside}", "x/../../root2/a.png"])
 def test_a_list_does_not_leave_its_root_unless_told(listed, tmp_path, name):
     name = name.format(outside=tmp_path / "a.png")
-    with pytest.raises(AdapterError, match=r"list, line 2: .*a\.png.* lies outside .*root; .*outside_root=True"):
+    with pytest.raises(
+        AdapterError, match=r"list, line 2: .*a\.png.* lies outside .*root; .*outside_root=True"
+    ):
         listed(f"a.png,1\n{name},1\n")
     assert len(listed(f"a.png,1\n{name},1\n", outside_root=True)) == 2
 

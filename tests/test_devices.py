@@ -1,4 +1,5 @@
-"""Training and evaluation borrow the GPU and give the model back where it was, so that plain calls work on every machine."""
+"""Training and evaluation borrow the GPU and give the model back where it was, so that plain calls work on
+every machine."""
 
 import pytest
 import torch

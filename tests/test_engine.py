@@ -42,7 +42,9 @@ def test_without_adapters_logits_equal_timms_bit_for_bit(name: str) -> None:
         assert torch.equal(model.run_from(*model.run_frozen(x)), expected)
 
 
-@pytest.mark.parametrize("name", ["beit_base_patch16_224", "eva02_tiny_patch14_224", "swin_tiny_patch4_window7_224", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["beit_base_patch16_224", "eva02_tiny_patch14_224", "swin_tiny_patch4_window7_224", "resnet18"]
+)
 def test_a_model_that_is_no_plain_vit_is_refused_with_what_is_missing(name: str) -> None:
     with torch.device("meta"):
         other = timm.create_model(name)
@@ -73,7 +75,9 @@ def _by_hand(block: nn.Module, x: torch.Tensor, site: str) -> torch.Tensor:
     start = x
     h = block.norm1(x)
     a = block.attn(h)
-    a = {"after_attention": 1.5 * a, "beside_attention": a + 1.5 * h, "around_attention": a + 1.5 * x}.get(site, a)
+    a = {"after_attention": 1.5 * a, "beside_attention": a + 1.5 * h, "around_attention": a + 1.5 * x}.get(
+        site, a
+    )
     x = x + a
     if site == "between":
         x = 1.5 * x
@@ -115,8 +119,17 @@ def test_frozen_prefix_then_rest_equals_the_whole(method: str, tiny_vit, images)
 
 
 def test_the_cut_stands_before_the_first_trainable_module(tiny_vit) -> None:
-    cuts = {m: al.adapt(tiny_vit(), m, 5).cut for m in ("full", "adpt", "adpt:class_token=false", "ila:class_token=false", "linear")}
-    assert cuts == {"full": 0, "adpt": 0, "adpt:class_token=false": 1, "ila:class_token=false": 1, "linear": 6}
+    cuts = {
+        m: al.adapt(tiny_vit(), m, 5).cut
+        for m in ("full", "adpt", "adpt:class_token=false", "ila:class_token=false", "linear")
+    }
+    assert cuts == {
+        "full": 0,
+        "adpt": 0,
+        "adpt:class_token=false": 1,
+        "ila:class_token=false": 1,
+        "linear": 6,
+    }
     late = al.adapt(tiny_vit(depth=12), "ila:class_token=false,after=8", 5)
     assert late.cut == 8
 
@@ -161,7 +174,9 @@ def test_ila_shrinks_197_tokens_to_145_then_101_and_785_to_577() -> None:
 
 
 def test_a_distilled_model_keeps_both_heads_trainable(images) -> None:
-    vit = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, patch_size=4, depth=4, embed_dim=32, num_heads=2)
+    vit = timm.create_model(
+        "deit_tiny_distilled_patch16_224", img_size=32, patch_size=4, depth=4, embed_dim=32, num_heads=2
+    )
     model = al.adapt(vit, "ila", 5)
     assert model.token_counts() == [66, 38, 18]
     assert {name for name, _ in model.parameter_groups()["head"]} == {
@@ -198,7 +213,9 @@ def test_a_wrong_image_size_is_named(tiny_vit) -> None:
         (["lora", "ila:after=2/2/2/2"], 5, "cannot shrink"),
     ],
 )
-def test_bad_input_names_the_mistake_and_leaves_the_backbone_unchanged(methods, classes: int, message: str, tiny_vit, images) -> None:
+def test_bad_input_names_the_mistake_and_leaves_the_backbone_unchanged(
+    methods, classes: int, message: str, tiny_vit, images
+) -> None:
     vit = tiny_vit()
     before, layout, expected = copy.deepcopy(vit.state_dict()), repr(vit), vit(images)
     with pytest.raises(al.AdapterError, match=message):
@@ -228,7 +245,9 @@ def test_a_seed_fixes_the_start_and_leaves_the_global_generator_alone(tiny_vit) 
     first = torch.get_rng_state()
     vits = [tiny_vit(weight_init="skip") for _ in range(3)]
     torch.set_rng_state(first)
-    a, b, c = (al.adapt(v, "adpt", 5, seed=s).trainable_state_dict() for v, s in zip(vits, (0, 0, 1), strict=True))
+    a, b, c = (
+        al.adapt(v, "adpt", 5, seed=s).trainable_state_dict() for v, s in zip(vits, (0, 0, 1), strict=True)
+    )
     assert torch.equal(torch.get_rng_state(), first)
     names = [n for n in a if "down.weight" in n]
     assert all(torch.equal(a[n], b[n]) for n in names)

@@ -1,4 +1,5 @@
-"""Thresholds from validation data: quotas, budgets, refusals; costs with every head on the way; controls; the two commands; figures."""
+"""Thresholds from validation data: quotas, budgets, refusals; costs with every head on the way; controls;
+the two commands; figures."""
 
 import json
 
@@ -13,7 +14,14 @@ from adapters_lib.benchmarks.exits import bench_exits, drawn_thresholds, spread_
 from adapters_lib.cli import main
 from adapters_lib.datasets.labelled import TensorImages, View
 from adapters_lib.datasets.task import Task
-from adapters_lib.exits.calibrate import CalibrationWarning, calibrate, choose, measure, operating_points, quota_thresholds
+from adapters_lib.exits.calibrate import (
+    CalibrationWarning,
+    calibrate,
+    choose,
+    measure,
+    operating_points,
+    quota_thresholds,
+)
 from adapters_lib.exits.controls import cost_curve, evaluate_point, fixed_depth_accuracy, random_exit_accuracy
 from adapters_lib.exits.costs import ExitCosts, exit_costs
 from adapters_lib.exits.policies import POLICIES
@@ -28,7 +36,13 @@ from adapters_lib.methods.dyn import ALONE
 
 mpl.use("Agg")
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
-COSTS = ExitCosts(blocks=(3, 6, 9, 12), macs=(100, 210, 320, 440), alone=(100, 205, 310, 400), full=400, head_parameters=(5, 5, 3, 3))
+COSTS = ExitCosts(
+    blocks=(3, 6, 9, 12),
+    macs=(100, 210, 320, 440),
+    alone=(100, 205, 310, 400),
+    full=400,
+    head_parameters=(5, 5, 3, 3),
+)
 
 
 def _stored(n: int = 200, seed: int = 0) -> StoredExits:
@@ -38,7 +52,9 @@ def _stored(n: int = 200, seed: int = 0) -> StoredExits:
     truth = nn.functional.one_hot(labels, 5).float()
     noise = torch.randn(4, n, 5, generator=generator)
     hardness = torch.rand(n, 1, generator=generator) * 2
-    return StoredExits(torch.stack([truth * 2 * (k + 1) - hardness * truth + noise[k] for k in range(4)]), labels, COSTS)
+    return StoredExits(
+        torch.stack([truth * 2 * (k + 1) - hardness * truth + noise[k] for k in range(4)]), labels, COSTS
+    )
 
 
 def _vit() -> nn.Module:
@@ -51,14 +67,20 @@ def _model() -> al.AdaptedViT:
 
 
 def _task() -> Task:
-    images = torch.randint(0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    parts = [TensorImages(images[i::3], torch.arange(len(images[i::3])) % 5, (0.5,) * 3, (0.5,) * 3) for i in range(3)]
+    images = torch.randint(
+        0, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    parts = [
+        TensorImages(images[i::3], torch.arange(len(images[i::3])) % 5, (0.5,) * 3, (0.5,) * 3)
+        for i in range(3)
+    ]
     return Task("noise", list("abcde"), *parts, data_config={"input_size": (3, 32, 32)}, synthetic=True)
 
 
 def test_quotas_by_hand() -> None:
     sure = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.1, 0.2, 0.3, 0.4, 0.6, 0.5], [1.0] * 6])
-    assert quota_thresholds(sure, (1 / 3, 1 / 3, 1 / 3)) == pytest.approx((0.75, 0.45))  # 2 leave; of the other 4 those with 0.6 and 0.5
+    # 2 leave; of the other 4 those with 0.6 and 0.5.
+    assert quota_thresholds(sure, (1 / 3, 1 / 3, 1 / 3)) == pytest.approx((0.75, 0.45))
     assert quota_thresholds(sure, (0, 1, 0)) == (1.0, 0.0)
     assert quota_thresholds(sure, (1, 0, 0)) == (0.0, 1.0)
     assert quota_thresholds(np.ones((2, 4)), (0.5, 0.5)) == (1.0,)  # equals are not torn apart: nobody leaves
@@ -150,8 +172,16 @@ def test_costs_of_vit_b_halve_near_block_6_and_count_every_head_on_the_way() -> 
     assert [round(m / 1e9, 2) for m in costs.alone] == pytest.approx([4.48, 8.84, 13.20, 17.56], abs=0.03)
     mlp, linear = 768 * 96 + 96 * 100 + 768, 768 * 100 + 768
     assert costs.full == costs.alone[-1]
-    assert [a - b for a, b in zip(costs.macs, costs.alone, strict=True)] == [0, mlp, 2 * mlp, 2 * mlp + linear]
-    assert costs.head_parameters == (2 * 768 + 768 * 96 + 96 + 96 * 100 + 100,) * 2 + (2 * 768 + 769 * 100, 769 * 100)
+    assert [a - b for a, b in zip(costs.macs, costs.alone, strict=True)] == [
+        0,
+        mlp,
+        2 * mlp,
+        2 * mlp + linear,
+    ]
+    assert costs.head_parameters == (2 * 768 + 768 * 96 + 96 + 96 * 100 + 100,) * 2 + (
+        2 * 768 + 769 * 100,
+        769 * 100,
+    )
     assert costs.expected((0.5, 0.5, 0, 0)) == (costs.macs[0] + costs.macs[1]) / 2
     assert ExitCosts.from_dict(json.loads(json.dumps(costs.to_dict()))) == costs
 
@@ -159,7 +189,9 @@ def test_costs_of_vit_b_halve_near_block_6_and_count_every_head_on_the_way() -> 
 def test_down_sampling_makes_the_later_blocks_cheaper() -> None:
     with torch.device("meta"):
         vits = [al.create_backbone("vit_base_patch16_224", pretrained=False) for _ in range(2)]
-        plain, shrunk = (exit_costs(al.adapt(v, m, 100)).macs for v, m in zip(vits, ([ALONE], ["ila", "dyn"]), strict=True))
+        plain, shrunk = (
+            exit_costs(al.adapt(v, m, 100)).macs for v, m in zip(vits, ([ALONE], ["ila", "dyn"]), strict=True)
+        )
     assert shrunk[3] - shrunk[2] < 0.6 * (plain[3] - plain[2])
 
 
@@ -181,7 +213,8 @@ def test_controls_by_hand() -> None:
 
 
 def test_confidence_beats_chance_where_it_should() -> None:
-    """On exits that are surer of easy images, leaving by confidence wins over leaving at random at the same cost, on fresh images."""
+    """On exits that are surer of easy images, leaving by confidence wins over leaving at random at the
+    same cost, on fresh images."""
     table = cost_curve(_stored(seed=1), _stored(seed=2))
     middle = table[(table["relative"] > 0.4) & (table["relative"] < 0.9)]
     assert (middle["top1"] - middle["random"]).mean() > 1
@@ -241,23 +274,41 @@ def test_the_study_writes_rows_once_and_keeps_logits(tmp_path, monkeypatch) -> N
 
 
 def test_runs_of_the_study_go_side_by_side_and_a_failing_one_is_named(tmp_path) -> None:
-    options = {"epochs": 2, "data_options": {"n_train": 2, "n_val": 2, "n_test": 2, "species": 2, "cultivars": 2}, "progress": False}
+    options = {
+        "epochs": 2,
+        "data_options": {"n_train": 2, "n_val": 2, "n_test": 2, "species": 2, "cultivars": 2},
+        "progress": False,
+    }
     rows = run_study(tmp_path / "x.csv", "lora:rank=2", seeds=[0, 1], settings=["host"], jobs=2, **options)
     alone = run_study(tmp_path / "y.csv", "lora:rank=2", seeds=[1], settings=["host"], **options)
     assert rows["seed"].tolist() == [0, 1]
     assert alone["top1"].tolist() == rows["top1"].tolist()[1:]
-    with pytest.raises(al.AdapterError, match=r"1 of 2 runs failed, the others are in .*naive, seed 0: AdapterError: dyn: at=.*block 13"):
-        run_study(tmp_path / "z.csv", "lora:rank=2", seeds=[0], settings=["host", "naive"], dyn="at=13", **options)
+    with pytest.raises(
+        al.AdapterError,
+        match=r"1 of 2 runs failed, the others are in .*naive, seed 0: AdapterError: dyn: at=.*block 13",
+    ):
+        run_study(
+            tmp_path / "z.csv", "lora:rank=2", seeds=[0], settings=["host", "naive"], dyn="at=13", **options
+        )
     assert read_table(tmp_path / "z.csv")["setting"].tolist() == ["host"]
 
 
 def test_the_study_asks_a_host_only_for_sparsity_that_can_act(tmp_path) -> None:
-    options = {"epochs": 2, "data_options": {"n_train": 2, "n_val": 2, "n_test": 2, "species": 2, "cultivars": 2}, "progress": False}
+    options = {
+        "epochs": 2,
+        "data_options": {"n_train": 2, "n_val": 2, "n_test": 2, "species": 2, "cultivars": 2},
+        "progress": False,
+    }
     rows = run_study(tmp_path / "x.csv", "ssf", seeds=[0], settings=["all"], **options)
     assert json.loads(rows["configuration"].iloc[0])["methods"] == ["ssf", "dyn:forward_sparsity=0"]
-    assert _about(["ssf"], ["forward_sparsity"], None) == [name for name in SETTINGS if name != "+ forward sparsity"]
+    assert _about(["ssf"], ["forward_sparsity"], None) == [
+        name for name in SETTINGS if name != "+ forward sparsity"
+    ]
     assert _about(["lora"], [], None) == list(SETTINGS)
-    message = r"setting '\+ backward sparsity': backward_sparsity has nothing to act on beside no host; leave the setting out"
+    message = (
+        r"setting '\+ backward sparsity': backward_sparsity has nothing to act on beside no host; leave the"
+        r" setting out"
+    )
     with pytest.raises(al.AdapterError, match=message):
         run_study(tmp_path / "x.csv", [], seeds=[0], settings=["+ backward sparsity"], **options)
 
@@ -304,7 +355,24 @@ def test_the_commands_calibrate_evaluate_and_draw_the_curve(tmp_path, capsys) ->
     for option in ("n_train=2", "n_val=3", "n_test=3", "species=2", "cultivars=2"):
         data += ["--data-option", option]
     folder = str(tmp_path / "run")
-    assert main(["train", "--method", "lora:rank=2", "--method", "dyn", *data, "--epochs", "1", "--out", folder, "--json"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--method",
+                "lora:rank=2",
+                "--method",
+                "dyn",
+                *data,
+                "--epochs",
+                "1",
+                "--out",
+                folder,
+                "--json",
+            ]
+        )
+        == 0
+    )
     checkpoint = ["--checkpoint", folder]
     assert main(["exits", "evaluate", *checkpoint, *data]) == 2
     assert "no thresholds" in capsys.readouterr().err

@@ -68,14 +68,19 @@ def test_the_hidden_width_is_the_smallest_that_keeps_the_order_and_never_wider_t
 
 @pytest.mark.parametrize("hidden", [None, 8])
 def test_a_head_has_the_parameters_that_are_counted_for_it(hidden: int | None) -> None:
-    assert sum(p.numel() for p in ExitHead(32, 5, hidden, True).parameters()) == head_parameters(32, 5, hidden)
+    assert sum(p.numel() for p in ExitHead(32, 5, hidden, True).parameters()) == head_parameters(
+        32, 5, hidden
+    )
     by_hand = 2 * 32 + 32 * 5 + 5 if hidden is None else 2 * 32 + 32 * 8 + 8 + 8 * 5 + 5
     assert head_parameters(32, 5, hidden) == by_hand
 
 
 def test_a_hidden_width_that_breaks_the_order_is_named_with_the_one_that_keeps_it() -> None:
     mlp, linear = head_parameters(768, 198, 64), head_parameters(768, 198, None)
-    message = f"'balanced', but a head of {mlp:,} parameters stands in front of one of {linear:,}; leave hidden=None, here 160"
+    message = (
+        f"'balanced', but a head of {mlp:,} parameters stands in front of one of {linear:,}; leave"
+        " hidden=None, here 160"
+    )
     with pytest.warns(OptionWarning, match=message) as caught:
         model = _on_meta(198, 768, hidden=64)
     assert [w.filename for w in caught] == [__file__], "it points at the line that adapts"
@@ -87,7 +92,9 @@ def test_a_hidden_width_that_breaks_the_order_is_named_with_the_one_that_keeps_i
         _on_meta(198, 768, hidden=64, heads="reversed")
 
 
-@pytest.mark.parametrize("options", [{"hidden": 160}, {"heads": "reversed"}, {"heads": "linear"}, {"heads": "mlp"}])
+@pytest.mark.parametrize(
+    "options", [{"hidden": 160}, {"heads": "reversed"}, {"heads": "linear"}, {"heads": "mlp"}]
+)
 def test_heads_that_are_what_they_are_called_pass_in_silence(options: dict) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -129,7 +136,9 @@ def test_a_model_saved_with_a_keep_rate_and_64_hidden_features_still_loads_as_it
         return vit
 
     with pytest.warns(OptionWarning, match="leave hidden=None, here 96"):
-        model = al.adapt(backbone(), ["ssf", DynExits(every=1, hidden=64, backward_sparsity=0.1, forward_sparsity=0)], 300)
+        model = al.adapt(
+            backbone(), ["ssf", DynExits(every=1, hidden=64, backward_sparsity=0.1, forward_sparsity=0)], 300
+        )
     model.eval().save_pretrained(tmp_path)
     _as_saved_before(tmp_path, backward_keep=0.9, forward_sparsity=0.2)
     with warnings.catch_warnings():

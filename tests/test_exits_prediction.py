@@ -1,4 +1,5 @@
-"""Exits that really exit: equal to the simulation at every threshold, in any batch and order, and no block runs for those who left."""
+"""Exits that really exit: equal to the simulation at every threshold, in any batch and order, and no block
+runs for those who left."""
 
 import copy
 from dataclasses import replace
@@ -29,7 +30,9 @@ def _sharpened(model: al.AdaptedViT) -> al.AdaptedViT:
 
 
 def _data(n: int = N) -> TensorImages:
-    images = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return TensorImages(images, torch.arange(n) % 5, (0.5,) * 3, (0.25,) * 3)
 
 
@@ -63,11 +66,16 @@ thresholds_3 = st.lists(st.sampled_from([0.0, 1.0]) | st.floats(0, 1), min_size=
     thresholds=thresholds_3,
     rows=st.permutations(range(N)).flatmap(lambda order: st.integers(1, N).map(lambda n: order[:n])),
 )
-def test_prediction_equals_the_simulation_at_any_threshold_batch_and_order(host, policy, thresholds, rows) -> None:
+def test_prediction_equals_the_simulation_at_any_threshold_batch_and_order(
+    host, policy, thresholds, rows
+) -> None:
     case = _case(host)
     sure = confidences(case.stored.logits, policy)
-    # The last bits of a logit depend on the batch, so a threshold on the very edge of a confidence is moved off it.
-    limits = [t if t in (0, 1) or (sure[k] - t).abs().min() > 1e-5 else t + 2.5e-5 for k, t in enumerate(thresholds)]
+    # The last bits of a logit depend on the batch, so a threshold on the very edge of a confidence is moved
+    # off it.
+    limits = [
+        t if t in (0, 1) or (sure[k] - t).abs().min() > 1e-5 else t + 2.5e-5 for k, t in enumerate(thresholds)
+    ]
     limits = [min(t, 1.0) for t in limits]
     expected = simulate(case.stored, limits, policy)
     with torch.inference_mode():
@@ -100,7 +108,11 @@ def _count_rows(model: al.AdaptedViT, monkeypatch: pytest.MonkeyPatch) -> list[t
     """(block, images) for every block that is run from now on."""
     seen: list[tuple[int, int]] = []
     run = al.AdaptedViT.run_block
-    monkeypatch.setattr(al.AdaptedViT, "run_block", lambda self, i, x, layout: (seen.append((i, len(x))), run(self, i, x, layout))[1])
+    monkeypatch.setattr(
+        al.AdaptedViT,
+        "run_block",
+        lambda self, i, x, layout: (seen.append((i, len(x))), run(self, i, x, layout))[1],
+    )
     return seen
 
 
@@ -122,7 +134,11 @@ def test_heads_beyond_the_exit_are_not_run(monkeypatch) -> None:
     case = _case("lora")
     calls = []
     for block, head in case.model.exits.items():
-        monkeypatch.setattr(head, "forward", lambda x, layout, b=block, f=head.forward: calls.append((b, len(x))) or f(x, layout))
+        monkeypatch.setattr(
+            head,
+            "forward",
+            lambda x, layout, b=block, f=head.forward: calls.append((b, len(x))) or f(x, layout),
+        )
     predict(case.model, case.images, [1, 0, 0.5])
     assert calls == [("1", N), ("2", N)]
 
@@ -133,7 +149,11 @@ def test_the_host_waits_once_an_exit_and_once_at_the_end_however_many_images(mon
     waits = []
     for name in ("__int__", "__bool__", "__float__", "item", "tolist", "nonzero", "__index__"):
         original = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, n=name, f=original, **k: (waits.append(n), f(self, *a, **k))[1])
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda self, *a, n=name, f=original, **k: (waits.append(n), f(self, *a, **k))[1],
+        )
     counts = []
     for n in (2, N):
         waits.clear()
@@ -155,14 +175,18 @@ def test_confidences_by_hand() -> None:
     torch.testing.assert_close(confidence("max_softmax", logits)[0], torch.tensor([0.7, 1 / 3]))
     torch.testing.assert_close(confidence("margin", logits)[0], torch.tensor([0.5, 0.0]))
     entropy = -(0.7 * torch.tensor(0.7).log() + 0.2 * torch.tensor(0.2).log() + 0.1 * torch.tensor(0.1).log())
-    torch.testing.assert_close(confidence("entropy", logits)[0], torch.stack((1 - entropy / torch.tensor(3.0).log(), torch.tensor(0.0))))
+    torch.testing.assert_close(
+        confidence("entropy", logits)[0],
+        torch.stack((1 - entropy / torch.tensor(3.0).log(), torch.tensor(0.0))),
+    )
 
 
 def test_patience_leaves_once_enough_exits_in_a_row_agree() -> None:
     labels = torch.tensor([[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 0, 1], [2, 2, 1, 1]]).T  # (exits, images)
     logits = nn.functional.one_hot(labels, 3).float()
     torch.testing.assert_close(
-        confidences(logits, "patience") * 3, torch.tensor([[0, 1, 2, 3], [0, 0, 1, 2], [0, 0, 0, 0], [0, 1, 0, 1]]).T.float()
+        confidences(logits, "patience") * 3,
+        torch.tensor([[0, 1, 2, 3], [0, 0, 1, 2], [0, 0, 0, 0], [0, 1, 0, 1]]).T.float(),
     )
     stored = StoredExits(logits, labels[-1], _case("lora").stored.costs)
     assert simulate(stored, patience_thresholds(1, 4), "patience").exit_index.tolist() == [1, 2, 3, 1]

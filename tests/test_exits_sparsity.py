@@ -72,7 +72,8 @@ def test_what_stands_in_the_slot_is_all_that_the_stretch_reads(host: str, images
                 nn.init.normal_(parameter, std=0.2)  # an up-projection of zeros would hide what it reads
             if isinstance(getattr(module, "up", None), nn.Linear):
                 nn.init.normal_(module.up.weight, std=0.2)
-    model.requires_grad_(True)  # LoRA's shortcuts without gradients have no place for a dropout, and need none
+    # LoRA's shortcuts without gradients have no place for a dropout, and need none.
+    model.requires_grad_(True)
     squeezes = [p for name, p in model.named_parameters() if name.endswith(("down.weight", "lora_a"))]
     assert squeezes
 
@@ -92,7 +93,8 @@ def test_what_stands_in_the_slot_is_all_that_the_stretch_reads(host: str, images
         adapter.bottleneck_dropout = _Blocked()
     assert change() == 0
     for adapter in adapters:
-        stretch = adapter.up.in_features if hasattr(adapter, "up") else 16 if host == "lora" else 8  # q and v of 8 each
+        # Q and v of 8 each.
+        stretch = adapter.up.in_features if hasattr(adapter, "up") else 16 if host == "lora" else 8
         assert set(adapter.bottleneck_dropout.widths) == {stretch}
 
 
@@ -119,7 +121,9 @@ def test_the_schedule_replaces_the_hosts_own_dropout_in_the_bottleneck(host: str
 
 
 @pytest.mark.parametrize("host", WITH_BOTTLENECK)
-def test_the_last_block_drops_nothing_in_its_bottlenecks_however_the_host_was_set(host: str, images: Tensor) -> None:
+def test_the_last_block_drops_nothing_in_its_bottlenecks_however_the_host_was_set(
+    host: str, images: Tensor
+) -> None:
     """A host's dropout on an adapter's output is set to 0 here, the one in its bottleneck is not."""
     model = _adapted(host, replace(QUIET, forward_sparsity=0.4)).train()
     for name, module in model.named_modules():
@@ -189,7 +193,9 @@ def test_a_host_with_a_bottleneck_passes_in_silence(host: str) -> None:
 
 
 def test_a_bottleneck_in_the_last_block_alone_has_nothing_to_drop_as_its_rate_is_0() -> None:
-    with pytest.warns(OptionWarning, match="beside ila, forward_sparsity=0.2 finds no bottleneck before the last block"):
+    with pytest.warns(
+        OptionWarning, match="beside ila, forward_sparsity=0.2 finds no bottleneck before the last block"
+    ):
         _adapted("ila:after=4", DynExits(every=1))
 
 
@@ -235,7 +241,9 @@ def test_the_former_name_is_read_from_saved_files_only() -> None:
         spec = {"name": "dyn", "options": {"every": 2, "backward_keep": keep}}
         assert method_from_dict(spec) == DynExits(every=2, backward_sparsity=drop)
         assert spec["options"] == {"every": 2, "backward_keep": keep}, "the header is left alone"
-    with pytest.raises(al.AdapterError, match="unknown option of dyn 'backward_keep'; did you mean 'backward_sparsity'"):
+    with pytest.raises(
+        al.AdapterError, match="unknown option of dyn 'backward_keep'; did you mean 'backward_sparsity'"
+    ):
         parse_method("dyn:backward_keep=0.7")
     with pytest.raises(al.AdapterError, match="unknown method 'dym'; did you mean 'dyn'"):
         method_from_dict({"name": "dym", "options": {}})

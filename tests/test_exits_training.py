@@ -1,4 +1,5 @@
-"""Dyn-Adapter in training: heads, loss weights, and the two sparsities, each exact and each to be switched off alone."""
+"""Dyn-Adapter in training: heads, loss weights, and the two sparsities, each exact and each to be switched
+off alone."""
 
 import copy
 from dataclasses import replace
@@ -34,7 +35,9 @@ HOSTS = [
 
 @pytest.fixture
 def data() -> TensorImages:
-    images = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return TensorImages(images, torch.arange(12) % 5, (0.5,) * 3, (0.5,) * 3)
 
 
@@ -49,12 +52,17 @@ def test_exits_go_with_any_host_and_leave_its_logits_alone(host: str, tiny_vit, 
     torch.testing.assert_close(last, alone(images))
     if model.cut:
         features = model.run_frozen(images)
-        assert all(torch.equal(a, b) for a, b in zip(run_exits(model, *features, model.cut - 1), [*early, last], strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(run_exits(model, *features, model.cut - 1), [*early, last], strict=True)
+        )
 
 
 def test_balanced_heads_on_vit_b_stand_behind_3_6_9_and_are_mlp_mlp_linear() -> None:
     with torch.device("meta"):
-        model = al.adapt(al.create_backbone("vit_base_patch16_224", pretrained=False), [al.LoRA(), DynExits()], 20)
+        model = al.adapt(
+            al.create_backbone("vit_base_patch16_224", pretrained=False), [al.LoRA(), DynExits()], 20
+        )
     assert exit_blocks(model) == (3, 6, 9, 12)
     sizes = [sum(p.numel() for p in head.parameters()) for head in model.exits.values()]
     mlp, linear = 2 * 768 + 768 * 64 + 64 + 64 * 20 + 20, 2 * 768 + 768 * 20 + 20
@@ -65,16 +73,24 @@ def test_balanced_heads_on_vit_b_stand_behind_3_6_9_and_are_mlp_mlp_linear() -> 
 
 
 @pytest.mark.parametrize(
-    ("heads", "hidden"), [("balanced", [64, 64, None]), ("linear", [None] * 3), ("mlp", [64] * 3), ("reversed", [None, None, 64])]
+    ("heads", "hidden"),
+    [("balanced", [64, 64, None]), ("linear", [None] * 3), ("mlp", [64] * 3), ("reversed", [None, None, 64])],
 )
 def test_each_ablation_of_the_heads(heads: str, hidden: list, tiny_vit) -> None:
     model = al.adapt(tiny_vit(), replace(PLAIN, heads=heads), 5)
-    assert [h.classifier[0].out_features if isinstance(h.classifier, nn.Sequential) else None for h in model.exits.values()] == hidden
+    assert [
+        h.classifier[0].out_features if isinstance(h.classifier, nn.Sequential) else None
+        for h in model.exits.values()
+    ] == hidden
 
 
 def test_a_head_reads_the_class_token_or_the_mean_of_the_patches_and_never_prompts(tiny_vit, images) -> None:
     pooled_backbone = {"class_token": False, "global_pool": "avg"}
-    for options, pool, token in (({}, "backbone", True), (pooled_backbone, "backbone", False), ({}, "avg", False)):
+    for options, pool, token in (
+        ({}, "backbone", True),
+        (pooled_backbone, "backbone", False),
+        ({}, "avg", False),
+    ):
         model = al.adapt(tiny_vit(**options), ["vpt-deep", replace(PLAIN, pool=pool)], 5).eval()
         x, layout = model.embed(images)
         x, layout = model.run_block(0, x, layout)
@@ -84,7 +100,9 @@ def test_a_head_reads_the_class_token_or_the_mean_of_the_patches_and_never_promp
         torch.testing.assert_close(head(x, layout), head.classifier(F.layer_norm(pooled, (32,))))
 
 
-def test_only_heads_train_if_there_is_no_host_and_features_before_the_first_exit_can_be_kept(tiny_vit, images) -> None:
+def test_only_heads_train_if_there_is_no_host_and_features_before_the_first_exit_can_be_kept(
+    tiny_vit, images
+) -> None:
     model = al.adapt(tiny_vit(), replace(PLAIN, at=(2, 3)), 5)
     assert model.cut == 3  # embedding, blocks 1 and 2
     assert {name.split(".")[0] for name in model.trainable_state_dict()} == {"exits", "backbone"}
@@ -154,7 +172,8 @@ def test_distillation_pulls_early_exits_to_the_last_and_leaves_the_last_alone(ti
     y = torch.arange(6) % 5
     model.objective.loss(model, logits, y, F.cross_entropy, 0.0).backward()
     teacher = (logits[3].detach() / 2).softmax(1)
-    # The gradient of τ² KL(q ‖ p) with respect to the student's logits is τ (p − q) / B; four exits share the loss.
+    # The gradient of τ² KL(q ‖ p) with respect to the student's logits is τ (p − q) / B; four exits share the
+    # loss.
     torch.testing.assert_close(logits[0].grad, 2 * ((logits[0].detach() / 2).softmax(1) - teacher) / 6 / 4)
     torch.testing.assert_close(logits[3].grad, (logits[3].detach().softmax(1) - F.one_hot(y, 5)) / 6 / 4)
 
@@ -192,14 +211,19 @@ def test_forward_sparsity_falls_linearly_to_zero_and_is_off_in_evaluation(tiny_v
     assert torch.equal(model(images), model(images))
 
 
-def _train(vit: nn.Module, data: TensorImages, method: DynExits, epochs: int = 2, seed: int = 0, **options) -> al.AdaptedViT:
+def _train(
+    vit: nn.Module, data: TensorImages, method: DynExits, epochs: int = 2, seed: int = 0, **options
+) -> al.AdaptedViT:
     model = al.adapt(copy.deepcopy(vit), ["adpt:class_token=false,bottleneck=4", method], 5, seed=0)
     al.fit(model, data, None, al.Recipe(epochs=epochs, batch_size=6, seed=seed), progress=False, **options)
     return model
 
 
 def _same(a: al.AdaptedViT, b: al.AdaptedViT) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.trainable_state_dict().values(), b.trainable_state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y)
+        for x, y in zip(a.trainable_state_dict().values(), b.trainable_state_dict().values(), strict=True)
+    )
 
 
 def test_each_component_changes_training_and_each_can_be_off_alone(tiny_vit, data) -> None:
@@ -244,7 +268,10 @@ def test_a_saved_model_brings_its_exits_and_thresholds_back(tiny_vit, images, tm
     model.save_pretrained(tmp_path)
     again = al.AdaptedViT.from_pretrained(tmp_path, backbone=bare)
     assert again.extra == model.extra
-    assert all(torch.equal(a, b) for a, b in zip(again.forward_exits(images), model.forward_exits(images), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.forward_exits(images), model.forward_exits(images), strict=True)
+    )
 
 
 def test_merging_the_host_keeps_the_exits(tiny_vit, images) -> None:

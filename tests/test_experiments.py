@@ -87,7 +87,9 @@ def test_a_real_run_reports_accuracy_cost_and_configuration(tmp_path: Path) -> N
     (row,) = run_grid(_digits("linear"), tmp_path / "t.csv", progress=False).to_dict("records")
     assert row["trained"] == row["head"] == 10 * 129
     assert 0 <= row["top1"] <= 100
-    digest = hashlib.sha256((Path(al.__file__).parent / "backbones" / "weights" / "micro_vit.safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256(
+        (Path(al.__file__).parent / "backbones" / "weights" / "micro_vit.safetensors").read_bytes()
+    ).hexdigest()
     assert row["weights"] == f"micro_vit.safetensors {digest[:12]}"
     assert row["macs"] > 3e8
     assert '"n_per_class": 2' in row["configuration"]
@@ -96,8 +98,12 @@ def test_a_real_run_reports_accuracy_cost_and_configuration(tmp_path: Path) -> N
 SMALL = {"cultivars": 2, "n_train": 4, "n_val": 1, "n_test": 4, "augment": None}
 
 
-def test_a_run_that_was_killed_goes_on_from_its_last_epoch_to_the_same_row(tmp_path: Path, monkeypatch) -> None:
-    run = Experiment(("bitfit",), "leaves-ultra", data_options=SMALL, recipe=al.Recipe(epochs=3, batch_size=4))
+def test_a_run_that_was_killed_goes_on_from_its_last_epoch_to_the_same_row(
+    tmp_path: Path, monkeypatch
+) -> None:
+    run = Experiment(
+        ("bitfit",), "leaves-ultra", data_options=SMALL, recipe=al.Recipe(epochs=3, batch_size=4)
+    )
     whole = experiments.run_experiment(run)
     note, epochs = RunClock.note, []
 
@@ -114,7 +120,9 @@ def test_a_run_that_was_killed_goes_on_from_its_last_epoch_to_the_same_row(tmp_p
     spent = json.loads((experiments.run_folder(work, run) / "spent.json").read_text())
     (row,) = run_grid([run], tmp_path / "t.csv", progress=False, work=work).to_dict("records")
     assert epochs == [1, 2, 3]
-    assert {c: row[c] for c in ("key", "top1", "val_top1", "hits")} == {c: whole[c] for c in ("key", "top1", "val_top1", "hits")}
+    assert {c: row[c] for c in ("key", "top1", "val_top1", "hits")} == {
+        c: whole[c] for c in ("key", "top1", "val_top1", "hits")
+    }
     assert row["loss"] == pytest.approx(whole["loss"], rel=1e-5)  # a CSV keeps six digits
     assert row["updates"] == whole["updates"] == 6
     assert row["seconds"] > spent["seconds"] > 0
@@ -126,7 +134,9 @@ def test_runs_of_one_grid_share_the_images_of_a_seed(tmp_path: Path, monkeypatch
     monkeypatch.setattr(leaves, "draw", lambda *given: drawn.append(len(given[0])) or draw(*given))
     leaves._images.cache_clear()
     for method in ("linear", "bitfit"):
-        run = Experiment((method,), "leaves-ultra", data_options=SMALL, recipe=al.Recipe(epochs=1, batch_size=4))
+        run = Experiment(
+            (method,), "leaves-ultra", data_options=SMALL, recipe=al.Recipe(epochs=1, batch_size=4)
+        )
         run_grid([run], tmp_path / "t.csv", progress=False, work=tmp_path / "work")
         leaves._images.cache_clear()  # as in another process
     assert drawn == [8, 2, 8]
@@ -134,10 +144,14 @@ def test_runs_of_one_grid_share_the_images_of_a_seed(tmp_path: Path, monkeypatch
 
 def test_what_all_seeds_of_a_method_share_is_worked_out_once(monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr(experiments, "memory_use", lambda model, batch: asked.append(batch) or memory_use(model, batch))
+    monkeypatch.setattr(
+        experiments, "memory_use", lambda model, batch: asked.append(batch) or memory_use(model, batch)
+    )
     monkeypatch.setattr(experiments, "_FACTS", {})
     options = {"data_options": {"n_per_class": 1}, "recipe": al.Recipe(epochs=1, batch_size=5)}
-    first, second = (experiments.run_experiment(Experiment(("bitfit",), "digits", seed, **options)) for seed in (0, 1))
+    first, second = (
+        experiments.run_experiment(Experiment(("bitfit",), "digits", seed, **options)) for seed in (0, 1)
+    )
     assert asked == [5]
     same = ("trained", "adapter", "head", "backbone", "macs", "memory_mib")
     assert {c: first[c] for c in same} == {c: second[c] for c in same}

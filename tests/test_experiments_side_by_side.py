@@ -1,4 +1,5 @@
-"""A table survives what happens to grids: two at a time, a kill in the middle of a write, Ctrl-C, and workers of a Dask cluster."""
+"""A table survives what happens to grids: two at a time, a kill in the middle of a write, Ctrl-C, and
+workers of a Dask cluster."""
 
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from adapters_lib.experiments.run import Experiment, grid, read_table, run_grid
 def tables(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     script = Path(__file__).parent / "run_two_grids.py"
-    done = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=300, check=True
+    )
     assert done.stdout.splitlines() == ["grids: 0 0", "killed: -9"], done.stderr
     return folder
 
@@ -34,7 +37,9 @@ def test_a_grid_that_was_killed_while_it_wrote_goes_on_where_it_stood(tables: Pa
     wanted = halves()[0]
     assert len(read_table(tables / "killed.csv")) == 3
     ran = []
-    monkeypatch.setattr(experiments, "run_experiment", lambda run, progress=False: ran.append(run.key) or pretend(run))
+    monkeypatch.setattr(
+        experiments, "run_experiment", lambda run, progress=False: ran.append(run.key) or pretend(run)
+    )
     rows = run_grid(wanted, tables / "killed.csv", progress=False)
     assert ran == [run.key for run in wanted[3:]]
     assert rows["key"].to_list() == [run.key for run in wanted]
@@ -68,7 +73,9 @@ def test_a_failed_run_is_tried_again_and_the_others_are_not(tmp_path: Path, monk
 
     monkeypatch.setattr(experiments, "run_experiment", fragile)
     wanted = grid(["linear"], "digits", range(3))
-    with pytest.raises(al.AdapterError, match="1 of 3 runs failed.*linear on digits, seed 1: RuntimeError: no luck"):
+    with pytest.raises(
+        al.AdapterError, match="1 of 3 runs failed.*linear on digits, seed 1: RuntimeError: no luck"
+    ):
         run_grid(wanted, tmp_path / "t.csv", progress=False)
     assert run_grid(wanted, tmp_path / "t.csv", progress=False)["seed"].to_list() == [0, 1, 2]
     assert ran == [0, 1, 2, 1]
@@ -99,7 +106,13 @@ def test_backends_that_give_all_results_at_the_end_run_a_grid_too(tmp_path: Path
 
 def test_the_workers_of_a_dask_cluster_fill_the_same_table(tmp_path: Path) -> None:
     small = {"cultivars": 2, "n_train": 2, "n_val": 1, "n_test": 4}
-    runs = grid(["linear", "bitfit"], "leaves-ultra", (0,), data_options=small, recipe=al.Recipe(epochs=1, batch_size=4))
+    runs = grid(
+        ["linear", "bitfit"],
+        "leaves-ultra",
+        (0,),
+        data_options=small,
+        recipe=al.Recipe(epochs=1, batch_size=4),
+    )
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster),

@@ -37,7 +37,9 @@ def test_costs_that_span_more_than_a_factor_of_four_get_a_logarithmic_axis() -> 
     assert figures.accuracy_against_cost(TABLE, "macs").axes[0].get_xscale() == "linear"
 
 
-@pytest.mark.parametrize(("cost", "message"), [("weight", "unknown cost axis 'weight'"), ("step_ms", "no column 'step_ms'")])
+@pytest.mark.parametrize(
+    ("cost", "message"), [("weight", "unknown cost axis 'weight'"), ("step_ms", "no column 'step_ms'")]
+)
 def test_a_cost_that_cannot_be_drawn_is_named(cost: str, message: str) -> None:
     with pytest.raises(al.AdapterError, match=message):
         figures.accuracy_against_cost(TABLE, cost)
@@ -70,7 +72,11 @@ def test_no_two_methods_look_alike() -> None:
 
 def test_a_grid_of_images_needs_a_label_each() -> None:
     sheet = torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
-    assert [ax.get_title() for ax in figures.image_grid(sheet, ["a", "b", "c"], columns=2).axes][:3] == ["a", "b", "c"]
+    assert [ax.get_title() for ax in figures.image_grid(sheet, ["a", "b", "c"], columns=2).axes][:3] == [
+        "a",
+        "b",
+        "c",
+    ]
     with pytest.raises(al.AdapterError, match="3 images and 1 labels"):
         figures.image_grid(sheet, ["a"])
 
@@ -86,5 +92,7 @@ def test_a_method_has_one_look_in_all_figures_of_many_and_few_names_never_share_
     assert figures.method_style(reversed(list(METHODS))) == every
     few = figures.method_style(["ila", "full", "adpt", "my own", "linear"])
     assert len({colour for colour, _ in few.values()}) == 5
-    assert {name: few[name] for name in ("full", "linear")} == {name: every[name] for name in ("full", "linear")}
+    assert {name: few[name] for name in ("full", "linear")} == {
+        name: every[name] for name in ("full", "linear")
+    }
     assert all(few[name][1] == every[name][1] for name in ("ila", "adpt"))

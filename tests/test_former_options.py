@@ -62,7 +62,9 @@ OLD = {  # as version 0.2.0 wrote them: the method today, all its options then, 
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_an_adapter_saved_before_the_options_changed_is_the_model_that_it_was(name: str, tmp_path: Path, images: Tensor) -> None:
+def test_an_adapter_saved_before_the_options_changed_is_the_model_that_it_was(
+    name: str, tmp_path: Path, images: Tensor
+) -> None:
     method, options, shape = OLD[name]
     model = al.adapt(vit(**shape), method, 5, seed=0).train()
     model(images)  # moves the batch norms

@@ -1,4 +1,5 @@
-"""Random inputs of every kind end in the right result or in an error that says what to do; and the engine notices what does not."""
+"""Random inputs of every kind end in the right result or in an error that says what to do; and the engine
+notices what does not."""
 
 import time
 from pathlib import Path

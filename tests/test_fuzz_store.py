@@ -1,5 +1,5 @@
-"""Stored files that are damaged at random give the right result or an error that we explain; a few dozen of each kind, the same every
-time."""
+"""Stored files that are damaged at random give the right result or an error that we explain; a few dozen of
+each kind, the same every time."""
 
 import random
 import shutil
@@ -39,7 +39,9 @@ def test_damage_is_refused_or_without_effect(kind: str, tmp_path: Path) -> None:
                 warnings.simplefilter("ignore")
                 found[KINDS[kind].check(folder)] += 1
         except Exception as error:
-            raise AssertionError(f"{kind}, input {number} ({what}): {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"{kind}, input {number} ({what}): {type(error).__name__}: {error}"
+            ) from error
         shutil.rmtree(folder)
     assert sum(found.values()) == INPUTS.get(kind, 20)
     assert found["refused"] or kind == "run summaries"

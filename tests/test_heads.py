@@ -69,7 +69,9 @@ def test_the_papers_recipes_name_the_heads_of_their_code() -> None:
 
 @pytest.mark.parametrize("method", ["adpt", "vqt"])
 @pytest.mark.parametrize("kind", HEADS)
-def test_adapt_builds_each_kind_and_a_saved_adapter_loads_with_it(kind: str, method: str, tmp_path, images: Tensor) -> None:
+def test_adapt_builds_each_kind_and_a_saved_adapter_loads_with_it(
+    kind: str, method: str, tmp_path, images: Tensor
+) -> None:
     model = al.adapt(tiny_backbone(), method, 7, head=kind, seed=0).eval()
     assert model.head_kind == kind
     model.save_pretrained(tmp_path)

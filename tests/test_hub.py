@@ -66,7 +66,10 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
 @pytest.mark.parametrize("method", ["lora", "ssf", "adpt"])
 def test_what_is_pushed_comes_back_with_equal_logits(hub: Hub, method: str) -> None:
     model = tiny_model(method).eval()
-    assert model.push_to_hub("someone/leaves", classes=["a", "b", "c", "d"]) == "https://huggingface.co/someone/leaves"
+    assert (
+        model.push_to_hub("someone/leaves", classes=["a", "b", "c", "d"])
+        == "https://huggingface.co/someone/leaves"
+    )
     assert set(hub.repos["someone/leaves"]) == FILES | {".gitattributes"}
     back = al.AdaptedViT.from_pretrained("someone/leaves", backbone=tiny_backbone())
     x = torch.randn(2, 3, 32, 32)
@@ -77,7 +80,9 @@ def test_what_is_pushed_comes_back_with_equal_logits(hub: Hub, method: str) -> N
 def test_an_adapter_that_is_there_is_never_overwritten_silently(hub: Hub) -> None:
     tiny_model("lora").push_to_hub("someone/leaves", private=True)
     before = dict(hub.repos["someone/leaves"])
-    with pytest.raises(al.AdapterError, match=r"someone/leaves holds .*adapter_model.safetensors already; .*overwrite=True"):
+    with pytest.raises(
+        al.AdapterError, match=r"someone/leaves holds .*adapter_model.safetensors already; .*overwrite=True"
+    ):
         tiny_model("adpt").push_to_hub("someone/leaves")
     assert hub.repos["someone/leaves"] == before
     tiny_model("adpt").push_to_hub("someone/leaves", overwrite=True)
@@ -92,7 +97,9 @@ def test_someones_card_is_not_replaced_either(hub: Hub) -> None:
     assert hub.repos["someone/notes"] == {"README.md": b"mine"}
 
 
-@pytest.mark.parametrize("name", ["", "leaves", "a/b/c", "someone/", "some one/leaves", "../leaves", "someone/..", "x/" + 99 * "y"])
+@pytest.mark.parametrize(
+    "name", ["", "leaves", "a/b/c", "someone/", "some one/leaves", "../leaves", "someone/..", "x/" + 99 * "y"]
+)
 def test_a_name_that_is_no_repository_is_refused_at_once(hub: Hub, name: str) -> None:
     with pytest.raises(al.AdapterError, match='write "user/name"'):
         tiny_model("lora").push_to_hub(name)
@@ -117,7 +124,9 @@ def test_a_merged_model_is_not_pushed(hub: Hub) -> None:
 
 def test_what_the_hub_answers_is_explained(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.down = True
-    with pytest.raises(al.AdapterError, match="could not be uploaded .*Network is unreachable.*network, and try again"):
+    with pytest.raises(
+        al.AdapterError, match="could not be uploaded .*Network is unreachable.*network, and try again"
+    ):
         tiny_model("lora").push_to_hub("someone/leaves")
     hub.down = False
 
@@ -130,7 +139,9 @@ def test_what_the_hub_answers_is_explained(hub: Hub, monkeypatch: pytest.MonkeyP
 
 
 def test_a_name_that_is_neither_folder_nor_on_the_hub_says_both(hub: Hub) -> None:
-    with pytest.raises(al.AdapterError, match="no folder 'someone/nothing', and no adapter of that name could be fetched"):
+    with pytest.raises(
+        al.AdapterError, match="no folder 'someone/nothing', and no adapter of that name could be fetched"
+    ):
         al.AdaptedViT.from_pretrained("someone/nothing")
 
 
@@ -143,7 +154,12 @@ def test_a_folder_comes_before_the_hub(hub: Hub, tmp_path: Path, monkeypatch: py
 
 
 def test_the_card_says_method_options_backbone_data_and_classes() -> None:
-    model = al.adapt(al.create_backbone("vit_tiny_patch16_224.augreg_in21k", pretrained=False), ["lora:rank=4", "ila"], 2, head="bn_linear")
+    model = al.adapt(
+        al.create_backbone("vit_tiny_patch16_224.augreg_in21k", pretrained=False),
+        ["lora:rank=4", "ila"],
+        2,
+        head="bn_linear",
+    )
     card = model_card(model, "someone/leaves", ["oak", "elm"], {"top1": 91.23456, "n": 50})
     assert card.startswith("---\n")
     header = card.split("---")[1]

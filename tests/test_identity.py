@@ -1,4 +1,5 @@
-"""Claims about what a stored result is known by: its images, wherever they lie, and not by their labels alone."""
+"""Claims about what a stored result is known by: its images, wherever they lie, and not by their labels
+alone."""
 
 import shutil
 from collections.abc import Callable
@@ -27,8 +28,12 @@ ONE = Recipe(epochs=1, batch_size=8)
 
 
 def images(seed: int = 0, mean: float = 0.5, labels: object = None, **options: object) -> TensorImages:
-    pixels = torch.randint(0, 255, (8, 3, 32, 32), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    return TensorImages(pixels, torch.arange(8) % 4 if labels is None else labels, (mean,) * 3, (0.5,) * 3, **options)
+    pixels = torch.randint(
+        0, 255, (8, 3, 32, 32), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
+    return TensorImages(
+        pixels, torch.arange(8) % 4 if labels is None else labels, (mean,) * 3, (0.5,) * 3, **options
+    )
 
 
 CHANGES: dict[str, Callable[[], Dataset]] = {
@@ -40,7 +45,9 @@ CHANGES: dict[str, Callable[[], Dataset]] = {
     "labels": lambda: images(labels=torch.arange(8) // 2),
     "order": lambda: View(images(), torch.arange(7, -1, -1)),
     "choice": lambda: View(images(), torch.arange(4)),
-    "kind": lambda: type("Noisy", (TensorImages,), {})(images().images, images().labels, (0.5,) * 3, (0.5,) * 3),
+    "kind": lambda: type("Noisy", (TensorImages,), {})(
+        images().images, images().labels, (0.5,) * 3, (0.5,) * 3
+    ),
 }
 
 
@@ -56,7 +63,9 @@ def photographs(root: Path, seed: int = 0, n: int = 4) -> Path:
     for name in ("ash", "elm"):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(n):
-            Image.fromarray(dice.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(root / name / f"{number}.png")
+            Image.fromarray(dice.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(
+                root / name / f"{number}.png"
+            )
     return root
 
 
@@ -76,13 +85,19 @@ def test_a_folder_is_known_by_its_files_and_not_by_where_it_lies(tmp_path: Path)
 
 def test_transforms_are_part_of_it(tmp_path: Path) -> None:
     root = photographs(tmp_path)
-    found = {identity(files(root, augment, size)) for augment in (None, "flip", "crop", "rand", "ultra") for size in (32, 48)}
+    found = {
+        identity(files(root, augment, size))
+        for augment in (None, "flip", "crop", "rand", "ultra")
+        for size in (32, 48)
+    }
     assert len(found) == 10
     assert identity(files(root, "rand")) in found
     assert identity(files(root, "rand"), views=False) == identity(files(root), views=False)
 
 
-def test_large_folders_are_known_by_names_sizes_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_folders_are_known_by_names_sizes_and_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SMALL", 100)
     monkeypatch.setattr(module, "_content_digest", lambda path: pytest.fail("a large folder was read"))
     root = photographs(tmp_path)
@@ -111,10 +126,25 @@ def test_a_data_set_of_ones_own_is_walked_attribute_by_attribute(tmp_path: Path)
     path.write_text("one")
     with_file = identity(Own(file=str(path)))
     path.write_text("two")
-    found = [identity(Own()), identity(Own(1)), identity(Own(strength=3)), with_file, identity(Own(file=str(path)))]
+    found = [
+        identity(Own()),
+        identity(Own(1)),
+        identity(Own(strength=3)),
+        with_file,
+        identity(Own(file=str(path))),
+    ]
     assert len(set(found)) == 5
     assert identity(Own()) == found[0]
-    assert len({identity(Subset(Own(), [0, 1])), identity(Subset(Own(), [1, 0])), identity(ConcatDataset([Own(), Own(1)]))}) == 3
+    assert (
+        len(
+            {
+                identity(Subset(Own(), [0, 1])),
+                identity(Subset(Own(), [1, 0])),
+                identity(ConcatDataset([Own(), Own(1)])),
+            }
+        )
+        == 3
+    )
 
 
 def test_a_data_set_may_say_itself_who_it_is() -> None:
@@ -129,8 +159,19 @@ def test_a_data_set_may_say_itself_who_it_is() -> None:
 @pytest.mark.parametrize("what", ["pixels", "augmentation", "normalisation", "size"])
 def test_a_run_folder_refuses_other_images_under_the_same_labels(tmp_path: Path, what: str) -> None:
     def data(changed: bool) -> Dataset:
-        options = {"pixels": {"seed": 1}, "augmentation": {"augment": "flip"}, "normalisation": {"mean": 0.4}, "size": {"size": 32}}[what]
-        return images(**({"size": 32, **options, "interpolation": "nearest"} if what == "size" else options) if changed else {})
+        options = {
+            "pixels": {"seed": 1},
+            "augmentation": {"augment": "flip"},
+            "normalisation": {"mean": 0.4},
+            "size": {"size": 32},
+        }[what]
+        return images(
+            **(
+                ({"size": 32, **options, "interpolation": "nearest"} if what == "size" else options)
+                if changed
+                else {}
+            )
+        )
 
     fit(tiny_model("linear"), data(False), None, ONE, out=tmp_path, progress=False)
     with pytest.raises(al.AdapterError, match="holds another run: train.content is"):
@@ -146,7 +187,8 @@ def test_features_are_known_by_the_images_that_they_come_from() -> None:
     assert identity(one) == identity(cache_features(model, striped_images(8)))
 
 
-# ---- grids --------------------------------------------------------------------------------------------------------------
+# ---- grids
+# ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -184,10 +226,19 @@ def test_rows_of_drawn_data_have_the_key_of_name_options_and_version_alone() -> 
     assert "outside" not in run.configuration()
 
 
-def test_a_folder_that_is_not_there_is_the_failure_of_its_runs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_not_there_is_the_failure_of_its_runs_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = experiments.run_experiment
-    monkeypatch.setattr(experiments, "run_experiment", lambda run: {"key": run.key, "top1": 1.0} if run.data == "digits" else good(run))
-    runs = [*grid(["linear"], "folder", [0], data_options={"root": str(tmp_path / "no")}), *grid(["linear"], "digits", [0])]
+    monkeypatch.setattr(
+        experiments,
+        "run_experiment",
+        lambda run: {"key": run.key, "top1": 1.0} if run.data == "digits" else good(run),
+    )
+    runs = [
+        *grid(["linear"], "folder", [0], data_options={"root": str(tmp_path / "no")}),
+        *grid(["linear"], "digits", [0]),
+    ]
     with pytest.raises(al.AdapterError, match=r"1 of 2 runs failed.*linear on folder.*is not a folder"):
         run_grid(runs, tmp_path / "t.csv", progress=False)
     assert len(experiments.read_table(tmp_path / "t.csv")) == 1
@@ -195,14 +246,23 @@ def test_a_folder_that_is_not_there_is_the_failure_of_its_runs_only(tmp_path: Pa
 
 def test_a_row_is_not_stored_when_the_files_change_while_it_is_made(tmp_path: Path) -> None:
     root = photographs(tmp_path / "data", n=8)
-    (run,) = grid(["linear"], "folder", [0], data_options={"root": str(root), "image_size": 96}, recipe=Recipe(epochs=1, batch_size=4))
+    (run,) = grid(
+        ["linear"],
+        "folder",
+        [0],
+        data_options={"root": str(root), "image_size": 96},
+        recipe=Recipe(epochs=1, batch_size=4),
+    )
     (pinned,) = experiments.pinned([run])
     photographs(root, seed=3, n=8)
-    with pytest.raises(al.AdapterError, match="the files behind linear on folder, seed 0 changed while it ran"):
+    with pytest.raises(
+        al.AdapterError, match="the files behind linear on folder, seed 0 changed while it ran"
+    ):
         experiments.run_experiment(pinned)
 
 
-# ---- marks of single images ---------------------------------------------------------------------------------------------
+# ---- marks of single images
+# ------------------------------------------------------------------------------
 
 
 def test_an_image_is_found_again_under_another_name(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Claims about the synthetic leaves: same pictures from the same seed, classes that exist, and tasks that keep their parts apart."""
+"""Claims about the synthetic leaves: same pictures from the same seed, classes that exist, and tasks that
+keep their parts apart."""
 
 import hashlib
 import json
@@ -96,7 +97,9 @@ def test_a_known_leaf_looks_the_same_on_every_platform() -> None:
         170.6,
         204.3,
     ]
-    blocks = torch.nn.functional.avg_pool2d(draw(leaf.leaves, leaf.scenes, leaf.seeds).float(), 24)[0].flatten()
+    blocks = torch.nn.functional.avg_pool2d(draw(leaf.leaves, leaf.scenes, leaf.seeds).float(), 24)[
+        0
+    ].flatten()
     assert blocks.tolist() == pytest.approx(expected, abs=0.6)
 
 
@@ -104,7 +107,9 @@ def test_a_picture_does_not_depend_on_the_batch_it_was_drawn_in() -> None:
     s = few_leaves()
     together = draw(s.leaves, s.scenes, s.seeds, 48)
     backwards = draw(s.leaves[::-1].copy(), s.scenes[::-1].copy(), s.seeds[::-1].copy(), 48).flip(0)
-    alone = torch.cat([draw(s.leaves[i : i + 1], s.scenes[i : i + 1], s.seeds[i : i + 1], 48) for i in range(len(s.seeds))])
+    alone = torch.cat(
+        [draw(s.leaves[i : i + 1], s.scenes[i : i + 1], s.seeds[i : i + 1], 48) for i in range(len(s.seeds))]
+    )
     at_once = draw(s.leaves, s.scenes, s.seeds, 48, chunk=1024)
     assert torch.equal(together, backwards)
     assert torch.equal(together, alone)
@@ -130,7 +135,9 @@ def test_another_number_is_another_choice_of_plants(kind: str) -> None:
 
 def test_asking_for_more_images_keeps_the_first_ones() -> None:
     few, many = load("ultra", **SMALL), load("ultra", **{**SMALL, "n_test": 5})
-    assert torch.equal(images_of(few, "test").unflatten(0, (20, 3)), images_of(many, "test").unflatten(0, (20, 5))[:, :3])
+    assert torch.equal(
+        images_of(few, "test").unflatten(0, (20, 3)), images_of(many, "test").unflatten(0, (20, 5))[:, :3]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,14 +213,23 @@ def test_a_larger_image_shows_the_same_leaf() -> None:
     small, large = (draw(s.leaves, s.scenes, s.seeds, size).float() for size in (48, 96))
     difference = torch.nn.functional.avg_pool2d(large, 2) - small
     assert difference.abs().mean() < 6  # of 255: noise and antialiasing
-    assert torch.corrcoef(torch.stack([small.flatten(), torch.nn.functional.avg_pool2d(large, 2).flatten()]))[0, 1] > 0.97
+    assert (
+        torch.corrcoef(torch.stack([small.flatten(), torch.nn.functional.avg_pool2d(large, 2).flatten()]))[
+            0, 1
+        ]
+        > 0.97
+    )
 
 
 def test_sensor_noise_is_centred_of_unit_variance_and_white() -> None:
     noise = _sensor_noise(torch.arange(20), 48)
     assert noise.mean().abs() < 0.01
     assert noise.std() == pytest.approx(1.0, abs=0.01)
-    across = [(noise[:-1] * noise[1:]).mean(), (noise[:, 0] * noise[:, 1]).mean(), (noise[..., :-1] * noise[..., 1:]).mean()]
+    across = [
+        (noise[:-1] * noise[1:]).mean(),
+        (noise[:, 0] * noise[:, 1]).mean(),
+        (noise[..., :-1] * noise[..., 1:]).mean(),
+    ]
     assert max(abs(float(c)) for c in across) < 0.02
 
 
@@ -242,7 +258,11 @@ def test_a_wrong_option_names_the_value_and_the_remedy(options: dict, message: s
 
 def test_figures_say_that_the_leaves_are_synthetic() -> None:
     task = load("ultra", **SMALL)
-    sheets = contact_sheet(task, per_class=2), contact_sheet(images_of(task, "val")), granularity_sheet((0.1, 0.5), 3, image_size=32)
+    sheets = (
+        contact_sheet(task, per_class=2),
+        contact_sheet(images_of(task, "val")),
+        granularity_sheet((0.1, 0.5), 3, image_size=32),
+    )
     for figure in sheets:
         assert "synthetic" in figure.get_suptitle()
         figure.canvas.draw()
@@ -262,11 +282,16 @@ def test_images_that_are_kept_are_those_that_would_be_drawn_and_are_drawn_once(t
         assert torch.equal(again.parts()[part].labels, fresh.parts()[part].labels)
 
 
-@pytest.mark.parametrize("other", [{"seed": 6}, {"plants": 1}, {"granularity": 0.3}, {"image_size": 48}, {"n_train": 3}, {"cultivars": 19}])
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 6}, {"plants": 1}, {"granularity": 0.3}, {"image_size": 48}, {"n_train": 3}, {"cultivars": 19}],
+)
 def test_other_images_are_another_entry(tmp_path, other: dict) -> None:
     load("ultra", drawn=tmp_path, **{"seed": 5, **SMALL})
     task = load("ultra", drawn=tmp_path, **{"seed": 5, **SMALL, **other})
-    assert torch.equal(images_of(task, "train"), images_of(load("ultra", **{"seed": 5, **SMALL, **other}), "train"))
+    assert torch.equal(
+        images_of(task, "train"), images_of(load("ultra", **{"seed": 5, **SMALL, **other}), "train")
+    )
 
 
 def test_another_way_of_drawing_is_another_entry(tmp_path, monkeypatch) -> None:

@@ -51,7 +51,9 @@ def test_each_map_has_the_grid_that_ila_left_behind_its_block() -> None:
     assert [tuple(m.shape) for m in maps] == [(3, 32, side, side) for side in sides]
 
 
-@pytest.mark.parametrize("options", [{}, {"reg_tokens": 2}, {"class_token": False, "global_pool": "avg"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"reg_tokens": 2}, {"class_token": False, "global_pool": "avg"}], ids=str
+)
 @pytest.mark.parametrize("indices", [None, 2, [0, -1], [1]], ids=str)
 @torch.no_grad()
 def test_without_adapters_every_form_of_the_intermediates_is_timms(options: dict, indices: object) -> None:
@@ -126,7 +128,10 @@ def test_the_backbones_own_call_agrees_or_says_what_to_call(name: str) -> None:
 def test_a_hook_on_a_block_sees_what_goes_in_and_out_adapters_inside_included(name: str) -> None:
     model, images = adapted(name), some_images()
     seen: list[tuple[Tensor, Tensor]] = []
-    handles = [b.register_forward_hook(lambda _, inputs, out: seen.append((inputs[0], out))) for b in model.backbone.blocks]
+    handles = [
+        b.register_forward_hook(lambda _, inputs, out: seen.append((inputs[0], out)))
+        for b in model.backbone.blocks
+    ]
     model(images)
     for handle in handles:
         handle.remove()
@@ -168,7 +173,9 @@ def test_captums_layer_methods_fire_on_a_block(name: str) -> None:
     handle.remove()
     assert torch.equal(LayerActivation(model, block).attribute(images), kept[0])
     if name != "vqt":
-        values = LayerIntegratedGradients(model, block).attribute(images, 0 * images, target=1, n_steps=4, method="gausslegendre")
+        values = LayerIntegratedGradients(model, block).attribute(
+            images, 0 * images, target=1, n_steps=4, method="gausslegendre"
+        )
         assert values.shape == kept[0].shape
         if not any(module for site in ("after", "leave") for module in model.sites[0].modules_at(site)):
             ours = token_attributions(model, images, 1, block=1, steps=4)
@@ -194,7 +201,9 @@ def test_recomputed_blocks_give_the_same_gradients(name: str) -> None:
 def test_modules_at_sites_rename_nothing_in_the_backbone(name: str) -> None:
     plain = {f"backbone.{key}" for key in make_tiny_vit(depth=2).state_dict() if not key.startswith("head.")}
     state = adapted(name).state_dict()
-    assert {key for key in state if key.startswith("backbone.") and not key.startswith("backbone.head.")} == plain
+    assert {
+        key for key in state if key.startswith("backbone.") and not key.startswith("backbone.head.")
+    } == plain
     assert not any("_host" in key for key in state)
 
 
@@ -209,7 +218,9 @@ def test_a_copy_and_a_pickled_model_share_nothing_with_the_original(name: str) -
     for twin in (copy.deepcopy(model), torch.load(file, weights_only=False)):
         assert torch.equal(twin(images), expected)
         assert not {id(module) for module in twin.modules()} & {id(module) for module in model.modules()}
-        assert [type(block) for block in twin.backbone.blocks] == [type(block) for block in model.backbone.blocks]
+        assert [type(block) for block in twin.backbone.blocks] == [
+            type(block) for block in model.backbone.blocks
+        ]
         for parameter in twin.parameters():
             parameter.zero_()
         assert torch.equal(model(images), expected)
@@ -252,7 +263,9 @@ def test_merging_leaves_timms_own_classes(name: str) -> None:
 
 def by_hand() -> VisionTransformer:
     torch.manual_seed(0)
-    return VisionTransformer(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2, num_classes=5).eval()
+    return VisionTransformer(
+        img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2, num_classes=5
+    ).eval()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -305,7 +318,9 @@ def _float32_head(vit: VisionTransformer, num_classes: int, global_pool: str | N
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("head", ["linear", "bn_linear"])
-def test_the_head_has_the_backbones_type_with_older_timm_too(dtype: torch.dtype, head: str, monkeypatch) -> None:
+def test_the_head_has_the_backbones_type_with_older_timm_too(
+    dtype: torch.dtype, head: str, monkeypatch
+) -> None:
     monkeypatch.setattr(VisionTransformer, "reset_classifier", _float32_head)
     for methods in ([], "vqt", ["lora", "dyn:every=2"]):
         model = al.adapt(make_tiny_vit().to(dtype), methods, 5, head=head)

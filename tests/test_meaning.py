@@ -1,4 +1,5 @@
-"""Claims about what outputs mean: names travel with the model, and images that it was trained on are not tested as if unseen."""
+"""Claims about what outputs mean: names travel with the model, and images that it was trained on are not
+tested as if unseen."""
 
 import json
 from pathlib import Path
@@ -36,7 +37,8 @@ def task(order: tuple[int, ...] = (0, 1, 2, 3), names: list[str] = NAMES) -> Tas
     return Task("trees", renamed, *parts, data_config={"input_size": (3, 32, 32)})
 
 
-# ---- names --------------------------------------------------------------------------------------------------------------
+# ---- names
+# ------------------------------------------------------------------------------
 
 
 def test_the_number_of_outputs_follows_from_their_names() -> None:
@@ -50,7 +52,10 @@ def test_the_number_of_outputs_follows_from_their_names() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": 5, "classes": NAMES}, "num_classes=5, but classes has 4 names; leave num_classes out"),
+        (
+            {"num_classes": 5, "classes": NAMES},
+            "num_classes=5, but classes has 4 names; leave num_classes out",
+        ),
         ({"classes": ["a", "b", "a"]}, "'a' stands there twice"),
         ({"classes": "abc"}, "give a list of texts"),
         ({"classes": [1, 2]}, "give a list of texts"),
@@ -107,7 +112,8 @@ def test_the_same_names_in_another_order_are_renumbered() -> None:
     model = tiny_model("linear")
     fit(model, here.train, None, ONE, progress=False)
     want = evaluate(model, here.test, return_logits=True)
-    wrong = TensorImages(there.test.images, there.test.labels, [0.5] * 3, [0.5] * 3)  # the same images and numbers, without names
+    # The same images and numbers, without names.
+    wrong = TensorImages(there.test.images, there.test.labels, [0.5] * 3, [0.5] * 3)
     assert evaluate(model, wrong)["loss"] != pytest.approx(want["loss"], abs=1e-3)
     for data in (there.test, cache_features(model, there.test)):
         found = evaluate(model, data, return_logits=True)
@@ -152,7 +158,8 @@ def test_data_or_models_without_names_are_taken_as_they_are() -> None:
     assert in_model_order(model, plain, "x") is plain
 
 
-# ---- images that were trained on ----------------------------------------------------------------------------------------
+# ---- images that were trained on
+# ----------------------------------------------------------------------------------------
 
 
 def folder(root: Path, n: int = 12, names: tuple[str, ...] = ("ash", "elm")) -> Path:
@@ -179,7 +186,10 @@ def test_test_images_of_another_seed_that_were_trained_on_are_refused(trained) -
     own, other = (al.load_data("folder", root=root, backbone=model, seed=seed) for seed in (3, 0))
     both = len({*own.train.paths} & {*other.test.paths})
     assert both
-    with pytest.raises(al.AdapterError, match=rf"trained on {both} of these 4 test images: .*seed 3, and this is that of seed 0"):
+    with pytest.raises(
+        al.AdapterError,
+        match=rf"trained on {both} of these 4 test images: .*seed 3, and this is that of seed 0",
+    ):
         evaluate(model, other.test)
     assert evaluate(model, own.test)["n"] == 4
     assert evaluate(model, own.train)["n"] == len(own.train)  # who asks for training images gets them
@@ -217,11 +227,18 @@ def test_two_trainings_on_one_model_are_both_remembered() -> None:
     vit = al.create_backbone(image_size=32)
     model = al.adapt(vit, "linear", 10)
     for seed in (1, 2):
-        fit(model, al.load_data("digits", backbone=vit, seed=seed, n_per_class=5).train, None, ONE, progress=False)
+        fit(
+            model,
+            al.load_data("digits", backbone=vit, seed=seed, n_per_class=5).train,
+            None,
+            ONE,
+            progress=False,
+        )
     assert len(model.trained_images) in range(51, 101)
 
 
-# ---- the command line ---------------------------------------------------------------------------------------------------
+# ---- the command line
+# ------------------------------------------------------------------------------
 
 
 def run(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, dict | str]:
@@ -230,10 +247,21 @@ def run(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, dict | str]:
     return code, json.loads(out) if code == 0 else err
 
 
-def test_evaluate_takes_seed_and_options_from_the_run_and_refuses_another_split(tmp_path: Path, capsys) -> None:
+def test_evaluate_takes_seed_and_options_from_the_run_and_refuses_another_split(
+    tmp_path: Path, capsys
+) -> None:
     root = folder(tmp_path / "data")
     data, out = ["--data", "folder", "--root", str(root)], str(tmp_path / "run")
-    options = ["--data-option", "test_fraction=0.4", "--image-size", "32", "--method", "linear", "--epochs", "1"]
+    options = [
+        "--data-option",
+        "test_fraction=0.4",
+        "--image-size",
+        "32",
+        "--method",
+        "linear",
+        "--epochs",
+        "1",
+    ]
     code, trained = run(capsys, "train", *data, "--seed", "3", *options, "--out", out)
     assert code == 0
     code, tested = run(capsys, "evaluate", *data, "--checkpoint", out)

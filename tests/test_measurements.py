@@ -1,4 +1,5 @@
-"""Claims about peak memory and latency: what is measured, under which conditions, and that nothing is left behind."""
+"""Claims about peak memory and latency: what is measured, under which conditions, and that nothing is left
+behind."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from adapters_lib.costs.macs import on_shapes
 from adapters_lib.costs.memory import memory_use, peak_memory
 from adapters_lib.methods.adapt import adapt
 
-# ---- memory --------------------------------------------------------------------------------------------------------------
+# ---- memory
+# ------------------------------------------------------------------------------
 
 
 def test_peak_memory_adds_up_what_is_alive_at_once():
@@ -66,7 +68,8 @@ def test_an_empty_batch_is_refused(tiny_vit):
         memory_use(tiny_vit(), batch=0)
 
 
-# ---- latency -------------------------------------------------------------------------------------------------------------
+# ---- latency
+# ------------------------------------------------------------------------------
 
 
 def test_latency_says_under_what_conditions_it_was_measured(tiny_vit):
@@ -86,7 +89,9 @@ def test_latency_in_another_data_type_leaves_the_model_alone(tiny_vit):
 
 def test_candidates_are_timed_in_turn_each_once_a_round_with_a_rotating_start():
     calls: list[str] = []
-    found = compare_latency({name: lambda name=name: calls.append(name) for name in "abc"}, warmup=1, repeats=3)
+    found = compare_latency(
+        {name: lambda name=name: calls.append(name) for name in "abc"}, warmup=1, repeats=3
+    )
     assert "".join(calls) == "cab" + "abc" + "bca" + "cab"
     assert found.ratios["a"] == (1, 1, 1)
     assert set(found.to_dict()["b"]) >= {"median", "q25", "q75", "ratio"}
@@ -107,5 +112,7 @@ def test_a_comparison_of_nothing_is_refused():
 def test_training_steps_can_be_timed_with_gradients_on() -> None:
     seen = []
     for gradients in (False, True):
-        compare_latency({"a": lambda: seen.append(torch.is_grad_enabled())}, warmup=0, repeats=2, gradients=gradients)
+        compare_latency(
+            {"a": lambda: seen.append(torch.is_grad_enabled())}, warmup=0, repeats=2, gradients=gradients
+        )
     assert seen == [False, False, True, True]

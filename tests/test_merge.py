@@ -29,7 +29,9 @@ MERGEABLE = [
 ]
 
 
-def trained(methods: object, head: str = "linear", dtype: torch.dtype = torch.float32, **options: object) -> al.AdaptedViT:
+def trained(
+    methods: object, head: str = "linear", dtype: torch.dtype = torch.float32, **options: object
+) -> al.AdaptedViT:
     """An adapted model whose trainable tensors are far from their start, in evaluation mode."""
     torch.manual_seed(0)
     model = al.adapt(make_tiny_vit(**options).to(dtype), methods, 5, head=head)
@@ -50,7 +52,9 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("methods", MERGEABLE, ids=str)
 @pytest.mark.parametrize("head", ["linear", "bn_linear"])
-def test_merged_is_plain_timm_with_equal_logits_and_unmerged_is_bit_for_bit_the_same(methods: object, head: str, images: Tensor) -> None:
+def test_merged_is_plain_timm_with_equal_logits_and_unmerged_is_bit_for_bit_the_same(
+    methods: object, head: str, images: Tensor
+) -> None:
     model = trained(methods, head)
     before, expected = {k: v.clone() for k, v in model.state_dict().items()}, logits(model, images)
     assert model.merge() is model
@@ -88,7 +92,9 @@ def test_ssf_in_front_of_the_pooling_does_not_merge_and_behind_it_does(images: T
     pooled = {"class_token": False, "global_pool": "avg"}  # the last norm stands behind the pooling
     model = trained(["ssf", "lora"], **pooled)
     layout, expected = repr(model), logits(model, images)
-    with pytest.raises(al.AdapterError, match="in front of the pooling.*unmerged, or train ssf:before_pooling=false"):
+    with pytest.raises(
+        al.AdapterError, match="in front of the pooling.*unmerged, or train ssf:before_pooling=false"
+    ):
         model.merge()
     assert repr(model) == layout
     assert torch.equal(logits(model, images), expected)
@@ -99,7 +105,15 @@ def test_ssf_in_front_of_the_pooling_does_not_merge_and_behind_it_does(images: T
 
 def test_a_model_as_large_as_the_embedded_one_stays_within_the_tolerance() -> None:
     torch.manual_seed(0)
-    vit = timm.create_model("vit_tiny_patch16_224", img_size=96, patch_size=8, embed_dim=128, depth=12, num_heads=4, num_classes=20)
+    vit = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=96,
+        patch_size=8,
+        embed_dim=128,
+        depth=12,
+        num_heads=4,
+        num_classes=20,
+    )
     images = torch.randn(2, 3, 96, 96)
     model = al.adapt(vit.eval(), ["lora", "repadapter", "ssf"])
     with torch.no_grad():
@@ -125,7 +139,9 @@ def test_bfloat16_weights_are_merged_in_float32_and_rounded_once(methods: str) -
     wide = copy.deepcopy(model).float()
     model.merge()
     wide.merge()
-    for (name, p), (_, q) in zip(model.backbone.named_parameters(), wide.backbone.named_parameters(), strict=True):
+    for (name, p), (_, q) in zip(
+        model.backbone.named_parameters(), wide.backbone.named_parameters(), strict=True
+    ):
         assert p.dtype == torch.bfloat16
         assert torch.equal(p, q.to(torch.bfloat16)), name
 
@@ -138,11 +154,16 @@ def test_a_merged_bfloat16_model_stays_close_to_the_unmerged_one(images: Tensor)
     model.unmerge()
 
 
-@pytest.mark.parametrize("methods", ["padapter", "ila", "vqt", ["lora", "adpt"], ["ssf", "vpt-deep"], "convpass"], ids=str)
+@pytest.mark.parametrize(
+    "methods", ["padapter", "ila", "vqt", ["lora", "adpt"], ["ssf", "vpt-deep"], "convpass"], ids=str
+)
 def test_what_cannot_merge_says_which_method_and_changes_nothing(methods: object, images: Tensor) -> None:
     model = trained(methods)
     layout, expected = repr(model), logits(model, images)
-    with pytest.raises(al.AdapterError, match=r"(padapter|ila|vqt|adpt|vpt-deep|convpass) cannot be merged.*These merge: .*lora.*ssf"):
+    with pytest.raises(
+        al.AdapterError,
+        match=r"(padapter|ila|vqt|adpt|vpt-deep|convpass) cannot be merged.*These merge: .*lora.*ssf",
+    ):
         model.merge()
     assert repr(model) == layout
     assert not model.merged
@@ -163,9 +184,16 @@ def test_double_merge_and_unmerge_without_merge_are_refused(images: Tensor) -> N
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("repadapter", {"qkv_bias": False}), ("ssf", {"qkv_bias": False}), (["repadapter", "ssf"], {"pre_norm": True})],  # CLIP's patches
+    # CLIP's patches.
+    [
+        ("repadapter", {"qkv_bias": False}),
+        ("ssf", {"qkv_bias": False}),
+        (["repadapter", "ssf"], {"pre_norm": True}),
+    ],
 )
-def test_a_layer_without_bias_cannot_take_in_a_bias_and_nothing_changes(method: object, options: dict, images: Tensor) -> None:
+def test_a_layer_without_bias_cannot_take_in_a_bias_and_nothing_changes(
+    method: object, options: dict, images: Tensor
+) -> None:
     model = trained(method, **options)
     layout, expected = repr(model), logits(model, images)
     with pytest.raises(al.AdapterError, match="without.*bias.*unmerged"):
@@ -193,4 +221,6 @@ def test_of_two_methods_on_one_layer_the_later_acts_on_what_the_earlier_gives() 
     scaled = qkv.base(x)
     torch.testing.assert_close(qkv(x), scaled + x @ qkv.delta_weight().T)
     qkv = trained(["lora", "ssf"]).backbone.blocks[0].attn.qkv  # SSF scales the update as well
-    torch.testing.assert_close(qkv(x), qkv.scale * (qkv.base.base(x) + x @ qkv.base.delta_weight().T) + qkv.shift)
+    torch.testing.assert_close(
+        qkv(x), qkv.scale * (qkv.base.base(x) + x @ qkv.base.delta_weight().T) + qkv.shift
+    )

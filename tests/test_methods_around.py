@@ -191,7 +191,11 @@ def test_ssf_scales_the_tokens_in_front_of_the_pooling_as_published(options: dic
 
 def test_ssf_has_one_pair_for_the_last_norm_wherever_it_stands() -> None:
     def places(method: str, **options: object) -> set[str]:
-        scaled = (name for name, m in adapted(method, **options).backbone.named_modules() if isinstance(m, ScaleShift))
+        scaled = (
+            name
+            for name, m in adapted(method, **options).backbone.named_modules()
+            if isinstance(m, ScaleShift)
+        )
         return {name for name in scaled if "." not in name}
 
     assert places("ssf", **POOLED) == {"norm"}

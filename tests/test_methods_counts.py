@@ -79,7 +79,9 @@ def test_one_module_of_the_ila_paper_has_its_published_size() -> None:
         ("ila++", 448, [785, 677, 577], 67.1),
     ],
 )
-def test_tokens_and_gmacs_of_the_ila_paper(method: str, image_size: int, tokens: list[int], gmacs: float) -> None:
+def test_tokens_and_gmacs_of_the_ila_paper(
+    method: str, image_size: int, tokens: list[int], gmacs: float
+) -> None:
     model = al.adapt(meta_backbone("vit_base_patch16_224", image_size=image_size), method, 198)
     found = al.cost(model)
     assert model.token_counts() == found.tokens == tokens
@@ -88,7 +90,10 @@ def test_tokens_and_gmacs_of_the_ila_paper(method: str, image_size: int, tokens:
 
 def test_padapter_costs_174_million_macs_an_image_as_its_paper_says() -> None:
     bare = al.cost(al.adapt(meta_backbone("vit_base_patch16_224"), "linear", 10)).macs
-    assert al.cost(al.adapt(meta_backbone("vit_base_patch16_224"), "padapter", 10)).macs - bare == 12 * 73_728 * 197
+    assert (
+        al.cost(al.adapt(meta_backbone("vit_base_patch16_224"), "padapter", 10)).macs - bare
+        == 12 * 73_728 * 197
+    )
 
 
 def _bottleneck(d: int, r: int) -> int:
@@ -137,7 +142,11 @@ def closed_form(method: Method, d: int, blocks: int, side: int, patch: int) -> i
         case al.ILAPlusPlus():
             return 2 * _ila_module(d, o.bottleneck, True) + blocks * 2 * _bottleneck(d, o.bottleneck) + d
         case al.ILAPlus():
-            return 2 * _ila_module(d, o.bottleneck, True) + (blocks - 2) * _ila_module(d, o.bottleneck, False) + d
+            return (
+                2 * _ila_module(d, o.bottleneck, True)
+                + (blocks - 2) * _ila_module(d, o.bottleneck, False)
+                + d
+            )
         case al.ILA():
             return 2 * _ila_module(d, o.bottleneck, True) + d
         case al.PAdapter():
@@ -147,16 +156,38 @@ def closed_form(method: Method, d: int, blocks: int, side: int, patch: int) -> i
     raise AssertionError(f"no closed form for {o}")
 
 
-SIZED = ["houlsby", "pfeiffer", "adpt", "adaptformer", "adapter+", "repadapter", "convpass", "ila", "ila+", "ila++", "padapter"]
+SIZED = [
+    "houlsby",
+    "pfeiffer",
+    "adpt",
+    "adaptformer",
+    "adapter+",
+    "repadapter",
+    "convpass",
+    "ila",
+    "ila+",
+    "ila++",
+    "padapter",
+]
 SIZED += ["padapter:form=p_x_p", "padapter:form=p_2x_p"]
-OTHERS = ["bitfit", "layernorm", "vpt-deep:prompts={r}", "vpt-shallow:prompts={r}", "vqt:prompts={r}", "lora:rank={r}", "ssf"]
+OTHERS = [
+    "bitfit",
+    "layernorm",
+    "vpt-deep:prompts={r}",
+    "vpt-shallow:prompts={r}",
+    "vqt:prompts={r}",
+    "lora:rank={r}",
+    "ssf",
+]
 CASES = [f"{name}{',' if ':' in name else ':'}bottleneck={{r}}" for name in SIZED] + OTHERS
 
 
 @settings(max_examples=4, deadline=None)
 @given(heads=st.integers(1, 4), blocks=st.integers(3, 7), half=st.integers(1, 5), side=st.integers(6, 9))
 @pytest.mark.parametrize("case", CASES)
-def test_counts_follow_the_closed_form_at_other_sizes(case: str, heads: int, blocks: int, half: int, side: int) -> None:
+def test_counts_follow_the_closed_form_at_other_sizes(
+    case: str, heads: int, blocks: int, half: int, side: int
+) -> None:
     width = 16 * heads
     with torch.device("meta"):
         vit = make_tiny_vit(embed_dim=width, num_heads=heads, depth=blocks, img_size=4 * side)

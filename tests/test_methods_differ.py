@@ -11,10 +11,36 @@ from torch import Tensor
 import adapters_lib as al
 from adapters_lib.methods import METHODS, format_method, method_from_dict, method_to_dict, parse_method
 
-NAMES = ["full", "linear", "bitfit", "layernorm", "vpt-shallow", "vpt-deep", "vqt", "houlsby", "pfeiffer", "adpt", "adaptformer"]
+NAMES = [
+    "full",
+    "linear",
+    "bitfit",
+    "layernorm",
+    "vpt-shallow",
+    "vpt-deep",
+    "vqt",
+    "houlsby",
+    "pfeiffer",
+    "adpt",
+    "adaptformer",
+]
 NAMES += ["adapter+", "lora", "repadapter", "ssf", "convpass", "ila", "ila+", "ila++", "padapter"]
-STARTS_UNCHANGED = {"full", "linear", "bitfit", "layernorm", "adaptformer", "lora", "repadapter", "convpass", "padapter"}
-SMALL = {"houlsby": "houlsby:bottleneck=16", "pfeiffer": "pfeiffer:bottleneck=16", "adaptformer": "adaptformer:bottleneck=16"}
+STARTS_UNCHANGED = {
+    "full",
+    "linear",
+    "bitfit",
+    "layernorm",
+    "adaptformer",
+    "lora",
+    "repadapter",
+    "convpass",
+    "padapter",
+}
+SMALL = {
+    "houlsby": "houlsby:bottleneck=16",
+    "pfeiffer": "pfeiffer:bottleneck=16",
+    "adaptformer": "adaptformer:bottleneck=16",
+}
 
 
 def adapted(name: str, **options: object) -> al.AdaptedViT:
@@ -49,7 +75,12 @@ def test_all_pairs_of_methods_train_other_tensors_or_compute_another_function(im
 
 def test_methods_with_equal_parameter_counts_still_compute_different_functions(images: Tensor) -> None:
     """The same weights in the modules of methods that have the same shapes."""
-    lists = ["adaptformer:bottleneck=4,scale=1", "pfeiffer:bottleneck=4", "houlsby:bottleneck=4", "adpt:bottleneck=4,class_token=false"]
+    lists = [
+        "adaptformer:bottleneck=4,scale=1",
+        "pfeiffer:bottleneck=4",
+        "houlsby:bottleneck=4",
+        "adpt:bottleneck=4,class_token=false",
+    ]
     outputs = []
     for method in lists:
         torch.manual_seed(0)
@@ -76,16 +107,21 @@ def test_the_start_is_the_frozen_model_where_the_paper_says_so(name: str, images
 def test_every_trainable_parameter_gets_a_gradient(name: str, images: Tensor) -> None:
     model = shaken(adapted(name)).train()
     model(images).square().sum().backward()
-    idle = [key for key, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    idle = [
+        key for key, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
     assert not idle
     assert all(p.grad is None for _, p in model.parameter_groups()["frozen"])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    "options", [{"class_token": False, "global_pool": "avg"}, {"reg_tokens": 2, "init_values": 0.1, "qkv_bias": False}]
+    "options",
+    [{"class_token": False, "global_pool": "avg"}, {"reg_tokens": 2, "init_values": 0.1, "qkv_bias": False}],
 )
-def test_every_method_runs_on_pooled_models_and_with_registers(name: str, options: dict, images: Tensor) -> None:
+def test_every_method_runs_on_pooled_models_and_with_registers(
+    name: str, options: dict, images: Tensor
+) -> None:
     with torch.no_grad():
         assert adapted(name, **options)(images).isfinite().all()
 
@@ -117,11 +153,16 @@ def test_the_text_form_round_trips(text: str) -> None:
     assert method_from_dict(method_to_dict(method)) == method == parse_method(format_method(method))
 
 
-@pytest.mark.parametrize("name", ["houlsby", "pfeiffer", "adpt", "adaptformer", "adapter+", "repadapter", "convpass", "ila", "padapter"])
+@pytest.mark.parametrize(
+    "name",
+    ["houlsby", "pfeiffer", "adpt", "adaptformer", "adapter+", "repadapter", "convpass", "ila", "padapter"],
+)
 def test_a_bottleneck_of_nothing_is_refused_and_one_wider_than_the_tokens_warned_of(name: str) -> None:
     with pytest.raises(al.AdapterError, match="bottleneck=0, but it must be at least 1"):
         parse_method(f"{name}:bottleneck=0")
-    with pytest.warns(UserWarning, match=f"{name.replace('+', '.')}: bottleneck 40 is wider than the tokens .32."):
+    with pytest.warns(
+        UserWarning, match=f"{name.replace('+', '.')}: bottleneck 40 is wider than the tokens .32."
+    ):
         al.adapt(make_tiny_vit(), f"{name}:bottleneck=40", 5)
 
 
@@ -139,7 +180,9 @@ def test_a_bottleneck_of_nothing_is_refused_and_one_wider_than_the_tokens_warned
         ("adapter++", "did you mean 'adapter.'"),
     ],
 )
-def test_a_wrong_option_is_named_and_the_backbone_unchanged(method: str, message: str, images: Tensor) -> None:
+def test_a_wrong_option_is_named_and_the_backbone_unchanged(
+    method: str, message: str, images: Tensor
+) -> None:
     vit = make_tiny_vit()
     before, layout, expected = copy.deepcopy(vit.state_dict()), repr(vit), vit(images)
     with pytest.raises(al.AdapterError, match=message):
@@ -152,7 +195,11 @@ def test_a_wrong_option_is_named_and_the_backbone_unchanged(method: str, message
 def test_a_state_of_another_width_or_depth_is_refused_and_nothing_changes(images: Tensor) -> None:
     model = al.adapt(make_tiny_vit(), "padapter:bottleneck=4", 5).eval()
     expected = model(images)
-    for options, message in (({"embed_dim": 64}, "shape"), ({"depth": 3}, "lacks"), ({"depth": 5}, "does not train")):
+    for options, message in (
+        ({"embed_dim": 64}, "shape"),
+        ({"depth": 3}, "lacks"),
+        ({"depth": 5}, "does not train"),
+    ):
         other = al.adapt(make_tiny_vit(**options), "padapter:bottleneck=4", 5)
         with pytest.raises(al.AdapterError, match=message):
             model.load_trainable_state_dict(other.trainable_state_dict())

@@ -65,11 +65,14 @@ def test_adapter_plus_scales_every_channel(x: Tensor) -> None:
     torch.testing.assert_close(m(x, LAYOUT), x + m.scale * affine(gelu(affine(x, m.down)), m.up))
 
 
-@pytest.mark.parametrize("adapter", [ChannelScaledAdapter(768, 8, 0.1), near_zero_(SequentialAdapter(768, 8, nn.GELU()))])
+@pytest.mark.parametrize(
+    "adapter", [ChannelScaledAdapter(768, 8, 0.1), near_zero_(SequentialAdapter(768, 8, nn.GELU()))]
+)
 def test_houlsbys_start_is_cut_off_at_two_standard_deviations(adapter: nn.Module) -> None:
     for linear in (adapter.down, adapter.up):
         assert linear.weight.abs().max() <= 0.02
-        assert linear.weight.std().item() == pytest.approx(0.0088, abs=0.0004)  # a normal of std 0.01, cut off at 2 std
+        # A normal of std 0.01, cut off at 2 std.
+        assert linear.weight.std().item() == pytest.approx(0.0088, abs=0.0004)
         assert not linear.bias.any()
 
 
@@ -80,7 +83,8 @@ def test_convpass_convolves_the_patches_as_a_map_and_the_class_token_alone(x: Te
     padded = F.pad(u[:, 1:].reshape(2, 3, 3, 4), (0, 0, 1, 1, 1, 1))  # (B, 5, 5, r)
     patches = torch.stack(
         [
-            torch.einsum("byxi,oiyx->bo", padded[:, row : row + 3, column : column + 3], m.conv.weight) + m.conv.bias
+            torch.einsum("byxi,oiyx->bo", padded[:, row : row + 3, column : column + 3], m.conv.weight)
+            + m.conv.bias
             for row in range(3)
             for column in range(3)
         ],
@@ -100,9 +104,12 @@ def test_convpass_starts_with_identity_convolutions() -> None:
 def test_repadapter_adds_a_grouped_linear_bottleneck_to_the_layers_input(x: Tensor) -> None:
     m = shaken(RepAdapterLinear(nn.Linear(6, 5), 6, 4, groups=2, scale=0.5, dropout=0.1))
     z = affine(x, m.down)
-    first = torch.einsum("bni,oi->bno", z[..., :2], m.up_weight[:3])  # group 1: channels 1 to 3 from z's first half
+    # Group 1: channels 1 to 3 from z's first half.
+    first = torch.einsum("bni,oi->bno", z[..., :2], m.up_weight[:3])
     second = torch.einsum("bni,oi->bno", z[..., 2:], m.up_weight[3:])
-    torch.testing.assert_close(m(x), affine(x + 0.5 * (torch.cat((first, second), dim=-1) + m.up_bias), m.base))
+    torch.testing.assert_close(
+        m(x), affine(x + 0.5 * (torch.cat((first, second), dim=-1) + m.up_bias), m.base)
+    )
 
 
 def test_ssf_scales_and_shifts_the_output(x: Tensor) -> None:
@@ -119,7 +126,8 @@ def test_ssf_starts_around_one_and_zero_with_the_papers_spread() -> None:
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("tokens", [3, 300])  # few tokens take the thin products, many fold the update into the weight
+# Few tokens take the thin products, many fold the update into the weight.
+@pytest.mark.parametrize("tokens", [3, 300])
 def test_lora_updates_q_and_v_and_leaves_k(tokens: int, gradients: bool) -> None:
     m = shaken(LoRALinear(nn.Linear(6, 12), rank=2, alpha=3, slices=3, updated=(0, 2)))
     x = torch.randn(2, tokens, 6)
@@ -189,9 +197,13 @@ def test_lora_runs_in_bfloat16_autocast(tokens: int) -> None:
 
 def test_ssf_stands_behind_every_linear_layer_norm_and_the_patch_embedding() -> None:
     model = al.adapt(make_tiny_vit(), "ssf", 5)
-    where = sorted(name.removeprefix("backbone.") for name, m in model.named_modules() if isinstance(m, ScaleShift))
+    where = sorted(
+        name.removeprefix("backbone.") for name, m in model.named_modules() if isinstance(m, ScaleShift)
+    )
     inside = ["attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2", "norm1", "norm2"]
-    assert where == sorted([f"blocks.{i}.{part}" for i in range(4) for part in inside] + ["norm", "patch_embed.norm"])
+    assert where == sorted(
+        [f"blocks.{i}.{part}" for i in range(4) for part in inside] + ["norm", "patch_embed.norm"]
+    )
 
 
 def test_bitfit_trains_exactly_the_biases_and_layernorm_exactly_the_norms() -> None:
@@ -200,8 +212,12 @@ def test_bitfit_trains_exactly_the_biases_and_layernorm_exactly_the_norms() -> N
     biases = {f"backbone.{name}" for name in names if name.endswith("bias")}
     norms = {f"backbone.{name}" for name in names if "norm" in name}
     head = {"backbone.head.weight", "backbone.head.bias"}
-    assert {n for n, p in al.adapt(make_tiny_vit(), "bitfit", 5).named_parameters() if p.requires_grad} == biases | head
-    assert {n for n, p in al.adapt(make_tiny_vit(), "layernorm", 5).named_parameters() if p.requires_grad} == norms | head
+    assert {
+        n for n, p in al.adapt(make_tiny_vit(), "bitfit", 5).named_parameters() if p.requires_grad
+    } == biases | head
+    assert {
+        n for n, p in al.adapt(make_tiny_vit(), "layernorm", 5).named_parameters() if p.requires_grad
+    } == norms | head
 
 
 def test_bitfit_looks_through_adapters_that_stand_in_a_layers_place() -> None:

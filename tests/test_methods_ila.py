@@ -36,7 +36,8 @@ def windows(grid: Tensor, weight: Tensor, padding: int) -> Tensor:
 
 def by_hand(m: InterLayerAdapter, x: Tensor, padding: int, lead: str) -> Tensor:
     gelu = nn.functional.gelu
-    u = gelu(batch_norm(x @ m.down.weight.T + m.down.bias, m.norm_down, 0, 1))  # over batch and all tokens, class token included
+    # Over batch and all tokens, class token included.
+    u = gelu(batch_norm(x @ m.down.weight.T + m.down.bias, m.norm_down, 0, 1))
     grid = windows(u[:, 1:].reshape(2, 4, 4, 3), m.depthwise.weight, padding) + m.depthwise.bias
     pointwise = m.pointwise.weight[:, :, 0, 0]
     grid = gelu(batch_norm(grid, m.norm_map, 0, 1, 2)) @ pointwise.T + m.pointwise.bias
@@ -112,8 +113,12 @@ def test_down_samplings_are_spread_evenly_over_any_depth(depth: int) -> None:
         {"init_values": 1e-5},
     ],
 )
-@pytest.mark.parametrize("method", ["ila", "ila+", "ila++", "ila:prefix_path=shared", "ila:prefix_path=identity"])
-def test_ila_runs_on_pooled_models_and_with_register_tokens(options: dict, method: str, images: Tensor) -> None:
+@pytest.mark.parametrize(
+    "method", ["ila", "ila+", "ila++", "ila:prefix_path=shared", "ila:prefix_path=identity"]
+)
+def test_ila_runs_on_pooled_models_and_with_register_tokens(
+    options: dict, method: str, images: Tensor
+) -> None:
     model = al.adapt(make_tiny_vit(**options), method, 5)
     model(images).sum().backward()
     lead = model.first_layout().lead
@@ -134,7 +139,11 @@ def test_a_larger_kernel_shrinks_the_grid_more() -> None:
     ("method", "options", "message"),
     [
         ("ila", {"img_size": (32, 24)}, "8×6, but it must be square"),
-        ("ila:after=1/2/3/4", {"img_size": 32}, "2×2 patches cannot shrink by 2; use larger images or fewer down-samplings"),
+        (
+            "ila:after=1/2/3/4",
+            {"img_size": 32},
+            "2×2 patches cannot shrink by 2; use larger images or fewer down-samplings",
+        ),
         ("ila:samplings=4", {}, "samplings=4, but the grid cannot shrink that often in 4 blocks"),
         ("ila:after=2/2", {}, "names a block twice"),
         ("ila:kernel=2", {}, "kernel=2, but it must be odd"),
@@ -143,7 +152,9 @@ def test_a_larger_kernel_shrinks_the_grid_more() -> None:
         ("ila:dropout=1", {}, "dropout=1.0, but a probability"),
     ],
 )
-def test_what_cannot_be_down_sampled_is_refused_with_the_remedy(method: str, options: dict, message: str, images: Tensor) -> None:
+def test_what_cannot_be_down_sampled_is_refused_with_the_remedy(
+    method: str, options: dict, message: str, images: Tensor
+) -> None:
     vit = make_tiny_vit(**options)
     layout = repr(vit)
     with pytest.raises(al.AdapterError, match=message):

@@ -53,7 +53,9 @@ def test_the_module_computes_the_papers_table(form: str, mode: str, tokens: int,
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("position", POSITIONS)
-def test_the_model_starts_exactly_as_the_frozen_one(form: str, mode: str, position: str, images: Tensor) -> None:
+def test_the_model_starts_exactly_as_the_frozen_one(
+    form: str, mode: str, position: str, images: Tensor
+) -> None:
     vit = make_tiny_vit()
     expected = vit(images)
     model = al.adapt(vit, f"padapter:form={form},mode={mode},position={position}").eval()
@@ -100,7 +102,11 @@ def test_a_fixed_scale_is_no_parameter(images: Tensor) -> None:
 def test_prompts_follow_the_tokens_that_other_methods_leave() -> None:
     model = al.adapt(make_tiny_vit(), ["padapter", "ila", "vpt-shallow:prompts=5"], 5)
     rows = [sites.at["before"][0].prompts[0].shape[1] for sites in model.sites]
-    assert rows == [layout.tokens for layout in model.block_layouts()] == [1 + 5 + 64, 1 + 5 + 36, 1 + 5 + 36, 1 + 5 + 16]
+    assert (
+        rows
+        == [layout.tokens for layout in model.block_layouts()]
+        == [1 + 5 + 64, 1 + 5 + 36, 1 + 5 + 36, 1 + 5 + 16]
+    )
     with torch.no_grad():
         assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
 
@@ -134,9 +140,15 @@ def test_the_batch_norm_head_normalises_before_the_linear_layer(images: Tensor) 
     with torch.no_grad():
         model.train()
         features = model.backbone.forward_head(model.normalise(*_tokens(model, images))[0], pre_logits=True)
-        expected = (features - features.mean(0)) / torch.sqrt(features.var(0, unbiased=False) + 1e-6) @ linear.weight.T
+        expected = (
+            (features - features.mean(0))
+            / torch.sqrt(features.var(0, unbiased=False) + 1e-6)
+            @ linear.weight.T
+        )
         torch.testing.assert_close(model(images), expected, atol=1e-4, rtol=1e-3)
-    assert {"backbone.head.0.running_mean", "backbone.head.0.running_var"} <= set(model.trainable_state_dict())
+    assert {"backbone.head.0.running_mean", "backbone.head.0.running_var"} <= set(
+        model.trainable_state_dict()
+    )
 
 
 def _tokens(model: al.AdaptedViT, images: Tensor) -> tuple[Tensor, Layout]:
@@ -153,9 +165,16 @@ def test_a_new_head_without_a_class_count_and_an_unknown_head_are_refused() -> N
         al.adapt(make_tiny_vit(), "padapter", 5, head="bnlinear")
 
 
-def test_a_prompt_that_does_not_train_starts_as_another_and_stays_so_and_is_saved(images: Tensor, tmp_path) -> None:
-    trained, fixed = (al.adapt(make_tiny_vit(), f"padapter:train_prompt={flag}", seed=3) for flag in ("true", "false"))
-    prompts = [[module.prompts[0] for module in model.modules() if isinstance(module, PromptedAdapter)] for model in (trained, fixed)]
+def test_a_prompt_that_does_not_train_starts_as_another_and_stays_so_and_is_saved(
+    images: Tensor, tmp_path
+) -> None:
+    trained, fixed = (
+        al.adapt(make_tiny_vit(), f"padapter:train_prompt={flag}", seed=3) for flag in ("true", "false")
+    )
+    prompts = [
+        [module.prompts[0] for module in model.modules() if isinstance(module, PromptedAdapter)]
+        for model in (trained, fixed)
+    ]
     assert len(prompts[1]) == 4
     assert all(torch.equal(a, b) for a, b in zip(*prompts, strict=True))
     assert not any(prompt.requires_grad for prompt in prompts[1])

@@ -44,7 +44,9 @@ EXPORTS = [
 
 
 @pytest.mark.parametrize("methods", EXPORTS, ids=str)
-def test_peft_loads_our_export_and_we_read_it_back_bit_for_bit(methods: object, images: Tensor, tmp_path: Path) -> None:
+def test_peft_loads_our_export_and_we_read_it_back_bit_for_bit(
+    methods: object, images: Tensor, tmp_path: Path
+) -> None:
     model = shaken(al.adapt(fresh(), methods, 5))
     expected = logits(model, images)
     al.export_peft(model, tmp_path)
@@ -53,7 +55,10 @@ def test_peft_loads_our_export_and_we_read_it_back_bit_for_bit(methods: object, 
     back = al.import_peft(tmp_path, fresh())
     assert back.methods == model.methods
     assert back.trainable_state_dict().keys() == model.trainable_state_dict().keys()
-    assert all(torch.equal(value, back.trainable_state_dict()[key]) for key, value in model.trainable_state_dict().items())
+    assert all(
+        torch.equal(value, back.trainable_state_dict()[key])
+        for key, value in model.trainable_state_dict().items()
+    )
     assert torch.equal(logits(back, images), expected)
 
 
@@ -71,12 +76,20 @@ def test_peft_merges_our_export_into_the_weights_that_we_merge(tmp_path: Path) -
     "options",
     [
         {"target_modules": ["qkv"], "r": 8, "lora_alpha": 16},
-        {"target_modules": ["qkv", "fc1", "fc2"], "r": 4, "lora_alpha": 8, "rank_pattern": {"fc1": 2}, "alpha_pattern": {"mlp.fc2": 3}},
+        {
+            "target_modules": ["qkv", "fc1", "fc2"],
+            "r": 4,
+            "lora_alpha": 8,
+            "rank_pattern": {"fc1": 2},
+            "alpha_pattern": {"mlp.fc2": 3},
+        },
         {"target_modules": r".*attn\.proj", "r": 4, "use_rslora": True},
     ],
 )
 @pytest.mark.parametrize("with_head", [True, False])
-def test_an_adapter_trained_with_peft_gives_the_same_logits_here(options: dict, with_head: bool, images: Tensor, tmp_path: Path) -> None:
+def test_an_adapter_trained_with_peft_gives_the_same_logits_here(
+    options: dict, with_head: bool, images: Tensor, tmp_path: Path
+) -> None:
     config = peft.LoraConfig(**options, modules_to_save=["head"] if with_head else None)
     theirs = shaken(peft.get_peft_model(fresh(), config))
     theirs.save_pretrained(str(tmp_path))
@@ -100,7 +113,9 @@ def test_the_exported_names_leave_the_patch_projection_alone(tmp_path: Path) -> 
         (["lora:targets=q", "lora:targets=v"], "linear", "name their targets in one LoRA"),
     ],
 )
-def test_what_peft_cannot_hold_is_refused_with_the_remedy(methods: object, head: str, message: str, tmp_path: Path) -> None:
+def test_what_peft_cannot_hold_is_refused_with_the_remedy(
+    methods: object, head: str, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(al.AdapterError, match=message):
         al.export_peft(al.adapt(fresh(), methods, 5, head=head), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -124,7 +139,9 @@ def _edit(folder: Path, **changes: object) -> None:
         ({"depth": 3}, "not each of the 3 blocks alike"),
     ],
 )
-def test_an_adapter_of_another_backbone_is_refused_and_the_backbone_unchanged(options: dict, message: str, tmp_path: Path) -> None:
+def test_an_adapter_of_another_backbone_is_refused_and_the_backbone_unchanged(
+    options: dict, message: str, tmp_path: Path
+) -> None:
     al.export_peft(al.adapt(fresh(), "lora", 5), tmp_path)
     vit = make_tiny_vit(**options)
     layout = repr(vit)
@@ -157,9 +174,15 @@ def untouched() -> Iterator[nn.Module]:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha_pattern": {"blocks.3.attn.qkv": 64}}, "scale 16 in blocks.3.attn.qkv, but 4 and 2 in another block"),
+        (
+            {"alpha_pattern": {"blocks.3.attn.qkv": 64}},
+            "scale 16 in blocks.3.attn.qkv, but 4 and 2 in another block",
+        ),
         ({"rank_pattern": {"blocks.3.attn.qkv": 2}}, "rank 2 and scale 4 in blocks.3.attn.qkv"),
-        ({"rank_pattern": {r"blocks\.[01]\.attn\.qkv": 2}, "use_rslora": True}, "rank 4 and scale 4 in blocks.2.attn.qkv"),
+        (
+            {"rank_pattern": {r"blocks\.[01]\.attn\.qkv": 2}, "use_rslora": True},
+            "rank 4 and scale 4 in blocks.2.attn.qkv",
+        ),
         ({"layers_to_transform": [0, 1], "layers_pattern": "blocks"}, "layers_"),
         ({"exclude_modules": ["blocks.2.attn.qkv"]}, "not each of the 4 blocks alike"),
         ({"use_dora": True}, "use_dora=True"),
@@ -173,7 +196,9 @@ def untouched() -> Iterator[nn.Module]:
     ],
     ids=str,
 )
-def test_variants_that_are_not_one_plain_update_of_all_blocks_are_refused(options: dict, message: str, tmp_path: Path) -> None:
+def test_variants_that_are_not_one_plain_update_of_all_blocks_are_refused(
+    options: dict, message: str, tmp_path: Path
+) -> None:
     trained_with_peft(tmp_path, **options)
     with untouched() as vit, pytest.raises(al.AdapterError, match=message):
         al.import_peft(tmp_path, vit)
@@ -191,9 +216,13 @@ def test_variants_that_are_not_one_plain_update_of_all_blocks_are_refused(option
     ],
     ids=str,
 )
-def test_patterns_that_treat_all_blocks_alike_give_the_logits_of_peft(options: dict, images: Tensor, tmp_path: Path) -> None:
+def test_patterns_that_treat_all_blocks_alike_give_the_logits_of_peft(
+    options: dict, images: Tensor, tmp_path: Path
+) -> None:
     theirs = trained_with_peft(tmp_path, **options)
-    torch.testing.assert_close(logits(al.import_peft(tmp_path, fresh()), images), logits(theirs, images), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        logits(al.import_peft(tmp_path, fresh()), images), logits(theirs, images), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,8 +245,14 @@ def test_patterns_that_treat_all_blocks_alike_give_the_logits_of_peft(options: d
         ({"rank_pattern": {"qkv": 3}}, "rank_pattern say 3"),
         ({"alpha_pattern": {"(": 3}}, "no regular expression"),
         ({"alpha_pattern": ["qkv"]}, "alpha_pattern="),
-        ({"target_modules": ["proj"]}, "target_modules names blocks.0.attn.proj, but the file has no update of it"),
-        ({"target_modules": ["blocks.0.attn.qkv"]}, "update of blocks.1.attn.qkv, but target_modules does not name it"),
+        (
+            {"target_modules": ["proj"]},
+            "target_modules names blocks.0.attn.proj, but the file has no update of it",
+        ),
+        (
+            {"target_modules": ["blocks.0.attn.qkv"]},
+            "update of blocks.1.attn.qkv, but target_modules does not name it",
+        ),
         ({"target_modules": "all-linear"}, "does not say which layers"),
         ({"modules_to_save": None}, "modules_to_save is .., but the file holds .'head.bias', 'head.weight'."),
         ({"lora_dropout": 1.5}, "lora_dropout=1.5"),
@@ -225,7 +260,9 @@ def test_patterns_that_treat_all_blocks_alike_give_the_logits_of_peft(options: d
     ],
     ids=str,
 )
-def test_every_field_of_the_configuration_is_read_or_refused(changes: dict, message: str, tmp_path: Path) -> None:
+def test_every_field_of_the_configuration_is_read_or_refused(
+    changes: dict, message: str, tmp_path: Path
+) -> None:
     al.export_peft(shaken(al.adapt(fresh(), "lora", 5)), tmp_path)
     _edit(tmp_path, **changes)
     with untouched() as vit, pytest.raises(al.AdapterError, match=message):
@@ -253,8 +290,14 @@ TENSORS: list[tuple[Callable[[dict], object], str]] = [
     (lambda t: t.pop("base_model.model.head.weight"), "a head of .* does not fit"),
     (lambda t: t.update({"base_model.model.head.weight": torch.ones(5, 31)}), "a head of .* does not fit"),
     (lambda t: t.update({"base_model.model.norm.weight": torch.ones(32)}), "is neither an update"),
-    (lambda t: t.update({A.replace("lora_A", "lora_magnitude_vector"): torch.ones(96)}), "is neither an update"),
-    (lambda t: t.update({A.replace("lora_A", "lora_B"): torch.ones(96, 16)}), "stand for another update than its tensors"),
+    (
+        lambda t: t.update({A.replace("lora_A", "lora_magnitude_vector"): torch.ones(96)}),
+        "is neither an update",
+    ),
+    (
+        lambda t: t.update({A.replace("lora_A", "lora_B"): torch.ones(96, 16)}),
+        "stand for another update than its tensors",
+    ),
 ]
 
 
@@ -269,7 +312,14 @@ def test_tensors_that_do_not_fit_are_refused(change: Callable, message: str, tmp
 
 
 @pytest.mark.parametrize(
-    "told", [[{"name": "ssf"}], [{"name": "lora", "options": {"targets": "proj"}}], [{"x": 1}], "lora", [{"name": "lora"}] * 2]
+    "told",
+    [
+        [{"name": "ssf"}],
+        [{"name": "lora", "options": {"targets": "proj"}}],
+        [{"x": 1}],
+        "lora",
+        [{"name": "lora"}] * 2,
+    ],
 )
 def test_a_header_that_lies_about_the_methods_is_refused(told: object, tmp_path: Path) -> None:
     al.export_peft(shaken(al.adapt(fresh(), "lora:rank=4", 5)), tmp_path)

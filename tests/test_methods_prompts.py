@@ -44,7 +44,9 @@ def test_prompts_on_a_pooled_model_are_not_pooled(images: Tensor) -> None:
     for index in range(4):
         x, layout = model.run_block(index, x, layout)
     assert x.shape[1] == 67
-    torch.testing.assert_close(model(images), model.backbone.head(model.backbone.fc_norm(model.backbone.norm(x[:, 3:]).mean(1))))
+    torch.testing.assert_close(
+        model(images), model.backbone.head(model.backbone.fc_norm(model.backbone.norm(x[:, 3:]).mean(1)))
+    )
 
 
 def vqt_by_hand(model: al.AdaptedViT, images: Tensor) -> Tensor:
@@ -74,14 +76,27 @@ def test_vqt_equals_masked_prompts(options: dict, images: Tensor) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    ["lora", "lora:targets=k", "lora:targets=qkv,rank=2", "ssf", "repadapter", "bitfit", ["lora", "ssf"], ["repadapter", "lora"]],
+    [
+        "lora",
+        "lora:targets=k",
+        "lora:targets=qkv,rank=2",
+        "ssf",
+        "repadapter",
+        "bitfit",
+        ["lora", "ssf"],
+        ["repadapter", "lora"],
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("vqt_first", [True, False])
-def test_adapters_in_the_qkv_layer_act_on_the_prompts_whatever_was_listed_first(other: object, vqt_first: bool, images: Tensor) -> None:
+def test_adapters_in_the_qkv_layer_act_on_the_prompts_whatever_was_listed_first(
+    other: object, vqt_first: bool, images: Tensor
+) -> None:
     others = other if isinstance(other, list) else [other]
     torch.manual_seed(0)
-    model = al.adapt(make_tiny_vit(), ["vqt:prompts=2", *others] if vqt_first else [*others, "vqt:prompts=2"], 5).eval()
+    model = al.adapt(
+        make_tiny_vit(), ["vqt:prompts=2", *others] if vqt_first else [*others, "vqt:prompts=2"], 5
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -91,7 +106,10 @@ def test_adapters_in_the_qkv_layer_act_on_the_prompts_whatever_was_listed_first(
 
 def test_of_the_prompts_vqt_computes_queries_only() -> None:
     depth, width, tokens, prompts, classes = 4, 32, 65, 3, 5
-    added = al.cost(al.adapt(make_tiny_vit(), f"vqt:prompts={prompts}", classes)).macs - al.cost(make_tiny_vit()).macs
+    added = (
+        al.cost(al.adapt(make_tiny_vit(), f"vqt:prompts={prompts}", classes)).macs
+        - al.cost(make_tiny_vit()).macs
+    )
     norms, query, attention, projection, mlp = 2 * width, width**2, 2 * tokens * width, width**2, 8 * width**2
     block = prompts * (norms + query + attention + projection + mlp)
     assert added == depth * (block + prompts * width * classes)  # the head reads every answer
@@ -154,7 +172,9 @@ def test_vqt_works_with_the_batch_norm_head_and_with_ila(images: Tensor) -> None
 def test_vqt_refuses_two_classifiers_and_foreign_attention() -> None:
     import timm
 
-    distilled = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, patch_size=8, depth=2, embed_dim=32, num_heads=2)
+    distilled = timm.create_model(
+        "deit_tiny_distilled_patch16_224", img_size=32, patch_size=8, depth=2, embed_dim=32, num_heads=2
+    )
     with pytest.raises(al.AdapterError, match="two classifiers"):
         al.adapt(distilled, "vqt", 5)
     with pytest.raises(al.AdapterError, match="plain Attention"):

@@ -1,4 +1,5 @@
-"""The video task that needs no download: one frame is at chance, the order of the frames tells everything, files are written once."""
+"""The video task that needs no download: one frame is at chance, the order of the frames tells everything,
+files are written once."""
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from adapters_lib.cli import main
 from adapters_lib.datasets.load import load_data
 from adapters_lib.datasets.video.decoding import Video
 from adapters_lib.datasets.video.motion_leaves import _draws, clip_states, draw_clip
-from adapters_lib.datasets.video.motion_states import MOTIONS, STATE, motion_parameters, single_frame_features, trajectories
+from adapters_lib.datasets.video.motion_states import (
+    MOTIONS,
+    STATE,
+    motion_parameters,
+    single_frame_features,
+    trajectories,
+)
 from adapters_lib.datasets.video.writing import write_video
 from adapters_lib.errors import AdapterError
 from adapters_lib.figures.clip_samples import clip_sheet
@@ -54,7 +61,9 @@ def at_chance(hits, n):
 @pytest.mark.parametrize("moment", [0, 13, 28])
 def test_the_state_in_one_frame_is_at_chance(moment):
     (train, labels), (test, wanted) = many(150), many(150, seed=1)
-    hits = accuracy(single_frame_features(train[:, moment]), labels, single_frame_features(test[:, moment]), wanted)
+    hits = accuracy(
+        single_frame_features(train[:, moment]), labels, single_frame_features(test[:, moment]), wanted
+    )
     assert at_chance(hits, len(wanted))
 
 
@@ -65,7 +74,8 @@ def test_every_frame_of_every_class_has_uniform_and_independent_states(motion):
         columns = states[:, moment]
         for column in columns.T:
             counts = np.histogram(column, bins=8, range=(0, 1))[0]
-            assert ((counts - 500) ** 2 / 500).sum() < 30  # chi-square, 7 degrees of freedom: beyond 1 in 10,000
+            # Chi-square, 7 degrees of freedom: beyond 1 in 10,000.
+            assert ((counts - 500) ** 2 / 500).sum() < 30
         features = single_frame_features(columns)
         correlation = np.corrcoef(features.T) - np.eye(features.shape[1])
         assert np.abs(correlation).max() < 0.08
@@ -73,7 +83,8 @@ def test_every_frame_of_every_class_has_uniform_and_independent_states(motion):
 
 def test_the_motion_tells_every_class():
     (train, labels), (test, wanted) = many(60), many(60, seed=1)
-    features = [motion_parameters(states[:, ::4]) for states in (train, test)]  # eight frames at stride 4, as a model gets them
+    # Eight frames at stride 4, as a model gets them.
+    features = [motion_parameters(states[:, ::4]) for states in (train, test)]
     forest = RandomForestClassifier(100, random_state=0).fit(features[0], labels)
     assert forest.score(features[1], wanted) > 0.98
 
@@ -93,7 +104,8 @@ def test_pixels_of_one_decoded_frame_are_at_chance(tmp_path):
             states, plants, scenes, seeds = _draws(label, part, 0, count, 13)
             for clip in range(count):
                 drawn = draw_clip(plants[clip], scenes[clip], states[clip, ::4], int(seeds[clip]), 16)
-                write_video(tmp_path / "clip.mp4", drawn)  # predicted frames, too, must not tell how they were predicted
+                # Predicted frames, too, must not tell how they were predicted.
+                write_video(tmp_path / "clip.mp4", drawn)
                 with Video(tmp_path / "clip.mp4") as video:
                     frames[part].append(video.read([0, 3]).reshape(2, -1) / 255)
     labels = np.repeat(np.arange(CLASSES), 8)
@@ -142,7 +154,10 @@ def test_drawing_is_deterministic_and_follows_the_states():
     still[1, 0] = (still[0, 0] + 5 / 32) % 1  # five pixels to the right
     pair = draw_clip(plants[0], scenes[0], still, 0, 32).astype(int)
     assert np.abs(np.roll(pair[0], 5, axis=1) - pair[1]).mean() < 12  # the same but for the sensor noise
-    assert np.abs(np.roll(pair[0], 5, axis=1) - pair[1]).mean() < 0.7 * np.abs(np.roll(pair[0], -5, axis=1) - pair[1]).mean()
+    assert (
+        np.abs(np.roll(pair[0], 5, axis=1) - pair[1]).mean()
+        < 0.7 * np.abs(np.roll(pair[0], -5, axis=1) - pair[1]).mean()
+    )
 
 
 def test_a_contact_sheet_has_a_row_for_every_class(task, tmp_path):
@@ -154,11 +169,30 @@ def test_a_contact_sheet_has_a_row_for_every_class(task, tmp_path):
 
 
 def test_the_command_line_describes_and_draws_it(folder, tmp_path, capsys):
-    options = [f"--data-option=folder={folder}", *(f"--data-option={key}={value}" for key, value in TINY.items() if key != "image_size")]
+    options = [
+        f"--data-option=folder={folder}",
+        *(f"--data-option={key}={value}" for key, value in TINY.items() if key != "image_size"),
+    ]
     assert main(["data", "describe", "motion-leaves", "--image-size", "32", *options, "--json"]) == 0
     assert '"classes": 16' in capsys.readouterr().out
     out = tmp_path / "sheet.png"
-    assert main(["data", "contact-sheet", "motion-leaves", "--image-size", "32", "--classes", "2", "--out", str(out), *options]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "contact-sheet",
+                "motion-leaves",
+                "--image-size",
+                "32",
+                "--classes",
+                "2",
+                "--out",
+                str(out),
+                *options,
+            ]
+        )
+        == 0
+    )
     assert out.stat().st_size > 1000
 
 
@@ -193,8 +227,24 @@ def test_the_bench_reports_decoding_and_the_wait_of_a_training_step(task, folder
     assert 0 <= result["wait_share"] <= 1
     assert result["wait_share"] == pytest.approx(result["wait_ms"] / (result["wait_ms"] + result["step_ms"]))
     assert result["frames_used"] == 4 <= result["frames_decoded"] <= 8
-    options = [f"--data-option=folder={folder}", *(f"--data-option={key}={value}" for key, value in TINY.items() if key != "image_size")]
-    sizes = ["--image-size", "32", "--step-ms", "0", "--batch", "2", "--workers", "0", "--steps", "1", "--clips", "2"]
+    options = [
+        f"--data-option=folder={folder}",
+        *(f"--data-option={key}={value}" for key, value in TINY.items() if key != "image_size"),
+    ]
+    sizes = [
+        "--image-size",
+        "32",
+        "--step-ms",
+        "0",
+        "--batch",
+        "2",
+        "--workers",
+        "0",
+        "--steps",
+        "1",
+        "--clips",
+        "2",
+    ]
     assert main(["bench", "decode", *sizes, *options]) == 0
     assert "clips/s in one process" in capsys.readouterr().out
 
@@ -204,7 +254,10 @@ def test_the_bench_trains_a_clip_model(tiny_vit, task):
     before = [p.detach().clone() for p in model.parameters() if p.requires_grad]
     result = bench_decode(task, model, batch=2, workers=0, steps=1, clips=1)
     assert result["clips_per_second_training"] > 0
-    assert any(not torch.equal(a, b) for a, b in zip(before, (p for p in model.parameters() if p.requires_grad), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(before, (p for p in model.parameters() if p.requires_grad), strict=True)
+    )
 
 
 def test_a_bench_needs_videos_and_one_kind_of_step(task):

@@ -28,7 +28,8 @@ from adapters_lib.figures.samples import contact_sheet
 from adapters_lib.text import LONGEST, csv_cell, drawn, latex, web
 
 NAMES = ["_US$5_$10\tand \udcff\\$", "$" + "n" * 300]
-"""Mathematics, a hidden label, a tab, a sign without an encoding, an escaped dollar; an odd dollar, too long."""
+"""Mathematics, a hidden label, a tab, a sign without an encoding, an escaped dollar; an odd dollar, too
+long."""
 
 
 def texts(figure: Figure) -> list[str]:
@@ -84,7 +85,12 @@ def clips_of(classes: list[str]) -> Task:
 
 def rows_of(name: str) -> pd.DataFrame:
     told = {"data": name, "version": al.__version__, "trained": [10, 12], "n_test": 4}
-    return pd.concat([pd.DataFrame({"method": method, "seed": [0, 1], "top1": [60.0, 61.0], **told}) for method in (name, "linear")])
+    return pd.concat(
+        [
+            pd.DataFrame({"method": method, "seed": [0, 1], "top1": [60.0, 61.0], **told})
+            for method in (name, "linear")
+        ]
+    )
 
 
 def stored(name: str) -> SimpleNamespace:
@@ -96,7 +102,9 @@ def stored(name: str) -> SimpleNamespace:
 DRAWERS = {
     "contact_sheet": lambda n: contact_sheet(task_of([n, "plain"]), 2),
     "clip_sheet": lambda n: clip_sheet(clips_of([n, "plain"])),
-    "confusion_matrix": lambda n: figures_scores.confusion_matrix(al.confusion(torch.eye(2), torch.arange(2), [n, "plain"])),
+    "confusion_matrix": lambda n: figures_scores.confusion_matrix(
+        al.confusion(torch.eye(2), torch.arange(2), [n, "plain"])
+    ),
     "feature_scatter": lambda n: figures_scores.feature_scatter(
         {n: SimpleNamespace(points=np.zeros((2, 2)), explained=None, method="pca")},
         [0, 1],
@@ -104,21 +112,35 @@ DRAWERS = {
         notes={n: n},
     ),
     "image_grid": lambda n: figures.image_grid(pictures(1, 3, 8, 8), [n], columns=1),
-    "training_curves": lambda n: figures.training_curves({n: pd.DataFrame({"epoch": [1], "train_loss": [1.0], "val_top1": [5.0]})}),
+    "training_curves": lambda n: figures.training_curves(
+        {n: pd.DataFrame({"epoch": [1], "train_loss": [1.0], "val_top1": [5.0]})}
+    ),
     "cost_breakdown": lambda n: figures.cost_breakdown({n: {n: 1.0, "rest": 2.0}}),
     "accuracy_against_cost": lambda n: figures.accuracy_against_cost(rows_of(n)),
-    "attention_panels": lambda n: figures_analysis.attention_panels(pictures(1, 3, 8, 8), {n: torch.ones(1, 8, 8)}, labels=[n]),
+    "attention_panels": lambda n: figures_analysis.attention_panels(
+        pictures(1, 3, 8, 8), {n: torch.ones(1, 8, 8)}, labels=[n]
+    ),
     "attention_distances": lambda n: figures_analysis.attention_distances({n: [torch.ones(2)]}),
     "cka_pairs": lambda n: figures_analysis.cka_pairs({n: np.eye(2)}, axes_of=(n, n)),
     "exits_by_class": lambda n: figures_exits.exits_by_class(stored(n), [0.9], [n, "plain"]),
-    "exit_curve": lambda n: figures_exits.exit_curve({n: pd.DataFrame({"relative": [0.5, 1], "top1": [1, 2], "random": [1, 2]})}),
+    "exit_curve": lambda n: figures_exits.exit_curve(
+        {n: pd.DataFrame({"relative": [0.5, 1], "top1": [1, 2], "random": [1, 2]})}
+    ),
     "accuracy_scatter": lambda n: figures_results.accuracy_scatter(rows_of(n), "trained"),
     "accuracy_dots": lambda n: figures_results.accuracy_dots(rows_of(n)),
-    "paired_differences": lambda n: figures_scores.paired_differences({n: al.statistics.Interval(1.0, 0.5, 3)}),
+    "paired_differences": lambda n: figures_scores.paired_differences(
+        {n: al.statistics.Interval(1.0, 0.5, 3)}
+    ),
     "pareto_plot": lambda n: figures_scores.pareto_plot(rows_of(n), "trained"),
-    "explore": lambda n: explorer.explore(rows_of(n).rename(columns={"data": "task"}).assign(label=n), "trained"),
-    "sanity_curves": lambda n: figures_scores.sanity_curves({n: pd.DataFrame({"stage": ["head"], "correlation": [1.0]})}),
-    "attention_over_clip": lambda n: figures_video.attention_over_time(pictures(1, 3, 2, 8, 8), torch.ones(1, 1, 2, 2), labels=[n]),
+    "explore": lambda n: explorer.explore(
+        rows_of(n).rename(columns={"data": "task"}).assign(label=n), "trained"
+    ),
+    "sanity_curves": lambda n: figures_scores.sanity_curves(
+        {n: pd.DataFrame({"stage": ["head"], "correlation": [1.0]})}
+    ),
+    "attention_over_clip": lambda n: figures_video.attention_over_time(
+        pictures(1, 3, 2, 8, 8), torch.ones(1, 1, 2, 2), labels=[n]
+    ),
 }
 
 
@@ -140,7 +162,10 @@ def test_html_has_neither_tags_nor_mathematics_of_a_name() -> None:
 
 
 def test_latex_has_no_command_of_a_name() -> None:
-    assert latex(r"50 % of \input{x}_$^~") == r"50 \% of \textbackslash{}input\{x\}\_\$\textasciicircum{}\textasciitilde{}"
+    assert (
+        latex(r"50 % of \input{x}_$^~")
+        == r"50 \% of \textbackslash{}input\{x\}\_\$\textasciicircum{}\textasciitilde{}"
+    )
 
 
 def test_a_cell_of_a_table_is_no_formula_and_a_number_stays_one() -> None:

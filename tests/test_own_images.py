@@ -1,4 +1,5 @@
-"""Your own folder: odd files are used or named, the report's numbers are those of the test images, and a saved adapter knows one file."""
+"""Your own folder: odd files are used or named, the report's numbers are those of the test images, and a
+saved adapter knows one file."""
 
 import warnings
 from pathlib import Path

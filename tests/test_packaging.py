@@ -1,4 +1,5 @@
-"""pyproject.toml, environment.yml and the imports agree; nothing is pinned, and what is declared is safe to use."""
+"""pyproject.toml, environment.yml and the imports agree; nothing is pinned, and what is declared is safe
+to use."""
 
 import ast
 import re
@@ -18,7 +19,8 @@ import yaml
 import adapters_lib as al
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # packages with another name on conda-forge
+# Packages with another name on conda-forge.
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
 NEVER_IMPORTED = {
     "seaborn": "on the owner's list, for the reader's own plots",
     "jupyterlab": "a program: make lab",
@@ -60,18 +62,36 @@ def test_the_owners_packages_are_all_there() -> None:
 @pytest.mark.parametrize("bad", ["==", "<", "~="])
 def test_no_requirement_is_pinned_or_capped(bad: str) -> None:
     project = _project()
-    everything = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    everything = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
     assert not [r for r in everything if bad in r]
 
 
 def test_the_top_level_holds_what_the_owner_asked_for() -> None:
-    for name in ("README.md", "environment.yml", "notebooks", "adapters_lib", "data", "figures", "tests", "LICENSE", ".ci/run"):
+    for name in (
+        "README.md",
+        "environment.yml",
+        "notebooks",
+        "adapters_lib",
+        "data",
+        "figures",
+        "tests",
+        "LICENSE",
+        ".ci/run",
+    ):
         assert (ROOT / name).exists(), name
 
 
 def test_what_type_checkers_see_is_what_can_be_imported() -> None:
     tree = ast.parse((ROOT / "adapters_lib" / "__init__.py").read_text())
-    seen = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level for alias in node.names}
+    seen = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    }
     assert seen == set(al.__all__)
     assert all(getattr(al, name) is not None for name in al.__all__)
 
@@ -103,7 +123,8 @@ def test_no_version_is_allowed_that_runs_code_out_of_a_weights_file(name: str, s
 
 
 def test_code_in_a_weights_file_is_not_run(tmp_path: Path) -> None:
-    """timm's argument `checkpoint_path` can come with a backbone's options, which stand in the header of a saved adapter."""
+    """timm's argument `checkpoint_path` can come with a backbone's options, which stand in the header of a
+    saved adapter."""
     ran, weights = tmp_path / "ran", tmp_path / "weights.pth"
     torch.save({"state_dict": _Opens(str(ran))}, weights)
     with pytest.raises(RuntimeError, match="weights_only=True blocked"):
@@ -126,12 +147,15 @@ class _Opens:
 def _declared(*groups: str) -> set[str]:
     project = _project()
     extras = project["optional-dependencies"]
-    listed = [r for group in groups for r in (project["dependencies"] if group == "dependencies" else extras[group])]
+    listed = [
+        r for group in groups for r in (project["dependencies"] if group == "dependencies" else extras[group])
+    ]
     return {_normal(_parse(requirement)[0]) for requirement in listed}
 
 
 def _undeclared(modules: set[str], declared: set[str]) -> set[str]:
-    """The modules that no declared package brings; one that is not installed here is brought by a package of its own name."""
+    """The modules that no declared package brings; one that is not installed here is brought by a package
+    of its own name."""
     return {module for module in modules if not _brought_by(module) & declared}
 
 
@@ -153,17 +177,24 @@ def _normal(name: str) -> str:
 
 
 def _library(top: bool) -> set[str]:
-    """Names of the foreign modules that adapters_lib imports; `top`: only those that the import of a file needs."""
+    """Names of the foreign modules that adapters_lib imports; `top`: only those that the import of a file
+    needs."""
     return _foreign((path.read_text(encoding="utf-8") for path in (ROOT / "adapters_lib").rglob("*.py")), top)
 
 
 def _tests() -> set[str]:
     files = list((ROOT / "tests").rglob("*.py"))
-    return _foreign(path.read_text(encoding="utf-8") for path in files) - {part for path in files for part in (path.stem, path.parent.name)}
+    return _foreign(path.read_text(encoding="utf-8") for path in files) - {
+        part for path in files for part in (path.stem, path.parent.name)
+    }
 
 
 def _notebooks() -> set[str]:
-    cells = [cell for path in (ROOT / "notebooks").glob("*.ipynb") for cell in nbformat.read(path, as_version=4).cells]
+    cells = [
+        cell
+        for path in (ROOT / "notebooks").glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+    ]
     return _foreign(re.sub(r"(?m)^\s*[%!].*$", "", cell.source) for cell in cells if cell.cell_type == "code")
 
 

@@ -1,4 +1,5 @@
-"""The figures of the stored tables are drawn without training, say what they rest on, and refuse what cannot be drawn."""
+"""The figures of the stored tables are drawn without training, say what they rest on, and refuse what
+cannot be drawn."""
 
 import json
 from pathlib import Path
@@ -39,12 +40,19 @@ def test_every_method_of_the_grid_has_a_point_a_look_and_an_entry() -> None:
 
 def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on() -> None:
     table = made_up("tasks")
-    assert _title(results.accuracy_dots(table)) == (
-        "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 5"
+    assert (
+        _title(results.accuracy_dots(table))
+        == "synthetic leaves (leaves-coarse, leaves-mixed)\nmean and 95 % t-interval over seeds, n = 5"
     )
-    assert _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")])).endswith("over seeds, n = 2 to 5")
-    assert _title(results.accuracy_dots(table[(table["seed"] < 1) | (table["method"] == "lora")])).endswith("n = 1 to 5 (none where n = 1)")
-    assert _title(results.accuracy_dots(table[table["seed"] == 0])).endswith("\nn = 1: one seed, so no interval")
+    assert _title(results.accuracy_dots(table[(table["seed"] < 2) | (table["method"] == "lora")])).endswith(
+        "over seeds, n = 2 to 5"
+    )
+    assert _title(results.accuracy_dots(table[(table["seed"] < 1) | (table["method"] == "lora")])).endswith(
+        "n = 1 to 5 (none where n = 1)"
+    )
+    assert _title(results.accuracy_dots(table[table["seed"] == 0])).endswith(
+        "\nn = 1: one seed, so no interval"
+    )
 
 
 def test_texts_of_a_figure_with_twenty_methods_do_not_overlap() -> None:
@@ -52,7 +60,11 @@ def test_texts_of_a_figure_with_twenty_methods_do_not_overlap() -> None:
     figure.draw_without_rendering()
     ax, legend = figure.axes[0], figure.legends[0]
     boxes = [text.get_window_extent() for text in legend.get_texts()]
-    boxes += [ax.xaxis.label.get_window_extent(), ax.get_legend().get_window_extent(), figure._suptitle.get_window_extent()]
+    boxes += [
+        ax.xaxis.label.get_window_extent(),
+        ax.get_legend().get_window_extent(),
+        figure._suptitle.get_window_extent(),
+    ]
     boxes += [ax.get_window_extent()]
     assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
@@ -71,7 +83,9 @@ def test_points_of_another_version_are_hollow_and_named() -> None:
     table = made_up("video")
     old = table["method"] == "linear"
     with pytest.warns(OutdatedRows, match=r"another version than .*: linear 0\.0\.1"):
-        figure = results.accuracy_scatter(table.assign(version=np.where(old, "0.0.1", al.__version__)), "trained")
+        figure = results.accuracy_scatter(
+            table.assign(version=np.where(old, "0.0.1", al.__version__)), "trained"
+        )
     faces = [found.lines[0].get_markerfacecolor() for found in figure.axes[0].containers]
     assert faces.count("white") == 1
     assert "hollow: made by version 0.0.1 of the code" in _title(figure)
@@ -92,7 +106,10 @@ def test_a_front_with_points_of_another_version_says_so() -> None:
     old = table.assign(version=np.where(table["method"] == "lora", "0.0.1", al.__version__))
     with pytest.warns(OutdatedRows):
         figure = FIGURES["pareto_macs"].draw({"methods": old})
-    assert figure.axes[0].get_title() == "synthetic leaves (motion-leaves)\nsome points made by version 0.0.1 of the code"
+    assert (
+        figure.axes[0].get_title()
+        == "synthetic leaves (motion-leaves)\nsome points made by version 0.0.1 of the code"
+    )
 
 
 def test_the_sweep_of_sizes_goes_from_4_to_64_for_four_methods() -> None:
@@ -111,7 +128,9 @@ def test_the_sweep_of_granularities_shows_gains_paired_by_seed() -> None:
     assert len(left.containers) == 4
     assert len(right.containers) == 3
     found = made_up("granularity")
-    dialled = found["configuration"].map(lambda text: json.loads(text)["data_options"].get("granularity", 0.12))
+    dialled = found["configuration"].map(
+        lambda text: json.loads(text)["data_options"].get("granularity", 0.12)
+    )
     pivot = found[dialled == 0.12].pivot_table(index="seed", columns="method", values="top1")
     line = next(each.lines[0] for each in right.containers if each.get_label() == "lora")
     assert line.get_ydata()[2] == pytest.approx((pivot["lora"] - pivot["linear"]).mean())
@@ -128,7 +147,10 @@ def test_differences_come_with_intervals_over_seeds_and_over_images() -> None:
 def test_clips_are_called_clips() -> None:
     assert "bootstrap over 80 test clips" in _title(results.differences(made_up("video")))
     assert results.accuracy_scatter(made_up("video"), "macs").axes[0].get_xlabel().startswith("MACs per clip")
-    assert exits.exit_shares(made_up("exits").assign(data="motion-leaves")).axes[0].get_ylabel() == "clips that leave there (%)"
+    assert (
+        exits.exit_shares(made_up("exits").assign(data="motion-leaves")).axes[0].get_ylabel()
+        == "clips that leave there (%)"
+    )
     assert exits.exit_shares(made_up("exits")).axes[0].get_ylabel() == "images that leave there (%)"
 
 
@@ -168,9 +190,18 @@ def test_shares_and_curves_of_exits_are_means_over_seeds() -> None:
         (lambda: exits.exit_settings(made_up("exits"), "third"), "no row of the operating point 'third'"),
         (lambda: exits.exit_settings(made_up("exits").iloc[:0]), "no row of the operating point"),
         (lambda: exits.exit_shares(made_up("exits"), ["nobody"]), "no shares of the settings nobody"),
-        (lambda: exits.exit_curves(made_up("exits_curves"), made_up("exits"), ["nobody"]), "no curve of the settings nobody"),
-        (lambda: exits.exit_curves(made_up("exits_curves"), made_up("exits"), cost="weight"), "cost 'weight'"),
-        (lambda: exits.exit_settings(pd.concat([made_up("exits"), made_up("exits").assign(host="ila")])), "holds 2 studies"),
+        (
+            lambda: exits.exit_curves(made_up("exits_curves"), made_up("exits"), ["nobody"]),
+            "no curve of the settings nobody",
+        ),
+        (
+            lambda: exits.exit_curves(made_up("exits_curves"), made_up("exits"), cost="weight"),
+            "cost 'weight'",
+        ),
+        (
+            lambda: exits.exit_settings(pd.concat([made_up("exits"), made_up("exits").assign(host="ila")])),
+            "holds 2 studies",
+        ),
         (lambda: paper_figures.draw([]), "no figure was selected"),
         (lambda: paper_figures.draw(["accuracy_vs_weight"]), "unknown figure 'accuracy_vs_weight'"),
     ],
@@ -180,12 +211,25 @@ def test_an_empty_or_unknown_selection_is_an_error(call, message: str) -> None:
         call()
 
 
-def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is_not(tmp_path: Path, capsys) -> None:
+def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is_not(
+    tmp_path: Path, capsys
+) -> None:
     folder = store(tmp_path / "tables", "exits")
-    arguments = ["exit_shares", "bottleneck_sweep", "accuracy_vs_milliseconds", "--tables", str(folder), "--out", str(tmp_path / "out")]
+    arguments = [
+        "exit_shares",
+        "bottleneck_sweep",
+        "accuracy_vs_milliseconds",
+        "--tables",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert paper_figures.main(arguments) == 0
     said = capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["exit_shares.pdf", "exit_shares.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "exit_shares.pdf",
+        "exit_shares.png",
+    ]
     assert "bottleneck_sweep: skipped" in said
     assert "make it with `python -m adapters_lib.experiments.run_grids bottleneck`" in said
     assert paper_figures.main(["tasks", "--tables", str(tmp_path), "--out", str(tmp_path)]) == 1
@@ -214,7 +258,10 @@ def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: 
     rows, notes = load("tasks", folder)
     assert len(rows) == len(table) - 6
     assert notes == [
-        f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib.experiments.run_grids tasks` runs the others",
+        (
+            f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib.experiments.run_grids"
+            " tasks` runs the others"
+        ),
         f"{folder / 'tasks.csv'}: 4 rows of other settings than those drawn are left out",
     ]
     other.to_csv(folder / "tasks.csv", index=False)

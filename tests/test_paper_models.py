@@ -1,4 +1,5 @@
-"""The figures that look inside models: the frozen ViT beside ILA of several seeds, trained once and read back afterwards."""
+"""The figures that look inside models: the frozen ViT beside ILA of several seeds, trained once and read
+back afterwards."""
 
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def test_cka_is_drawn_for_the_frozen_vit_and_for_ila_with_its_groups() -> None:
     assert len(adapted.lines) == 4  # between blocks 4 and 5, and 8 and 9, on both axes
     assert not frozen.lines
     same = np.asarray(frozen.images[0].get_array())[:4, :4]
-    np.testing.assert_allclose(adapted.images[0].get_array()[:4, :4], same, atol=1e-4)  # before the first ILA nothing differs
+    # Before the first ILA nothing differs.
+    np.testing.assert_allclose(adapted.images[0].get_array()[:4, :4], same, atol=1e-4)
     assert "synthetic leaves (leaves-ultra), 6 test images" in figure.get_suptitle()
     assert "95 % half-widths over seeds at most" in figure.get_suptitle()
 
@@ -53,7 +55,9 @@ def test_small_adapters_are_trained_once_and_read_back(tmp_path: Path, monkeypat
     monkeypatch.setattr(paper_models, "_EPOCHS", 2)
     (model,) = paper_models.small_adapters("ila", (0,))
     recipe = al.offline_recipe("ila")
-    folder = tmp_path / "runs" / "paper_models" / f"ila-0-{recipe.lr:g}-{recipe.head_lr_scale:g}-{al.__version__}"
+    folder = (
+        tmp_path / "runs" / "paper_models" / f"ila-0-{recipe.lr:g}-{recipe.head_lr_scale:g}-{al.__version__}"
+    )
     assert (folder / "adapter_config.json").exists()
     paper_models.small_adapters.cache_clear()
     monkeypatch.setattr(paper_models, "fit", None)  # it must not be called again

@@ -1,4 +1,5 @@
-"""Claims about pre-training: it resumes exactly, writes what timm can load, and the shipped backbone is as good as its description says."""
+"""Claims about pre-training: it resumes exactly, writes what timm can load, and the shipped backbone is as
+good as its description says."""
 
 import argparse
 import dataclasses
@@ -91,9 +92,14 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_a_schedule_can_be_shortened_after_any_step_before_its_cooldown() -> None:
-    long, short = PretrainConfig(schedule=((96, 0.0, 326_400),)), PretrainConfig(schedule=((96, 0.0, 192_000),))
+    long, short = (
+        PretrainConfig(schedule=((96, 0.0, 326_400),)),
+        PretrainConfig(schedule=((96, 0.0, 192_000),)),
+    )
     shared = len(short.steps()) - short.cooldown_images // short.batch_size
-    assert [long.learning_rate(step) for step in range(shared)] == [short.learning_rate(step) for step in range(shared)]
+    assert [long.learning_rate(step) for step in range(shared)] == [
+        short.learning_rate(step) for step in range(shared)
+    ]
 
 
 def test_the_recorded_command_means_the_same_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +109,10 @@ def test_the_recorded_command_means_the_same_recipe(tmp_path: Path, monkeypatch:
         return parser.parse_args(words)
 
     seen: list[tuple[PretrainConfig, str]] = []
-    monkeypatch.setattr("adapters_lib.pretraining.images.pretrain", lambda config, out, command: seen.append((config, command)) or {})
+    monkeypatch.setattr(
+        "adapters_lib.pretraining.images.pretrain",
+        lambda config, out, command: seen.append((config, command)) or {},
+    )
     run(parse(["--schedule", "32:0:256,96:0.25:512", "--lr", "0.01", "--seed", "5", "--out", str(tmp_path)]))
     config, command = seen[0]
     assert config.schedule == ((32, 0.0, 256), (96, 0.25, 512))
@@ -134,13 +143,22 @@ def test_the_shipped_backbone_is_small_and_describes_itself() -> None:
     assert about["held_back"] == list(HELD_BACK)
     assert about["upstream_top1"] >= 0.8
     assert about["command"] == "python -m adapters_lib pretrain"
-    assert about["curve"][-1]["images"] == sum(n // about["config"]["batch_size"] for *_, n in about["config"]["schedule"]) * 128
+    assert (
+        about["curve"][-1]["images"]
+        == sum(n // about["config"]["batch_size"] for *_, n in about["config"]["schedule"]) * 128
+    )
 
 
 def test_the_shipped_backbone_names_species_as_well_as_recorded() -> None:
-    sample = sample_leaves(species(), 1, "upstream-val", seed=1, vary_held_back=False)  # not the images of the recorded accuracy
+    # Not the images of the recorded accuracy.
+    sample = sample_leaves(species(), 1, "upstream-val", seed=1, vary_held_back=False)
     images = draw(sample.leaves, sample.scenes, sample.seeds).float() / 127.5 - 1
     with torch.inference_mode():
-        right = (create_backbone("micro_vit")(images).argmax(1) == torch.from_numpy(sample.labels)).float().mean().item()
+        right = (
+            (create_backbone("micro_vit")(images).argmax(1) == torch.from_numpy(sample.labels))
+            .float()
+            .mean()
+            .item()
+        )
     recorded = embedded_info()["upstream_top1"]
     assert abs(right - recorded) < 4 * (recorded * (1 - recorded) / 200) ** 0.5 + 0.01

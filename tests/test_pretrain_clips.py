@@ -1,4 +1,5 @@
-"""Pre-training on clips: wild leaves do what the targets say, a stopped run resumes exactly, the shipped weights are as recorded."""
+"""Pre-training on clips: wild leaves do what the targets say, a stopped run resumes exactly, the shipped
+weights are as recorded."""
 
 import json
 import shutil
@@ -18,7 +19,9 @@ from adapters_lib.datasets.video.motion_states import SPAN, STATE
 from adapters_lib.datasets.video.wild_motion import TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
 from adapters_lib.pretraining.clips import PretrainClipsConfig, _explained, _Learner, pretrain_clips
 
-TINY = PretrainClipsConfig(clips=6, val_clips=4, dropped=8, whole=8, batch_size=4, warmup=4, checkpoint_steps=2, eval_steps=4)
+TINY = PretrainClipsConfig(
+    clips=6, val_clips=4, dropped=8, whole=8, batch_size=4, warmup=4, checkpoint_steps=2, eval_steps=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,8 @@ def clips() -> WildClips:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole pre-training of four steps, two with dropped tokens; its checkpoint is the one written after step 2."""
+    """A whole pre-training of four steps, two with dropped tokens; its checkpoint is the one written after
+    step 2."""
     folder = tmp_path_factory.mktemp("whole")
     pretrain_clips(TINY, folder, "a command")
     return folder
@@ -54,9 +58,12 @@ def test_a_rolled_clip_is_the_clip_of_a_leaf_that_started_so_many_pixels_further
     moved = roll(clips, down, right, torch.zeros(6, dtype=torch.bool))
     wild = sample_wild(6, "upstream", 0)
     for i in range(6):
-        drawn = draw_clip(wild.leaves[i], wild.scenes[i], moved.states[i].double().numpy(), int(wild.seeds[i]) % 2**52, 32)
+        drawn = draw_clip(
+            wild.leaves[i], wild.scenes[i], moved.states[i].double().numpy(), int(wild.seeds[i]) % 2**52, 32
+        )
         difference = (torch.from_numpy(drawn).permute(0, 3, 1, 2).int() - moved.pixels[i].int()).abs()
-        assert difference.max() <= 2  # states are stored as float32, so a leaf may be drawn a hair's breadth aside
+        # States are stored as float32, so a leaf may be drawn a hair's breadth aside.
+        assert difference.max() <= 2
         assert (difference > 0).float().mean() < 0.02
 
 
@@ -107,7 +114,9 @@ def test_impossible_numbers_are_refused(options: dict[str, int]) -> None:
 
 def test_the_embedded_clip_model_is_small_says_what_it_is_and_takes_only_its_own_clips() -> None:
     about = embedded_info(EMBEDDED_CLIPS)
-    assert (Path(al.__file__).parent / "backbones" / "weights" / f"{EMBEDDED_CLIPS}.safetensors").stat().st_size <= 8 * 2**20
+    assert (
+        Path(al.__file__).parent / "backbones" / "weights" / f"{EMBEDDED_CLIPS}.safetensors"
+    ).stat().st_size <= 8 * 2**20
     assert about["command"] == "python -m adapters_lib pretrain-clips"
     assert about["curve"][-1]["clips"] == about["config"]["dropped"] + about["config"]["whole"]
     vit = al.create_backbone(EMBEDDED_CLIPS)
@@ -121,7 +130,9 @@ def test_the_embedded_clip_model_is_small_says_what_it_is_and_takes_only_its_own
 
 
 def test_a_saved_adapter_finds_the_embedded_clip_model_again(tmp_path: Path) -> None:
-    model = al.adapt(al.create_backbone(EMBEDDED_CLIPS), "padapter:bottleneck=4,position=a_m_p", 3, seed=0).eval()
+    model = al.adapt(
+        al.create_backbone(EMBEDDED_CLIPS), "padapter:bottleneck=4,position=a_m_p", 3, seed=0
+    ).eval()
     model.save_pretrained(tmp_path)
     again, clip = al.AdaptedViT.from_pretrained(tmp_path), torch.randn(2, 3, 8, 48, 48)
     with torch.inference_mode():
@@ -129,7 +140,8 @@ def test_a_saved_adapter_finds_the_embedded_clip_model_again(tmp_path: Path) -> 
 
 
 def test_the_embedded_clip_model_tells_speeds_about_as_well_as_recorded() -> None:
-    """The throw-away layers are not shipped, so they are fitted anew: least squares on the mean token of clips that no run has seen."""
+    """The throw-away layers are not shipped, so they are fitted anew: least squares on the mean token of
+    clips that no run has seen."""
     fresh = draw_wild_clips(400, "upstream-val", 5, 48, 8)
     learner = _Learner()
     learner.vit.load_state_dict(al.create_backbone(EMBEDDED_CLIPS).state_dict())

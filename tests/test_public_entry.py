@@ -1,7 +1,5 @@
 """Wrong kinds and sizes at the public entry: the message names the value, the rule and what to do."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -29,7 +27,9 @@ HALF = (0.5,) * 3
 
 
 def images(count=12, classes=3):
-    pixels = torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     return TensorImages(pixels, torch.arange(count) % classes, HALF, HALF)
 
 
@@ -46,7 +46,8 @@ class Plain(Dataset):
         return torch.zeros(3, 32, 32), int(self.labels[index])
 
 
-# ---- data sets of torch ------------------------------------------------------------------------------------------
+# ---- data sets of torch
+# ------------------------------------------------------------------------------
 
 
 def test_labels_of_a_subset_and_of_a_random_split_come_from_the_parent():
@@ -108,7 +109,9 @@ def test_what_is_no_data_set_is_told_what_to_pass(call, wrong):
             return iter([])
 
     data = images()
-    task = Task("t", ["a", "b", "c"], data, data, data, {"input_size": (3, 32, 32), "mean": HALF, "std": HALF})
+    task = Task(
+        "t", ["a", "b", "c"], data, data, data, {"input_size": (3, 32, 32), "mean": HALF, "std": HALF}
+    )
     given = {
         "loader": DataLoader(data, 4),
         "task": task,
@@ -132,7 +135,9 @@ def test_what_is_no_data_set_is_told_what_to_pass(call, wrong):
         "Task": lambda: Task("t", ["a", "b", "c"], given, data, data, {}),
     }
     remedy = {"loader": r"pass its data set \(loader\.dataset\)", "task": "task.train, task.val or task.test"}
-    with pytest.raises(AdapterError, match=remedy.get(wrong, "pass a torch Dataset|neither `labels` nor `targets`")):
+    with pytest.raises(
+        AdapterError, match=remedy.get(wrong, "pass a torch Dataset|neither `labels` nor `targets`")
+    ):
         calls[call]()
 
 
@@ -172,7 +177,8 @@ def test_indices_outside_a_data_set_are_refused(indices):
         labels_of(Subset(images(), indices))
 
 
-# ---- numbers -----------------------------------------------------------------------------------------------------
+# ---- numbers
+# ------------------------------------------------------------------------------
 
 SEEDS = [-1, 2**63, 1.0, "0", None, True, float("nan")]
 

@@ -59,8 +59,13 @@ def test_the_numbers_of_the_embedded_backbone_are_those_recorded_with_it() -> No
 
 def test_the_numbers_of_the_embedded_clip_model_are_those_recorded_with_it() -> None:
     info = backbones.embedded_info("micro_vit_clips")
-    drift, down, turn, growth = (f"{100 * info['r2'][f'speed_{name}']:.0f} %" for name in ("x", "y", "turn", "growth"))
+    drift, down, turn, growth = (
+        f"{100 * info['r2'][f'speed_{name}']:.0f} %" for name in ("x", "y", "turn", "growth")
+    )
     assert drift == down
-    assert f"explains {drift} of the variance of the speeds of drifting, {turn} of turning and {growth} of growing" in README
+    assert (
+        f"explains {drift} of the variance of the speeds of drifting, {turn} of turning and {growth} of"
+        " growing" in README
+    )
     assert f"for {info['curve'][-1]['minutes']:.0f} minutes on two cores" in README
     assert f"{info['curve'][-1]['clips']:,} views of {info['config']['clips']:,} clips" in README

@@ -1,4 +1,5 @@
-"""The README's code on looking inside, on video and on grids runs as it stands there, on small models and few images."""
+"""The README's code on looking inside, on video and on grids runs as it stands there, on small models and
+few images."""
 
 import re
 from pathlib import Path
@@ -20,7 +21,15 @@ def _code(section: str) -> str:
 
 def test_what_the_readme_says_about_looking_inside_runs() -> None:
     task = al.load_data("leaves-ultra", image_size=32, cultivars=3, n_train=1, n_val=1, n_test=2)
-    vit = al.create_backbone("vit_tiny_patch16_224", pretrained=False, image_size=32, patch_size=8, depth=12, embed_dim=32, num_heads=2)
+    vit = al.create_backbone(
+        "vit_tiny_patch16_224",
+        pretrained=False,
+        image_size=32,
+        patch_size=8,
+        depth=12,
+        embed_dim=32,
+        num_heads=2,
+    )
     model = al.adapt(vit, al.LoRA(), num_classes=3)
     images = torch.stack([task.test[i][0] for i in range(4)])
     known = {"al": al, "torch": torch, "model": model, "images": images, "task": task}
@@ -47,8 +56,20 @@ def test_what_the_readme_says_about_video_runs(tmp_path: Path, monkeypatch, caps
 def test_what_the_readme_says_about_grids_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     def pretend(run: al.Experiment, progress: bool = False) -> dict:
         hits = torch.arange(8) < 3 + run.seed + len(run.name)
-        row = {"key": run.key, "method": run.name, "data": run.data, "seed": run.seed, "top1": 100 * float(hits.double().mean())}
-        return {**row, "n_test": 8, "hits": experiments.pack_hits(hits), "macs": len(run.name), "version": al.__version__}
+        row = {
+            "key": run.key,
+            "method": run.name,
+            "data": run.data,
+            "seed": run.seed,
+            "top1": 100 * float(hits.double().mean()),
+        }
+        return {
+            **row,
+            "n_test": 8,
+            "hits": experiments.pack_hits(hits),
+            "macs": len(run.name),
+            "version": al.__version__,
+        }
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiments, "run_experiment", pretend)

@@ -21,7 +21,13 @@ NAMES = list(PRESETS)
 def test_ila_trains_as_its_paper_says() -> None:
     recipe = al.recipes.ila_paper
     assert isinstance(recipe, al.Recipe)
-    assert (recipe.optimizer, recipe.weight_decay, recipe.batch_size, recipe.epochs, recipe.clip_norm) == ("sgd", 0, 8, 50, 1.0)
+    assert (recipe.optimizer, recipe.weight_decay, recipe.batch_size, recipe.epochs, recipe.clip_norm) == (
+        "sgd",
+        0,
+        8,
+        50,
+        1.0,
+    )
     assert (recipe.warmup_steps, recipe.warmup_lr, recipe.warmup_prefix) == (500, 1e-6, False)
     assert recipe.min_lr == 1e-5
     assert recipe.mixed_precision != "no"
@@ -63,16 +69,26 @@ def test_adapter_pluss_note_says_which_pfeiffer_ours_is() -> None:
     assert "another module" in note
 
 
-@pytest.mark.parametrize(("name", "epochs", "warmup"), [("padapter_image_paper", 100, 20), ("padapter_video_paper", 90, 10)])
+@pytest.mark.parametrize(
+    ("name", "epochs", "warmup"), [("padapter_image_paper", 100, 20), ("padapter_video_paper", 90, 10)]
+)
 def test_padapter_trains_as_its_paper_and_adaptformer_say(name: str, epochs: int, warmup: int) -> None:
     recipe = getattr(al.recipes, name)(batch_size=128)
-    assert (recipe.optimizer, recipe.weight_decay, recipe.epochs, recipe.warmup_epochs, recipe.min_lr) == ("momentum", 0, epochs, warmup, 0)
+    assert (recipe.optimizer, recipe.weight_decay, recipe.epochs, recipe.warmup_epochs, recipe.min_lr) == (
+        "momentum",
+        0,
+        epochs,
+        warmup,
+        0,
+    )
     assert recipe.lr == pytest.approx(0.1 * 128 / 256)
     assert PRESETS[name].head == ("bn_linear_bias" if "image" in name else "bn_linear")
     assert recipe.warmup_lr == 0
     assert ("fresh_norm=True" in PRESETS[name].note) == ("video" in name)
     assert "not published" in PRESETS[name].note
-    assert recipe == getattr(al.recipes, name.replace("padapter_image", "adaptformer").replace("padapter", "adaptformer"))(batch_size=128)
+    assert recipe == getattr(
+        al.recipes, name.replace("padapter_image", "adaptformer").replace("padapter", "adaptformer")
+    )(batch_size=128)
 
 
 def test_the_rate_follows_the_images_of_an_update() -> None:
@@ -89,14 +105,66 @@ def test_the_rate_follows_the_images_of_an_update() -> None:
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("vpt_paper", {"epochs": 100, "warmup_epochs": 10, "optimizer": "momentum", "batch_size": 64, "weight_decay": 1e-4}),
-        ("vqt_paper", {"epochs": 100, "warmup_epochs": 10, "optimizer": "momentum", "batch_size": 128, "lr": 0.05}),
+        (
+            "vpt_paper",
+            {
+                "epochs": 100,
+                "warmup_epochs": 10,
+                "optimizer": "momentum",
+                "batch_size": 64,
+                "weight_decay": 1e-4,
+            },
+        ),
+        (
+            "vqt_paper",
+            {"epochs": 100, "warmup_epochs": 10, "optimizer": "momentum", "batch_size": 128, "lr": 0.05},
+        ),
         ("lora_vtab", {"epochs": 100, "warmup_epochs": 10, "optimizer": "adamw", "batch_size": 64}),
         ("lora_vtab", {"lr": 1e-3, "weight_decay": 1e-4, "min_lr": 1e-6, "warmup_lr": 1e-5}),
-        ("adapter_plus_paper", {"epochs": 100, "optimizer": "adamw", "batch_size": 64, "lr": 1e-3, "weight_decay": 1e-4, "min_lr": 1e-6}),
-        ("repadapter_paper", {"epochs": 100, "optimizer": "adamw", "batch_size": 64, "lr": 1e-3, "weight_decay": 1e-4, "min_lr": 1e-5}),
-        ("convpass_paper", {"epochs": 100, "optimizer": "adamw", "batch_size": 64, "lr": 1e-3, "weight_decay": 1e-4, "min_lr": 1e-5}),
-        ("ssf_paper", {"epochs": 100, "optimizer": "adamw", "batch_size": 64, "lr": 1e-2, "weight_decay": 5e-2, "warmup_epochs": 10}),
+        (
+            "adapter_plus_paper",
+            {
+                "epochs": 100,
+                "optimizer": "adamw",
+                "batch_size": 64,
+                "lr": 1e-3,
+                "weight_decay": 1e-4,
+                "min_lr": 1e-6,
+            },
+        ),
+        (
+            "repadapter_paper",
+            {
+                "epochs": 100,
+                "optimizer": "adamw",
+                "batch_size": 64,
+                "lr": 1e-3,
+                "weight_decay": 1e-4,
+                "min_lr": 1e-5,
+            },
+        ),
+        (
+            "convpass_paper",
+            {
+                "epochs": 100,
+                "optimizer": "adamw",
+                "batch_size": 64,
+                "lr": 1e-3,
+                "weight_decay": 1e-4,
+                "min_lr": 1e-5,
+            },
+        ),
+        (
+            "ssf_paper",
+            {
+                "epochs": 100,
+                "optimizer": "adamw",
+                "batch_size": 64,
+                "lr": 1e-2,
+                "weight_decay": 5e-2,
+                "warmup_epochs": 10,
+            },
+        ),
         ("dyn_paper", {"epochs": 100, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-4}),
     ],
 )
@@ -122,7 +190,12 @@ def test_every_preset_says_for_what_it_is_and_from_where(name: str) -> None:
 
 
 def test_all_the_papers_methods_have_a_recipe() -> None:
-    served = {part.partition(":")[0] for about in PRESETS.values() for text in about.methods for part in text.split(" + ")}
+    served = {
+        part.partition(":")[0]
+        for about in PRESETS.values()
+        for text in about.methods
+        for part in text.split(" + ")
+    }
     assert set(METHODS) - served <= {"full", "bitfit", "layernorm"}  # sources without a recipe for images
 
 
@@ -134,7 +207,10 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 
 
 def test_momentum_is_plain_and_sgd_is_nesterov() -> None:
-    kinds = {name: make_optimizer(tiny_model("linear"), Recipe(optimizer=name)).defaults["nesterov"] for name in ("sgd", "momentum")}
+    kinds = {
+        name: make_optimizer(tiny_model("linear"), Recipe(optimizer=name)).defaults["nesterov"]
+        for name in ("sgd", "momentum")
+    }
     assert kinds == {"sgd": True, "momentum": False}
 
 

@@ -19,11 +19,15 @@ def test_only_trainable_matrices_decay_and_the_head_may_learn_faster():
     model = tiny_model("full")
     optimizer = make_optimizer(model, Recipe(weight_decay=0.1, head_lr_scale=10))
     names = {id(p): name for name, p in model.named_parameters()}
-    decayed = {names[id(p)] for group in optimizer.param_groups for p in group["params"] if group["weight_decay"]}
+    decayed = {
+        names[id(p)] for group in optimizer.param_groups for p in group["params"] if group["weight_decay"]
+    }
     assert "backbone.blocks.0.attn.qkv.weight" in decayed
     assert not {"backbone.cls_token", "backbone.pos_embed"} & decayed
     assert not any(name.endswith("bias") or "norm" in name for name in decayed)
-    faster = {names[id(p)] for group in optimizer.param_groups if group["lr_scale"] == 10 for p in group["params"]}
+    faster = {
+        names[id(p)] for group in optimizer.param_groups if group["lr_scale"] == 10 for p in group["params"]
+    }
     assert faster == {"backbone.head.weight", "backbone.head.bias"}
     assert sum(len(g["params"]) for g in make_optimizer(tiny_model("linear"), Recipe()).param_groups) == 2
 
@@ -35,14 +39,19 @@ def test_the_learning_rate_warms_up_linearly_and_falls_as_a_cosine():
     for update in range(100):
         schedule.step_update(update)
         rates.append(optimizer.param_groups[0]["lr"] / 0.5)
-    expected = [1 / 20 + (1 - 1 / 20) * u / 20 if u < 20 else 0.1 + 0.45 * (1 + math.cos(math.pi * (u - 20) / 80)) for u in range(100)]
+    expected = [
+        1 / 20 + (1 - 1 / 20) * u / 20 if u < 20 else 0.1 + 0.45 * (1 + math.cos(math.pi * (u - 20) / 80))
+        for u in range(100)
+    ]
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
 
 
 def test_without_the_prefix_the_cosine_has_run_since_the_first_update():
     recipe = Recipe(epochs=10, lr=1.0, min_lr=0.1, warmup_steps=20, warmup_lr=0.02, warmup_prefix=False)
     schedule = make_schedule(make_optimizer(tiny_model("linear"), recipe), recipe, updates_per_epoch=10)
-    expected = [0.02 + 0.98 * u / 20 if u < 20 else 0.1 + 0.45 * (1 + math.cos(math.pi * u / 100)) for u in range(100)]
+    expected = [
+        0.02 + 0.98 * u / 20 if u < 20 else 0.1 + 0.45 * (1 + math.cos(math.pi * u / 100)) for u in range(100)
+    ]
     np.testing.assert_allclose([schedule.rate(u) for u in range(100)], expected, rtol=1e-12)
 
 
@@ -53,7 +62,9 @@ def test_both_curves_are_those_of_timms_scheduler(prefix: bool, warmup: int):
     ours, theirs = (torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3) for _ in range(2))
     schedule = make_schedule(ours, recipe, updates_per_epoch=10)
     total = 30 - warmup if prefix else 30
-    timms = CosineLRScheduler(theirs, total, 1e-5, warmup_t=warmup, warmup_lr_init=1e-6, warmup_prefix=prefix, t_in_epochs=False)
+    timms = CosineLRScheduler(
+        theirs, total, 1e-5, warmup_t=warmup, warmup_lr_init=1e-6, warmup_prefix=prefix, t_in_epochs=False
+    )
     for update in range(30):
         schedule.step_update(update)
         timms.step_update(update)

@@ -1,4 +1,5 @@
-"""Claims about a reloaded adapter: it is the saved one, on the backbone it was trained on, and a file can ask for nothing else."""
+"""Claims about a reloaded adapter: it is the saved one, on the backbone it was trained on, and a file can
+ask for nothing else."""
 
 import json
 import random
@@ -36,7 +37,12 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def by_hand(weights: Path, **options: object) -> torch.nn.Module:
     """timm's own model, with weights that timm loads from a file."""
-    return timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay={"file": str(weights / f"{NAME}.safetensors")}, **options)
+    return timm.create_model(
+        NAME,
+        pretrained=True,
+        pretrained_cfg_overlay={"file": str(weights / f"{NAME}.safetensors")},
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,9 @@ def by_hand(weights: Path, **options: object) -> torch.nn.Module:
     [{"img_size": 96}, {"global_pool": "avg", "fc_norm": False}, {"dynamic_img_size": True}, {"in_chans": 1}],
     ids=str,
 )
-def test_a_model_made_by_timm_with_options_comes_back_with_them_or_not_at_all(tmp_path: Path, weights: Path, options: dict) -> None:
+def test_a_model_made_by_timm_with_options_comes_back_with_them_or_not_at_all(
+    tmp_path: Path, weights: Path, options: dict
+) -> None:
     model = al.adapt(by_hand(weights, **options), "lora", 3, seed=0).eval()
     size = options.get("img_size", 224)
     x = torch.randn(1, options.get("in_chans", 3), size, size)
@@ -58,7 +66,9 @@ def test_a_model_made_by_timm_with_options_comes_back_with_them_or_not_at_all(tm
     assert torch.allclose(again(x), model(x), atol=1e-5)
 
 
-def test_what_cannot_be_rebuilt_by_name_says_what_is_other_and_what_to_do(tmp_path: Path, weights: Path) -> None:
+def test_what_cannot_be_rebuilt_by_name_says_what_is_other_and_what_to_do(
+    tmp_path: Path, weights: Path
+) -> None:
     model = al.adapt(by_hand(weights, act_layer="relu"), "lora", 3).eval()
     save_pretrained(model, tmp_path / "a")
     with pytest.raises(al.AdapterError, match=r"made by hand .*mlp.act is 'ReLU\(\)'.*pass backbone=…"):
@@ -66,7 +76,9 @@ def test_what_cannot_be_rebuilt_by_name_says_what_is_other_and_what_to_do(tmp_pa
     with pytest.raises(al.AdapterError, match=r"built otherwise: layers.blocks.*mlp.act is 'ReLU\(\)' there"):
         load_pretrained(tmp_path / "a", backbone=by_hand(weights))
     x = torch.randn(1, 3, 224, 224)
-    assert torch.equal(load_pretrained(tmp_path / "a", backbone=by_hand(weights, act_layer="relu"))(x), model(x))
+    assert torch.equal(
+        load_pretrained(tmp_path / "a", backbone=by_hand(weights, act_layer="relu"))(x), model(x)
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +121,9 @@ def test_a_model_cast_to_bfloat16_comes_back_as_such(tmp_path: Path) -> None:
     save_pretrained(model, tmp_path)
     again, x = load_pretrained(tmp_path), torch.randn(1, 3, 32, 32, dtype=torch.bfloat16)
     assert torch.equal(again(x), model(x))
-    with pytest.raises(al.AdapterError, match="is torch.bfloat16 in the state but torch.float32 in the model"):
+    with pytest.raises(
+        al.AdapterError, match="is torch.bfloat16 in the state but torch.float32 in the model"
+    ):
         load_pretrained(tmp_path, backbone=al.create_backbone(image_size=32))
 
 
@@ -126,11 +140,13 @@ def test_the_digest_is_kept_until_a_frozen_weight_changes(monkeypatch: pytest.Mo
     assert differences(describe(tiny_backbone()), describe(tiny_backbone(patch_size=4)))
 
 
-# ---- files of earlier versions ------------------------------------------------------------------------------------------
+# ---- files of earlier versions
+# ------------------------------------------------------------------------------
 
 
 def older(folder: Path, **changes: object) -> None:
-    """Turn a saved adapter into one of version 0.2: no digest of the file, and of the backbone's weights that of the blocks alone."""
+    """Turn a saved adapter into one of version 0.2: no digest of the file, and of the backbone's weights
+    that of the blocks alone."""
     tensors, metadata = load_tensors(folder / WEIGHTS)
     config = metadata["config"]
     for name in ("architecture", "frozen", "weights", "dtype", "by_hand"):
@@ -151,7 +167,8 @@ def test_adapters_of_earlier_versions_still_load(tmp_path: Path) -> None:
         load_pretrained(tmp_path / "with", backbone=tiny_backbone(seed=5))
 
 
-# ---- damage -------------------------------------------------------------------------------------------------------------
+# ---- damage
+# ------------------------------------------------------------------------------
 
 
 def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
@@ -179,7 +196,9 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
         (lambda t: t.t(), "has shape"),
     ],
 )
-def test_tensors_of_another_kind_are_refused_and_the_backbone_is_as_it_was(tmp_path: Path, change: Callable, message: str) -> None:
+def test_tensors_of_another_kind_are_refused_and_the_backbone_is_as_it_was(
+    tmp_path: Path, change: Callable, message: str
+) -> None:
     save_pretrained(tiny_model("lora"), tmp_path)
     tensors, metadata = load_tensors(tmp_path / WEIGHTS)
     tensors["backbone.head.weight"] = change(tensors["backbone.head.weight"].clone())
@@ -201,7 +220,8 @@ def test_a_model_with_nan_is_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# ---- headers from strangers ---------------------------------------------------------------------------------------------
+# ---- headers from strangers
+# ------------------------------------------------------------------------------
 
 
 def with_header(folder: Path, change: Callable[[dict], object]) -> None:
@@ -212,7 +232,8 @@ def with_header(folder: Path, change: Callable[[dict], object]) -> None:
 
 @pytest.fixture
 def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An adapter of the embedded backbone; whoever creates a backbone from its header from now on fails the test."""
+    """An adapter of the embedded backbone; whoever creates a backbone from its header from now on fails
+    the test."""
     save_pretrained(al.adapt(al.create_backbone(image_size=32), "lora", 3), tmp_path)
     forbidden = lambda *a, **k: pytest.fail(f"create_backbone was called: {a} {k}")  # noqa: E731
     monkeypatch.setattr(checkpoint, "create_backbone", forbidden)
@@ -248,7 +269,8 @@ def test_a_header_may_not_give_options_that_are_no_plain_numbers_and_words(saved
     change = {"embed_dim": value, "depth": 400} if option == "embed_dim" else {option: value}
     with_header(saved, lambda config: config["backbone"].update(kwargs=change))
     with pytest.raises(
-        al.AdapterError, match=r"(which a file may not ask for|no value that a file may give|parameters|say where they are)"
+        al.AdapterError,
+        match=r"(which a file may not ask for|no value that a file may give|parameters|say where they are)",
     ):
         load_pretrained(saved)
 
@@ -265,7 +287,9 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "vit_tiny_patch16_224.x/../y", "micro_vit ", "vit_tiny_patch16_224\n"])
+@pytest.mark.parametrize(
+    "name", [*NAMES, "vit_tiny_patch16_224.x/../y", "micro_vit ", "vit_tiny_patch16_224\n"]
+)
 def test_a_header_may_not_name_an_address_or_a_path(saved: Path, name: str) -> None:
     with_header(saved, lambda config: config["backbone"].update(name=name))
     with pytest.raises(al.AdapterError, match="no model of timm by its plain name"):
@@ -315,7 +339,9 @@ def test_a_name_that_only_a_user_may_use_loads_with_the_users_backbone(tmp_path:
 
 def test_where_everything_was_trained_no_weights_are_fetched(tmp_path: Path) -> None:
     options = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}
-    model = al.adapt(al.create_backbone("vit_tiny_patch16_224", pretrained=False, **options), "full", 3).eval()
+    model = al.adapt(
+        al.create_backbone("vit_tiny_patch16_224", pretrained=False, **options), "full", 3
+    ).eval()
     save_pretrained(model, tmp_path)
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(load_pretrained(tmp_path)(x), model(x))
@@ -324,5 +350,7 @@ def test_where_everything_was_trained_no_weights_are_fetched(tmp_path: Path) -> 
 def test_random_weights_are_not_made_up_again(tmp_path: Path) -> None:
     model = al.adapt(al.create_backbone("vit_tiny_patch16_224", pretrained=False, image_size=32), "lora", 3)
     save_pretrained(model, tmp_path)
-    with pytest.raises(al.AdapterError, match="trained on random weights, which are not kept; pass backbone="):
+    with pytest.raises(
+        al.AdapterError, match="trained on random weights, which are not kept; pass backbone="
+    ):
         load_pretrained(tmp_path)

@@ -1,4 +1,5 @@
-"""Tables of stored runs: right means, intervals and columns, in three formats, and the README holds what the runs say."""
+"""Tables of stored runs: right means, intervals and columns, in three formats, and the README holds what
+the runs say."""
 
 import json
 import warnings
@@ -22,7 +23,14 @@ def runs(**changes: object) -> pd.DataFrame:
     rows = []
     for method, scores, adapter in (("linear", (50, 52, 54), 0), ("vpt-deep", (60, 60, 60), 1536)):
         for seed, top1 in enumerate(scores):
-            row = {"key": f"{method}{seed}", "method": method, "data": "leaves-ultra", "seed": seed, "top1": float(top1), "top5": 90.0}
+            row = {
+                "key": f"{method}{seed}",
+                "method": method,
+                "data": "leaves-ultra",
+                "seed": seed,
+                "top1": float(top1),
+                "top5": 90.0,
+            }
             row |= {
                 "adapter": adapter,
                 "backbone": 0,
@@ -42,7 +50,8 @@ def test_a_row_is_a_mean_with_its_95_percent_t_interval() -> None:
     table = method_table(runs()).set_index("method")
     assert list(table.index) == ["linear", "vpt-deep"]
     assert table.loc["linear", "top1"] == 52
-    assert table.loc["linear", "half"] == pytest.approx(4.3027 * 2 / 3**0.5, rel=1e-4)  # Student's t with two degrees of freedom
+    # Student's t with two degrees of freedom.
+    assert table.loc["linear", "half"] == pytest.approx(4.3027 * 2 / 3**0.5, rel=1e-4)
     assert table.loc["vpt-deep", "half"] == 0
     assert table.loc["vpt-deep", ["n", "adapter", "head"]].tolist() == [3, 1536, 2580]
 
@@ -67,13 +76,19 @@ def test_latex_is_escaped_and_csv_keeps_its_digits() -> None:
 
 def test_steps_measured_in_turn_replace_those_of_the_runs(tmp_path: Path) -> None:
     micro, small = ('{"backbone": "micro_vit"}', '{"backbone": "vit_small_patch16_224"}')
-    steps = pd.DataFrame({"method": ["full", "linear", "vpt-deep"], "backbone": "micro_vit", "ratio": [1, 0.284, 1.2]})
+    steps = pd.DataFrame(
+        {"method": ["full", "linear", "vpt-deep"], "backbone": "micro_vit", "ratio": [1, 0.284, 1.2]}
+    )
     write(tmp_path, runs(configuration=micro))
     write(tmp_path, steps, "steps")
     table = stored_table("methods", tmp_path)
     assert render(table).splitlines()[0].endswith("| MACs (M) | step ÷ full |")
     assert render(table).splitlines()[2].endswith("| 410.7 | 0.28 |")
-    for rows, known in ((runs(configuration=small), steps), (runs(configuration=micro), steps[:2]), (runs(), steps)):
+    for rows, known in (
+        (runs(configuration=small), steps),
+        (runs(configuration=micro), steps[:2]),
+        (runs(), steps),
+    ):
         assert "step" not in method_table(rows, known)
         assert "step_ms" in method_table(rows, known)
 
@@ -92,7 +107,10 @@ def test_older_code_is_marked_and_never_averaged_with_newer() -> None:
     old, new = runs(version="0.0.1", top1=1.0), runs().query("method == 'linear'")
     with pytest.warns(UserWarning, match="another version"):
         table = method_table(pd.concat([old, new]))
-    assert dict(zip(table["method"], table["top1"], strict=True)) == {"linear": 52, "vpt-deep (older code)": 1}
+    assert dict(zip(table["method"], table["top1"], strict=True)) == {
+        "linear": 52,
+        "vpt-deep (older code)": 1,
+    }
 
 
 def test_what_cannot_be_averaged_is_refused() -> None:
@@ -106,7 +124,9 @@ def test_what_cannot_be_averaged_is_refused() -> None:
 
 def test_a_missing_table_says_how_to_make_it(tmp_path: Path) -> None:
     write(tmp_path, runs(), "other")
-    with pytest.raises(al.AdapterError, match=r"adapters_lib.experiments.run_grids methods`, or choose a table: other"):
+    with pytest.raises(
+        al.AdapterError, match=r"adapters_lib.experiments.run_grids methods`, or choose a table: other"
+    ):
         stored_table("methods", tmp_path)
 
 
@@ -116,14 +136,21 @@ def test_the_block_between_the_markers_is_replaced_and_nothing_else(tmp_path: Pa
     assert update_block(path, "methods", "| a |\n| b |")
     assert path.read_text() == MARKED.replace("old", "| a |\n| b |")
     assert not update_block(path, "methods", "| a |\n| b |")
-    for broken in ("no markers", MARKED + MARKED, MARKED.replace("end of ", ""), MARKED.replace("<!-- results", "<!-- end of results", 1)):
+    for broken in (
+        "no markers",
+        MARKED + MARKED,
+        MARKED.replace("end of ", ""),
+        MARKED.replace("<!-- results", "<!-- end of results", 1),
+    ):
         path.write_text(broken)
         with pytest.raises(al.AdapterError, match="needs the lines <!-- results: methods -->"):
             update_block(path, "methods", "new")
         assert path.read_text() == broken
 
 
-def test_the_command_prints_the_table_and_renews_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_prints_the_table_and_renews_the_readme(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     write(tmp_path, runs())
     readme = tmp_path / "README.md"
     readme.write_text(MARKED)

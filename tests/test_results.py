@@ -27,7 +27,12 @@ def _work(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
 
 
 def _pretend(experiment: Experiment, **_: object) -> dict:
-    told = {"method": experiment.name, "data": experiment.data, "seed": experiment.seed, "version": al.__version__}
+    told = {
+        "method": experiment.name,
+        "data": experiment.data,
+        "seed": experiment.seed,
+        "version": al.__version__,
+    }
     return {
         "key": experiment.key,
         **told,
@@ -58,9 +63,13 @@ def test_every_grid_trains_at_the_one_budget_in_float32_and_tests_on_enough_imag
 def test_the_budget_of_all_grids_changes_in_one_place(monkeypatch) -> None:
     longer = offline_recipes.Budget(images=240, passes=5)
     monkeypatch.setattr(grids, "BUDGET", longer)
-    monkeypatch.setattr(offline_recipes, "BASE", dataclasses.replace(offline_recipes.BASE, epochs=longer.passes))
+    monkeypatch.setattr(
+        offline_recipes, "BASE", dataclasses.replace(offline_recipes.BASE, epochs=longer.passes)
+    )
     for name in ("methods", "tasks", "bottleneck", "compose"):
-        assert {(run.recipe.epochs, run.data_options["n_train"]) for run in results.GRIDS[name]()} == {(5, 240)}
+        assert {(run.recipe.epochs, run.data_options["n_train"]) for run in results.GRIDS[name]()} == {
+            (5, 240)
+        }
 
 
 def test_adapters_that_are_said_to_be_of_one_size_are(tmp_path: Path) -> None:
@@ -82,7 +91,9 @@ def test_every_grid_is_made_of_methods_that_exist_and_of_different_runs() -> Non
 
 def test_the_sweep_of_granularities_goes_through_the_default() -> None:
     assert KINDS["ultra"].granularity in grids.GRANULARITIES
-    shared = {run.key for run in results.GRIDS["methods"]()} & {run.key for run in results.GRIDS["granularity"]()}
+    shared = {run.key for run in results.GRIDS["methods"]()} & {
+        run.key for run in results.GRIDS["granularity"]()
+    }
     assert len(shared) == 20
 
 
@@ -106,7 +117,8 @@ def test_a_run_of_another_table_is_taken_over_and_not_run_again(tmp_path: Path, 
     rows = results.results("granularity", tmp_path, seeds=(0,))
     assert len(rows) == 20
     assert len(ran) == 16
-    assert set(read_table(tmp_path / "granularity.csv")["hits"]) == {"00ff"}  # text, not the number 255 or infinity
+    # Text, not the number 255 or infinity.
+    assert set(read_table(tmp_path / "granularity.csv")["hits"]) == {"00ff"}
 
 
 def test_an_unknown_grid_or_seed_is_refused(tmp_path: Path) -> None:
@@ -127,7 +139,9 @@ def test_the_command_lists_what_is_missing_and_runs_nothing(tmp_path: Path, caps
     assert "nonsense" in capsys.readouterr().err
 
 
-def test_rows_of_another_learning_rate_go_only_when_asked_to_and_those_of_another_budget_never(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_rows_of_another_learning_rate_go_only_when_asked_to_and_those_of_another_budget_never(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr(experiments, "run_experiment", _pretend)
     results.results("methods", tmp_path, seeds=(0,))
     path = tmp_path / "methods.csv"
@@ -136,7 +150,11 @@ def test_rows_of_another_learning_rate_go_only_when_asked_to_and_those_of_anothe
     before = path.read_bytes()
     assert results.main(["methods", "tasks", "--folder", str(tmp_path), "--prune"]) == 0
     assert path.read_bytes() == before
-    monkeypatch.setattr(grids, "offline_recipe", lambda m, **o: al.offline_recipe(m, **o, **({"lr": 0.5} if "lora" in m else {})))
+    monkeypatch.setattr(
+        grids,
+        "offline_recipe",
+        lambda m, **o: al.offline_recipe(m, **o, **({"lr": 0.5} if "lora" in m else {})),
+    )
     wanted = {run.key for run in results.GRIDS["methods"]()}
     assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
     assert "2 rows that it no longer asks for" in capsys.readouterr().out
@@ -153,7 +171,10 @@ def test_a_table_ends_in_the_order_of_its_grid(tmp_path: Path, monkeypatch) -> N
     results.results("methods", tmp_path, seeds=(2,))
     experiments.store_row({"key": "mine", "method": "of another grid"}, tmp_path / "methods.csv")
     results.results("methods", tmp_path)
-    assert [*read_table(tmp_path / "methods.csv")["key"]] == [*(run.key for run in results.GRIDS["methods"]()), "mine"]
+    assert [*read_table(tmp_path / "methods.csv")["key"]] == [
+        *(run.key for run in results.GRIDS["methods"]()),
+        "mine",
+    ]
 
 
 def test_hits_come_back_as_they_were() -> None:
@@ -166,7 +187,10 @@ def test_hits_come_back_as_they_were() -> None:
 
 def test_a_row_holds_the_hits_that_its_accuracy_counts(tmp_path: Path) -> None:
     run = Experiment(
-        ("linear",), "digits", data_options={"n_per_class": 2}, recipe=al.Recipe(epochs=1, batch_size=16, mixed_precision="auto")
+        ("linear",),
+        "digits",
+        data_options={"n_per_class": 2},
+        recipe=al.Recipe(epochs=1, batch_size=16, mixed_precision="auto"),
     )
     row = experiments.run_experiment(run)
     assert unpack_hits(row["hits"], row["n_test"]).mean() * 100 == pytest.approx(row["top1"])
@@ -178,10 +202,12 @@ def test_a_row_holds_the_hits_that_its_accuracy_counts(tmp_path: Path) -> None:
     assert row["version"] == al.__version__
 
 
-def test_the_learning_curve_goes_through_its_budgets_without_a_test_image_the_short_ones_of_one_seed_first() -> None:
+def test_the_learning_curve_goes_through_its_budgets_without_a_test_image_the_short_ones_first() -> None:
     runs = results.GRIDS["learning_curve"]()
     classes = KINDS["ultra"].cultivars
-    steps = [run.data_options["n_train"] * classes // run.recipe.batch_size * run.recipe.epochs for run in runs]
+    steps = [
+        run.data_options["n_train"] * classes // run.recipe.batch_size * run.recipe.epochs for run in runs
+    ]
     assert set(steps) == set(grids.CURVE_BUDGETS) == {450, 900, 1800, 3600, 7200}
     assert not any(run.test for run in runs)
     assert {run.data_options["n_val"] * classes for run in runs} == {2000}
@@ -204,7 +230,10 @@ def test_a_method_that_may_start_at_zero_stands_in_a_grid_with_both_starts(monke
     zero = dataclasses.make_dataclass("Zero", [("start", str, "zero")])
     monkeypatch.setattr(grids, "METHODS", {"published": published, "zero": zero, "none": al.LoRA})
     assert grids.both_starts("published") == ["published", "published:start=zero"]
-    assert grids.both_starts("published:bottleneck=4") == ["published:bottleneck=4", "published:bottleneck=4,start=zero"]
+    assert grids.both_starts("published:bottleneck=4") == [
+        "published:bottleneck=4",
+        "published:bottleneck=4,start=zero",
+    ]
     assert grids.both_starts("zero") == ["zero"]
     assert grids.both_starts("none") == ["none"]
 
@@ -212,14 +241,18 @@ def test_a_method_that_may_start_at_zero_stands_in_a_grid_with_both_starts(monke
 def _small(monkeypatch, methods: list[str], epochs: int = 2) -> list[Experiment]:
     """A grid of tiny real runs in the place of `methods`."""
     options = {"cultivars": 2, "n_train": 4, "n_val": 1, "n_test": 4, "augment": None}
-    runs = experiments.grid(methods, "leaves-ultra", (0,), data_options=options, recipe=al.Recipe(epochs=epochs, batch_size=4))
+    runs = experiments.grid(
+        methods, "leaves-ultra", (0,), data_options=options, recipe=al.Recipe(epochs=epochs, batch_size=4)
+    )
     monkeypatch.setitem(results.GRIDS, "methods", lambda: runs)
     return runs
 
 
 def test_a_limit_in_minutes_leaves_what_does_not_fit_for_the_next_time(tmp_path: Path, monkeypatch) -> None:
     runs = _small(monkeypatch, ["linear", "bitfit"])
-    assert results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--limit-minutes", "0.00001"]) == 0
+    assert (
+        results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--limit-minutes", "0.00001"]) == 0
+    )
     assert not (tmp_path / "methods.csv").exists()
     assert results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--only", "bit*"]) == 0
     assert read_table(tmp_path / "methods.csv")["key"].to_list() == [runs[1].key]
@@ -235,9 +268,13 @@ def test_a_run_that_the_limit_stops_after_an_epoch_goes_on_from_there(tmp_path: 
     assert experiments.run_experiment(run, work=tmp_path)["hits"] == whole["hits"]
 
 
-def test_the_gpu_command_works_off_the_queue_side_by_side_and_its_rows_say_the_device(tmp_path: Path, monkeypatch) -> None:
+def test_the_gpu_command_works_off_the_queue_side_by_side_and_its_rows_say_the_device(
+    tmp_path: Path, monkeypatch
+) -> None:
     runs = _small(monkeypatch, ["linear", "bitfit"], epochs=1)
-    said = side_by_side.run_on_gpu(side_by_side.queue_of(["methods"], tmp_path), tmp_path, minutes=5, processes=2)
+    said = side_by_side.run_on_gpu(
+        side_by_side.queue_of(["methods"], tmp_path), tmp_path, minutes=5, processes=2
+    )
     rows = read_table(tmp_path / "methods.csv")
     assert rows["key"].to_list() == [run.key for run in runs]
     assert set(rows["device"]) == {device_name(PartialState().device)}
@@ -254,7 +291,15 @@ def test_the_gpu_command_refuses_no_time_and_no_process(tmp_path: Path, capsys) 
 
 
 def _job(method: str, seed: int = 0, **more: object) -> Job:
-    told = {"table": "methods", "title": "", "data": "leaves-ultra", "updates": 100, "done": False, "call": print, "arguments": ()}
+    told = {
+        "table": "methods",
+        "title": "",
+        "data": "leaves-ultra",
+        "updates": 100,
+        "done": False,
+        "call": print,
+        "arguments": (),
+    }
     return Job(**{**told, "method": method, "seed": seed, "key": f"{method}-{seed}", **more})
 
 
@@ -272,13 +317,24 @@ def test_patterns_choose_methods_and_seeds_and_a_slash_may_belong_to_a_method() 
 
 
 def test_the_queue_can_go_table_by_table_seed_by_seed_or_short_runs_first(tmp_path: Path) -> None:
-    rows = [{"key": "x", "method": "lora", "data": "leaves-ultra", "updates": 10, "seconds": 50.0, "cpu_seconds": 20.0, "device": "cpu"}]
+    rows = [
+        {
+            "key": "x",
+            "method": "lora",
+            "data": "leaves-ultra",
+            "updates": 10,
+            "seconds": 50.0,
+            "cpu_seconds": 20.0,
+            "device": "cpu",
+        }
+    ]
     pd.DataFrame(rows).to_csv(tmp_path / "any.csv", index=False)
     pace = plan.Pace(tmp_path)
     jobs = [_job("lora", 0), _job("lora", 101), _job("ila", 100), _job("lora", 0, table="tasks")]
     assert pace.seconds(jobs[0]) == 100 * 20 / 10  # CPU seconds, as others may have used the cores too
     assert plan.Pace(tmp_path / "empty").seconds(jobs[0]) == 100 * plan.STEP
-    assert [job.key for job in plan.ordered(jobs, "wanted", pace)] == ["lora-0", "lora-101", "ila-100"]  # lora-0 once
+    # Lora-0 once.
+    assert [job.key for job in plan.ordered(jobs, "wanted", pace)] == ["lora-0", "lora-101", "ila-100"]
     assert [job.key for job in plan.ordered(jobs, "seeds", pace)] == ["lora-0", "ila-100", "lora-101"]
     assert plan.ordered([_job("lora"), _job("linear", updates=10)], "short", pace)[0].method == "linear"
     with pytest.raises(al.AdapterError, match="unknown order 'size'"):
@@ -301,11 +357,15 @@ def test_the_studies_of_exits_stand_in_the_same_queue(tmp_path: Path, monkeypatc
     assert options["precision"] == "no"
 
 
-def test_a_table_that_is_being_made_anew_shows_its_older_rows_until_the_new_ones_have_caught_up(tmp_path: Path, monkeypatch) -> None:
+def test_a_table_that_is_being_made_anew_shows_its_older_rows_until_the_new_ones_have_caught_up(
+    tmp_path: Path, monkeypatch
+) -> None:
     runs = grids._runs(["linear", "lora"], seeds=(0, 1))
     monkeypatch.setitem(results.GRIDS, "methods", lambda: runs)
     recipe = al.Recipe(epochs=3, batch_size=4)
-    old = [Experiment((m,), "leaves-ultra", seed, recipe=recipe) for m in ("linear", "lora") for seed in (0, 1)]
+    old = [
+        Experiment((m,), "leaves-ultra", seed, recipe=recipe) for m in ("linear", "lora") for seed in (0, 1)
+    ]
     stale = dataclasses.replace(runs[1], recipe=dataclasses.replace(runs[1].recipe, lr=0.5))
     path = tmp_path / "methods.csv"
 

@@ -1,4 +1,5 @@
-"""Claims about runs that are killed: what is on the disk is always whole, and going on gives the same weights, bit for bit."""
+"""Claims about runs that are killed: what is on the disk is always whole, and going on gives the same
+weights, bit for bit."""
 
 import errno
 import json
@@ -45,7 +46,8 @@ def resume(folder: Path) -> tuple[al.AdaptedViT, Run]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of three runs that were killed by SIGKILL: in an epoch's middle, in a save's middle, in the first epoch."""
+    """Folders of three runs that were killed by SIGKILL: in an epoch's middle, in a save's middle, in the
+    first epoch."""
     folder = tmp_path_factory.mktemp("killed")
     script = Path(__file__).parent / "run_and_be_killed.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -57,7 +59,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("where", "epochs_done"), [("epoch", 2), ("save", 1), ("first", 0)])
-def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(killed: Path, uninterrupted, where, epochs_done):
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
+    killed: Path, uninterrupted, where, epochs_done
+):
     summary = json.loads((killed / where / "run.json").read_text())
     assert len(summary["history"]) == epochs_done
     model, run = resume(killed / where)
@@ -68,12 +72,22 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(killed: Path, unin
 def test_a_run_stopped_after_every_epoch_ends_with_the_same_weights(tmp_path: Path, uninterrupted):
     for _ in range(RECIPE.epochs):
         model = tiny_model(METHOD)
-        run = fit(model, data(), striped_images(12, seed=1), RECIPE, out=tmp_path, progress=False, stop=lambda row: True)
+        run = fit(
+            model,
+            data(),
+            striped_images(12, seed=1),
+            RECIPE,
+            out=tmp_path,
+            progress=False,
+            stop=lambda row: True,
+        )
     assert run.stopped is None
     assert identical(weights(model), uninterrupted)
 
 
-def test_a_full_disk_at_a_checkpoint_loses_one_epoch_at_most(tmp_path: Path, uninterrupted, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_at_a_checkpoint_loses_one_epoch_at_most(
+    tmp_path: Path, uninterrupted, monkeypatch: pytest.MonkeyPatch
+):
     save, saves = checkpoint.save_file, []
 
     def full_at_the_third(*args, **kwargs):
@@ -104,17 +118,39 @@ def test_a_finished_run_returns_its_history_and_weights_without_training(tmp_pat
 def test_resume_false_starts_the_same_run_again(tmp_path: Path):
     recipe, calls = Recipe(epochs=1, batch_size=8), []
     for _ in range(2):
-        fit(tiny_model("linear"), striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False, on_epoch=calls.append)
+        fit(
+            tiny_model("linear"),
+            striped_images(20),
+            None,
+            recipe,
+            out=tmp_path,
+            resume=False,
+            progress=False,
+            on_epoch=calls.append,
+        )
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize("epochs_before", [1, 3])
-def test_resume_false_begins_with_the_first_weights_whatever_the_model_has_learnt(tmp_path: Path, epochs_before):
+def test_resume_false_begins_with_the_first_weights_whatever_the_model_has_learnt(
+    tmp_path: Path, epochs_before
+):
     """The cell of a notebook that is run twice, on a run that was finished or stopped."""
     model, recipe = tiny_model("ila:samplings=1"), Recipe(epochs=3, batch_size=8, lr=1e-2)
-    fit(model, striped_images(20), None, recipe, out=tmp_path, progress=False, stop=lambda row: row["epoch"] == epochs_before)
+    fit(
+        model,
+        striped_images(20),
+        None,
+        recipe,
+        out=tmp_path,
+        progress=False,
+        stop=lambda row: row["epoch"] == epochs_before,
+    )
     first = weights(model)
-    runs = [fit(model, striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False) for _ in range(2)]
+    runs = [
+        fit(model, striped_images(20), None, recipe, out=tmp_path, resume=False, progress=False)
+        for _ in range(2)
+    ]
     timeless = [run.history.drop(columns=["seconds", "images_per_second"]) for run in runs]
     assert timeless[0].equals(timeless[1])
     fresh = tiny_model("ila:samplings=1")
@@ -153,14 +189,23 @@ def test_run_json_is_written_anew_when_a_kill_left_it_behind(tmp_path: Path):
         assert (tmp_path / "run.json").read_text() == whole
 
 
-# ---- the one door for checkpoints ----------------------------------------------------------------------------------
+# ---- the one door for checkpoints
+# ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs that was stopped after the second."""
     folder = tmp_path_factory.mktemp("stopped")
-    fit(tiny_model("lora"), striped_images(20), None, THREE, out=folder, progress=False, stop=lambda row: row["epoch"] == 2)
+    fit(
+        tiny_model("lora"),
+        striped_images(20),
+        None,
+        THREE,
+        out=folder,
+        progress=False,
+        stop=lambda row: row["epoch"] == 2,
+    )
     return folder
 
 
@@ -171,13 +216,19 @@ DAMAGE = {
     "epoch": (lambda t, m: m.update(epoch=-1), "epoch is -1"),
     "epoch as text": (lambda t, m: m.update(epoch="2"), "epoch is '2'"),
     "no epoch": (lambda t, m: m.pop("epoch"), "epoch is Ellipsis"),
-    "more epochs than the recipe": (lambda t, m: m.update(epoch=9, history=m["history"] * 9), "epoch 9 of a training of 3"),
+    "more epochs than the recipe": (
+        lambda t, m: m.update(epoch=9, history=m["history"] * 9),
+        "epoch 9 of a training of 3",
+    ),
     "updates": (lambda t, m: m.update(updates=7), "7 updates after 2 epochs"),
     "updates below 0": (lambda t, m: m.update(updates=-6), "updates is -6"),
     "a row too few": (lambda t, m: m["history"].pop(), "the history has 1 rows after 2 epochs"),
     "rows out of order": (lambda t, m: m["history"].reverse(), "row 1 of the history"),
     "a row of text": (lambda t, m: m["history"][1].update(lr="fast"), "row 2 of the history"),
-    "a loss that is NaN": (lambda t, m: m["history"][1].update(train_loss=float("nan")), "row 2 of the history lacks"),
+    "a loss that is NaN": (
+        lambda t, m: m["history"][1].update(train_loss=float("nan")),
+        "row 2 of the history lacks",
+    ),
     "no loss": (lambda t, m: m["history"][1].pop("train_loss"), "row 2 of the history lacks"),
     "history": (lambda t, m: m.update(history={}), "the history has no rows"),
     "scaler": (lambda t, m: m.update(scaler=[1]), "gradient scaler"),
@@ -185,20 +236,31 @@ DAMAGE = {
     "a weight of whole numbers": (lambda t, m: t.update({HEAD: t[HEAD].to(torch.int8)}), "is torch.int8"),
     "a weight of another shape": (lambda t, m: t.update({HEAD: t[HEAD][:2]}), "has shape"),
     "a weight less": (lambda t, m: t.pop(HEAD), "the state lacks 1 tensors"),
-    "a weight more": (lambda t, m: t.update({"model/backbone.norm.weight": torch.ones(32)}), "does not train"),
+    "a weight more": (
+        lambda t, m: t.update({"model/backbone.norm.weight": torch.ones(32)}),
+        "does not train",
+    ),
     "NaN in the optimiser": (lambda t, m: t[MOMENT].fill_(float("nan")), "holds NaN or infinity"),
     "squares below 0": (lambda t, m: t[MOMENT].fill_(-1), "squares below 0"),
     "the optimiser's shape": (lambda t, m: t.update({MOMENT: t[MOMENT][:2]}), "has shape"),
     "the optimiser's type": (lambda t, m: t.update({MOMENT: t[MOMENT].half()}), "is torch.float16"),
     "half of the optimiser": (lambda t, m: t.pop(MOMENT), "exp_avg_sq of 'backbone.head.weight' is missing"),
-    "no optimiser": (lambda t, m: [t.pop(name) for name in list(t) if name.startswith("optimizer")], "optimiser's state is missing"),
-    "a stranger's tensor": (lambda t, m: t.update({"optimizer/exp_avg/x": torch.ones(1)}), "belongs to no parameter"),
+    "no optimiser": (
+        lambda t, m: [t.pop(name) for name in list(t) if name.startswith("optimizer")],
+        "optimiser's state is missing",
+    ),
+    "a stranger's tensor": (
+        lambda t, m: t.update({"optimizer/exp_avg/x": torch.ones(1)}),
+        "belongs to no parameter",
+    ),
     "steps": (lambda t, m: t["optimizer/step/backbone.head.weight"].fill_(1e6), "after 6 updates"),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_a_checkpoint_that_cannot_be_right_is_refused_before_anything_is_touched(stopped: Path, tmp_path: Path, what):
+def test_a_checkpoint_that_cannot_be_right_is_refused_before_anything_is_touched(
+    stopped: Path, tmp_path: Path, what
+):
     change, message = DAMAGE[what]
     shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     tensors, metadata = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
@@ -221,10 +283,22 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(stopped: Path, tmp_path: Path)
 
 
 def test_a_run_of_an_earlier_version_goes_on_with_a_word(tmp_path: Path):
-    fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, progress=False, stop=lambda row: True)
+    fit(
+        tiny_model("lora"),
+        striped_images(20),
+        None,
+        THREE,
+        out=tmp_path,
+        progress=False,
+        stop=lambda row: True,
+    )
     tensors, metadata = checkpoint.load_tensors(tmp_path / "checkpoint.safetensors")
     manifest = metadata["manifest"]
-    manifest["backbone"] = {"name": manifest["backbone"]["name"], "kwargs": {}, "frozen_weights": "of the blocks"}
+    manifest["backbone"] = {
+        "name": manifest["backbone"]["name"],
+        "kwargs": {},
+        "frozen_weights": "of the blocks",
+    }
     manifest["train"] = {key: manifest["train"][key] for key in ("images", "labels")}
     del manifest["classes"]
     header = {"format": "pt", **{key: json.dumps(value) for key, value in metadata.items()}}
@@ -234,7 +308,10 @@ def test_a_run_of_an_earlier_version_goes_on_with_a_word(tmp_path: Path):
         run = fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, progress=False)
     assert len(run.history) == 3
     checkpoint.save_file(tensors, tmp_path / "checkpoint.safetensors", metadata=header)
-    with pytest.warns(UserWarning, match="earlier version"), pytest.raises(al.AdapterError, match="did not keep the weights"):
+    with (
+        pytest.warns(UserWarning, match="earlier version"),
+        pytest.raises(al.AdapterError, match="did not keep the weights"),
+    ):
         fit(tiny_model("lora"), striped_images(20), None, THREE, out=tmp_path, resume=False, progress=False)
 
 
@@ -249,10 +326,25 @@ def test_a_run_folder_is_a_saved_adapter_too(tmp_path: Path):
 ONE = Recipe(epochs=1)
 OTHER_METHOD = r"methods is \['lora'\] there, \['lora:rank=2'\] here"
 OTHER_RUNS = {
-    "recipe": (lambda: tiny_model("lora"), Recipe(epochs=1, lr=0.5), striped_images(20), "recipe.lr is 0.001 there, 0.5 here"),
+    "recipe": (
+        lambda: tiny_model("lora"),
+        Recipe(epochs=1, lr=0.5),
+        striped_images(20),
+        "recipe.lr is 0.001 there, 0.5 here",
+    ),
     "method": (lambda: tiny_model("lora:rank=2"), ONE, striped_images(20), OTHER_METHOD),
-    "classes": (lambda: tiny_model("lora", classes=7), ONE, striped_images(20), "num_classes is 4 there, 7 here"),
-    "backbone": (lambda: tiny_model("lora", backbone_seed=5), ONE, striped_images(20), "backbone.frozen_weights"),
+    "classes": (
+        lambda: tiny_model("lora", classes=7),
+        ONE,
+        striped_images(20),
+        "num_classes is 4 there, 7 here",
+    ),
+    "backbone": (
+        lambda: tiny_model("lora", backbone_seed=5),
+        ONE,
+        striped_images(20),
+        "backbone.frozen_weights",
+    ),
     "data": (lambda: tiny_model("lora"), ONE, striped_images(24), "train.images is 20 there, 24 here"),
 }
 

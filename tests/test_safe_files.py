@@ -32,7 +32,9 @@ def test_a_temporary_name_is_new_every_time_and_belongs_to_nobody_else(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_symbolic_link_at_the_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symbolic_link_at_the_temporary_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(safe_files.secrets, "token_hex", lambda n: "guessed")
     precious = tmp_path / "precious"
     precious.write_text("mine")
@@ -43,8 +45,13 @@ def test_a_symbolic_link_at_the_temporary_name_is_not_followed(tmp_path: Path, m
 
 
 def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(tmp_path: Path) -> None:
-    dead, living = (tmp_path / f".a.{this_host()}-{process}-00ff.tmp" for process in (dead_process(), os.getppid()))
-    elsewhere, other = tmp_path / ".a.otherhost-1-00ff.tmp", tmp_path / f".b.{this_host()}-{dead_process()}-00ff.tmp"
+    dead, living = (
+        tmp_path / f".a.{this_host()}-{process}-00ff.tmp" for process in (dead_process(), os.getppid())
+    )
+    elsewhere, other = (
+        tmp_path / ".a.otherhost-1-00ff.tmp",
+        tmp_path / f".b.{this_host()}-{dead_process()}-00ff.tmp",
+    )
     for path in (dead, living, elsewhere, other):
         path.write_text("half")
     save_json(tmp_path / "a", 1)
@@ -71,7 +78,8 @@ def test_a_broken_json_file_is_named(tmp_path: Path, content: str) -> None:
         load_json(tmp_path / "a.json")
 
 
-# ---- one folder, one process --------------------------------------------------------------------------------------------
+# ---- one folder, one process
+# ------------------------------------------------------------------------------
 
 
 def test_a_second_training_in_the_same_folder_is_told_who_is_there(tmp_path: Path) -> None:
@@ -82,7 +90,15 @@ def test_a_second_training_in_the_same_folder_is_told_who_is_there(tmp_path: Pat
             fit(tiny_model("linear"), striped_images(8), None, Recipe(epochs=1), out=tmp_path, progress=False)
         refused.append(str(caught.value))
 
-    fit(tiny_model("linear"), striped_images(8), None, Recipe(epochs=1), out=tmp_path, progress=False, on_epoch=meanwhile)
+    fit(
+        tiny_model("linear"),
+        striped_images(8),
+        None,
+        Recipe(epochs=1),
+        out=tmp_path,
+        progress=False,
+        on_epoch=meanwhile,
+    )
     assert len(refused) == 1
     assert f"process {os.getpid()} on {this_host()}" in refused[0]
     assert "is in use" in refused[0]
@@ -91,7 +107,9 @@ def test_a_second_training_in_the_same_folder_is_told_who_is_there(tmp_path: Pat
 
 
 def test_the_note_of_a_dead_process_keeps_nobody_out(tmp_path: Path) -> None:
-    (tmp_path / "training.json").write_text(json.dumps({"process": dead_process(), "host": this_host(), "since": "yesterday"}))
+    (tmp_path / "training.json").write_text(
+        json.dumps({"process": dead_process(), "host": this_host(), "since": "yesterday"})
+    )
     with TrainingLock(tmp_path):
         assert load_json(tmp_path / "training.json")["process"] == os.getpid()
 
@@ -99,4 +117,11 @@ def test_the_note_of_a_dead_process_keeps_nobody_out(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(al.AdapterError, match="cannot keep a run in .*choose a folder"):
-        fit(tiny_model("linear"), striped_images(8), None, Recipe(epochs=1), out=tmp_path / "file" / "run", progress=False)
+        fit(
+            tiny_model("linear"),
+            striped_images(8),
+            None,
+            Recipe(epochs=1),
+            out=tmp_path / "file" / "run",
+            progress=False,
+        )

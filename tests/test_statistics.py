@@ -30,9 +30,20 @@ def test_nothing_to_average_is_an_error(values: list[float]) -> None:
 
 
 def test_a_summary_has_one_row_a_method_with_interval_and_costs() -> None:
-    table = pd.DataFrame({"method": ["a", "a", "b"], "seed": [0, 1, 0], "top1": [1.0, 3.0, 5.0], "macs": [10, 10, 20], "note": "x"})
+    table = pd.DataFrame(
+        {
+            "method": ["a", "a", "b"],
+            "seed": [0, 1, 0],
+            "top1": [1.0, 3.0, 5.0],
+            "macs": [10, 10, 20],
+            "note": "x",
+        }
+    )
     summary = summarise(table, ["method"])
-    assert summary[["method", "top1", "n", "macs"]].values.tolist() == [["a", 2.0, 2, 10.0], ["b", 5.0, 1, 20.0]]
+    assert summary[["method", "top1", "n", "macs"]].values.tolist() == [
+        ["a", 2.0, 2, 10.0],
+        ["b", 5.0, 1, 20.0],
+    ]
     with pytest.raises(al.AdapterError, match="no column 'size'"):
         summarise(table, ["size"])
     with pytest.raises(al.AdapterError, match="no rows"):
@@ -47,7 +58,10 @@ def test_the_front_is_the_one_found_by_comparing_all_pairs() -> None:
         found = _undominated(costs, values)
         for draw, row in enumerate(values):
             for i in range(9):
-                beaten = any(costs[j] <= costs[i] and row[j] >= row[i] and (costs[j] < costs[i] or row[j] > row[i]) for j in range(9))
+                beaten = any(
+                    costs[j] <= costs[i] and row[j] >= row[i] and (costs[j] < costs[i] or row[j] > row[i])
+                    for j in range(9)
+                )
                 assert found[draw, i] == (not beaten)
 
 

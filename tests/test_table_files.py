@@ -1,4 +1,5 @@
-"""Claims about tables of runs: what is written once keeps its digits, and what is not a sound row is named and never added to."""
+"""Claims about tables of runs: what is written once keeps its digits, and what is not a sound row is named
+and never added to."""
 
 import json
 from pathlib import Path
@@ -10,7 +11,14 @@ import torch
 
 import adapters_lib as al
 from adapters_lib.experiments import side_by_side
-from adapters_lib.experiments.run import Experiment, arrange_rows, pack_hits, read_table, store_row, unpack_hits
+from adapters_lib.experiments.run import (
+    Experiment,
+    arrange_rows,
+    pack_hits,
+    read_table,
+    store_row,
+    unpack_hits,
+)
 
 
 def row(key: str, **more: object) -> dict:
@@ -21,7 +29,8 @@ def test_storing_a_row_rewrites_no_digit_of_another(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     store_row(row("a", loss=0.1234567890123, note="1e3", hits="00"), path)
     before = path.read_text().splitlines()[1]
-    store_row({"key": "b", "method": "linear", "top1": 1 / 3}, path)  # no macs, no seed: pandas makes such columns floats
+    # No macs, no seed: pandas makes such columns floats.
+    store_row({"key": "b", "method": "linear", "top1": 1 / 3}, path)
     store_row({"key": "c", "extra": True}, path)
     assert path.read_text().splitlines()[1] == before + ","
     assert "410712345" in before
@@ -33,7 +42,11 @@ def test_storing_a_row_rewrites_no_digit_of_another(tmp_path: Path) -> None:
 
 
 def test_the_stored_tables_keep_every_byte_when_a_row_is_added(tmp_path: Path) -> None:
-    tables = [path for path in sorted((Path(__file__).parents[1] / "data" / "results").glob("*.csv")) if "key" in read_table(path)]
+    tables = [
+        path
+        for path in sorted((Path(__file__).parents[1] / "data" / "results").glob("*.csv"))
+        if "key" in read_table(path)
+    ]
     assert tables
     for path in tables:
         copy, old = tmp_path / path.name, path.read_text()
@@ -48,7 +61,9 @@ def test_rows_of_another_grid_are_borrowed_with_all_their_digits(tmp_path: Path,
     store_row(row("a", loss=0.12345678901234), tmp_path / "ila.csv")
     store_row(row("b", macs=None), tmp_path / "ila.csv")
     side_by_side.borrow(["methods"], tmp_path)
-    assert (tmp_path / "methods.csv").read_text().splitlines() == (tmp_path / "ila.csv").read_text().splitlines()[:2]
+    assert (tmp_path / "methods.csv").read_text().splitlines() == (
+        tmp_path / "ila.csv"
+    ).read_text().splitlines()[:2]
 
 
 def test_rows_are_arranged_without_a_changed_digit(tmp_path: Path) -> None:
@@ -64,7 +79,14 @@ def test_rows_are_arranged_without_a_changed_digit(tmp_path: Path) -> None:
 
 RUN = Experiment(("lora",), "digits")
 CONFIGURATION = json.dumps(RUN.configuration(), sort_keys=True)
-SOUND = {"key": RUN.key, "seed": 0, "top1": 62.5, "n_test": 8, "hits": pack_hits(torch.arange(8) < 5), "configuration": CONFIGURATION}
+SOUND = {
+    "key": RUN.key,
+    "seed": 0,
+    "top1": 62.5,
+    "n_test": 8,
+    "hits": pack_hits(torch.arange(8) < 5),
+    "configuration": CONFIGURATION,
+}
 
 
 def _cells(**changes: object) -> str:
@@ -81,10 +103,19 @@ BROKEN = {
     "hits of other images": (_cells(hits="f8ff"), "line 2: hits of 16 images at most, but n_test is 8"),
     "hits that are no digits": (_cells(hits="xy"), "line 2: hits 'xy' are no hexadecimal digits"),
     "hits of another accuracy": (_cells(hits="ff"), "line 2: top1 is 62.5, but its hits say 100"),
-    "hits beyond the last image": (_cells(n_test=7, top1=100 * 5 / 7, hits="f9"), "hits beyond the last of 7 images"),
+    "hits beyond the last image": (
+        _cells(n_test=7, top1=100 * 5 / 7, hits="f9"),
+        "hits beyond the last of 7 images",
+    ),
     "a configuration that is not JSON": (_cells(configuration="{"), "line 2: the configuration is not JSON"),
-    "a row of another run": (_cells(configuration=CONFIGURATION.replace("lora", "ssf")), "is not that of its configuration"),
-    "another key": (_cells(key="0123456789abcdef"), "the key 0123456789abcdef is not that of its configuration"),
+    "a row of another run": (
+        _cells(configuration=CONFIGURATION.replace("lora", "ssf")),
+        "is not that of its configuration",
+    ),
+    "another key": (
+        _cells(key="0123456789abcdef"),
+        "the key 0123456789abcdef is not that of its configuration",
+    ),
     "nothing at all": ("", "is empty, without even the names of columns"),
     "two columns alike": ("key,top1,top1\na,1,2\n", "two columns 'top1'"),
     "no text": (b"\xff\xfe\x00", "no table of text"),
@@ -96,7 +127,11 @@ def test_a_broken_table_is_named_and_neither_read_nor_added_to(tmp_path: Path, w
     path, (content, message) = tmp_path / "t.csv", BROKEN[what]
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     before = path.read_bytes()
-    for call in (lambda: read_table(path), lambda: store_row(row("new"), path), lambda: arrange_rows(["new"], path, drop=True)):
+    for call in (
+        lambda: read_table(path),
+        lambda: store_row(row("new"), path),
+        lambda: arrange_rows(["new"], path, drop=True),
+    ):
         with pytest.raises(al.AdapterError, match=message):
             call()
     assert path.read_bytes() == before
@@ -116,7 +151,9 @@ def test_a_table_of_something_else_is_not_added_to(tmp_path: Path) -> None:
     assert path.read_text() == "method,ratio\nlora,1.5\n"
 
 
-@pytest.mark.parametrize(("text", "n"), [("9ac0", 20), ("zz", 8), ("9 a", 8), (None, 8), (3.0, 8), ("ff", 7), ("9ac", 12)])
+@pytest.mark.parametrize(
+    ("text", "n"), [("9ac0", 20), ("zz", 8), ("9 a", 8), (None, 8), (3.0, 8), ("ff", 7), ("9ac", 12)]
+)
 def test_hits_that_do_not_decode_are_an_error(text: object, n: int) -> None:
     with pytest.raises(al.AdapterError, match=r"hits .*run it again"):
         unpack_hits(text, n)

@@ -52,10 +52,13 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], tolerance: float = 0.0) -> bool:
-    return a.keys() == b.keys() and all(torch.allclose(a[k].double(), b[k].double(), atol=tolerance, rtol=0) for k in a)
+    return a.keys() == b.keys() and all(
+        torch.allclose(a[k].double(), b[k].double(), atol=tolerance, rtol=0) for k in a
+    )
 
 
-# ---- learning ------------------------------------------------------------------------------------------------------
+# ---- learning
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["linear", "lora", "adpt", "ila:samplings=1", "full"])
@@ -71,7 +74,13 @@ def test_training_lowers_the_loss_and_leaves_frozen_weights_alone(method):
 
 
 def test_the_final_result_is_the_last_epoch_not_the_best():
-    run = fit(tiny_model("full"), striped_images(24), striped_images(24, seed=1), Recipe(epochs=4, batch_size=8, lr=0.05), progress=False)
+    run = fit(
+        tiny_model("full"),
+        striped_images(24),
+        striped_images(24, seed=1),
+        Recipe(epochs=4, batch_size=8, lr=0.05),
+        progress=False,
+    )
     assert run.final == run.history.iloc[-1].to_dict()
     assert isinstance(run.final["epoch"], int)
 
@@ -80,7 +89,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not():
     results = []
     for seed in (0, 0, 1):
         model = tiny_model("lora")
-        fit(model, Noisy.of(striped_images(30)), None, Recipe(epochs=1, batch_size=8, seed=seed), progress=False)
+        fit(
+            model,
+            Noisy.of(striped_images(30)),
+            None,
+            Recipe(epochs=1, batch_size=8, seed=seed),
+            progress=False,
+        )
         results.append(weights(model))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
@@ -90,7 +105,13 @@ def test_images_loaded_by_worker_processes_give_the_same_weights_every_time():
     results = []
     for _ in range(2):
         model = tiny_model("linear")
-        fit(model, Noisy.of(striped_images(20)), None, Recipe(epochs=2, batch_size=8, num_workers=2), progress=False)
+        fit(
+            model,
+            Noisy.of(striped_images(20)),
+            None,
+            Recipe(epochs=2, batch_size=8, num_workers=2),
+            progress=False,
+        )
         results.append(weights(model))
     assert same(*results)
 
@@ -121,7 +142,13 @@ def test_stop_ends_after_the_epoch_that_asked_and_callbacks_see_every_epoch():
 def test_bf16_and_full_precision_follow_each_other_in_one_process():
     losses = []
     for precision in ("no", "bf16", "no"):
-        run = fit(tiny_model("lora"), striped_images(20), None, Recipe(epochs=1, mixed_precision=precision), progress=False)
+        run = fit(
+            tiny_model("lora"),
+            striped_images(20),
+            None,
+            Recipe(epochs=1, mixed_precision=precision),
+            progress=False,
+        )
         losses.append(run.final["train_loss"])
     assert losses[0] == losses[2]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
@@ -133,14 +160,21 @@ def test_tensorboard_files_appear_next_to_the_checkpoint(tmp_path: Path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-# ---- equalities ----------------------------------------------------------------------------------------------------
+# ---- equalities
+# ------------------------------------------------------------------------------
 
 
 def test_accumulating_four_batches_of_4_equals_one_batch_of_16_the_short_last_group_included():
     results = []
     for split in ({"batch_size": 16}, {"batch_size": 4, "accumulate": 4}):
         model = tiny_model("lora")
-        fit(model, striped_images(42), None, Recipe(epochs=2, lr=1e-2, optimizer="sgd", **split), progress=False)
+        fit(
+            model,
+            striped_images(42),
+            None,
+            Recipe(epochs=2, lr=1e-2, optimizer="sgd", **split),
+            progress=False,
+        )
         results.append(weights(model))
     assert same(*results, tolerance=1e-6)
 
@@ -151,7 +185,8 @@ FROZEN_UP_TO = [("linear", "behind the final norm"), ("ila:after=3,class_token=f
 @pytest.mark.parametrize(("method", "place"), FROZEN_UP_TO)
 def test_training_on_cached_features_equals_training_on_images(method, place):
     data, val = striped_images(40), striped_images(20, seed=1)
-    optimizer = "sgd" if torch.cuda.is_available() else "adamw"  # there AdamW blows up what batches of another size round
+    # There AdamW blows up what batches of another size round.
+    optimizer = "sgd" if torch.cuda.is_available() else "adamw"
     recipe = Recipe(epochs=3, batch_size=8, lr=1e-2, optimizer=optimizer)
     results, runs = [], []
     for cached in (True, False):
@@ -165,7 +200,9 @@ def test_training_on_cached_features_equals_training_on_images(method, place):
 
 
 def test_with_augmentation_only_the_validation_features_are_cached():
-    run = fit(tiny_model("linear"), as_augmented(striped_images(20)), striped_images(20), SHORT, progress=False)
+    run = fit(
+        tiny_model("linear"), as_augmented(striped_images(20)), striped_images(20), SHORT, progress=False
+    )
     assert "differ from epoch to epoch" in run.cached["train"]
     assert run.cached["val"].startswith("cached")
 
@@ -189,7 +226,9 @@ def test_features_over_the_limit_are_refused_with_sizes():
 
 def test_the_speedup_of_caching_is_reported_with_and_without_the_one_pass():
     data = striped_images(20)
-    result = measure_cache_speedup(lambda cached: fit(tiny_model("linear"), data, None, SHORT, cache_features=cached, progress=False))
+    result = measure_cache_speedup(
+        lambda cached: fit(tiny_model("linear"), data, None, SHORT, cache_features=cached, progress=False)
+    )
     assert set(result) == {"uncached_s", "cached_s", "speedup", "epochs_speedup"}
     assert result["speedup"] == pytest.approx(result["uncached_s"] / result["cached_s"])
 
@@ -225,7 +264,8 @@ def test_batches_cover_every_image_once_and_processes_share_what_one_would_see()
     assert len(epoch_batches(torch.arange(9), 8, least=2)) == 1
 
 
-# ---- evaluation ----------------------------------------------------------------------------------------------------
+# ---- evaluation
+# ------------------------------------------------------------------------------
 
 
 def test_evaluate_agrees_with_a_plain_loop_and_restores_every_modules_mode():
@@ -239,13 +279,16 @@ def test_evaluate_agrees_with_a_plain_loop_and_restores_every_modules_mode():
     with torch.no_grad():
         logits = torch.cat([model(data[i][0][None]) for i in range(21)])
     assert torch.allclose(result["logits"], logits, atol=1e-5)
-    assert result["top1"] == pytest.approx(100 * (logits.argmax(1) == data.labels).float().mean().item(), abs=1e-4)
+    assert result["top1"] == pytest.approx(
+        100 * (logits.argmax(1) == data.labels).float().mean().item(), abs=1e-4
+    )
     assert result["loss"] == pytest.approx(nn.functional.cross_entropy(logits, data.labels).item(), abs=1e-5)
     assert result["top5"] == 100.0  # four classes
     assert result["n"] == 21
 
 
-# ---- bad input -----------------------------------------------------------------------------------------------------
+# ---- bad input
+# ------------------------------------------------------------------------------
 
 
 class Empty(Dataset):
@@ -266,15 +309,36 @@ BAD_CALLS = [
     (lambda: fit(tiny_model("linear"), Empty(), progress=False), "empty"),
     (lambda: evaluate(tiny_model("linear"), Empty()), "empty"),
     (lambda: fit(tiny_model("linear", classes=3), striped_images(8), progress=False), "label 3"),
-    (lambda: fit(tiny_model("linear"), striped_images(8), striped_images(8, classes=9), progress=False), "fit: val"),
-    (lambda: fit(tiny_model("ila:samplings=1"), striped_images(8), recipe=Recipe(batch_size=1), progress=False), "batch norm"),
+    (
+        lambda: fit(tiny_model("linear"), striped_images(8), striped_images(8, classes=9), progress=False),
+        "fit: val",
+    ),
+    (
+        lambda: fit(
+            tiny_model("ila:samplings=1"), striped_images(8), recipe=Recipe(batch_size=1), progress=False
+        ),
+        "batch norm",
+    ),
     (lambda: fit(tiny_model("ila:samplings=1"), striped_images(1), progress=False), "batch norm"),
     (lambda: fit(tiny_model("lora").merge(), striped_images(8), progress=False), "unmerge"),
     (lambda: fit(nothing_trainable(), striped_images(8), progress=False), "no trainable parameter"),
-    (lambda: fit(tiny_model("linear"), striped_images(8), recipe=Recipe(epochs=1, warmup_steps=9), progress=False), "warm-up of 9 updates"),
+    (
+        lambda: fit(
+            tiny_model("linear"), striped_images(8), recipe=Recipe(epochs=1, warmup_steps=9), progress=False
+        ),
+        "warm-up of 9 updates",
+    ),
     (lambda: fit(tiny_model("linear"), striped_images(8), tensorboard=True, progress=False), "give a folder"),
-    (lambda: fit(tiny_model("full"), striped_images(8), cache_features=True, progress=False), "embedding is trained"),
-    (lambda: fit(tiny_model("linear"), as_augmented(striped_images(8)), cache_features=True, progress=False), "differ from epoch to epoch"),
+    (
+        lambda: fit(tiny_model("full"), striped_images(8), cache_features=True, progress=False),
+        "embedding is trained",
+    ),
+    (
+        lambda: fit(
+            tiny_model("linear"), as_augmented(striped_images(8)), cache_features=True, progress=False
+        ),
+        "differ from epoch to epoch",
+    ),
 ]
 
 
@@ -309,7 +373,9 @@ def test_a_nan_loss_names_epoch_and_step_and_brings_the_last_good_weights_back(t
     def keep(row):
         kept.append(weights(model))
 
-    with pytest.raises(TrainingDiverged, match=r"epoch 2, step 2.*state after epoch 1 is kept.*lower lr") as caught:
+    with pytest.raises(
+        TrainingDiverged, match=r"epoch 2, step 2.*state after epoch 1 is kept.*lower lr"
+    ) as caught:
         fit(model, bad, None, Recipe(epochs=3, batch_size=8), out=tmp_path, progress=False, on_epoch=keep)
     assert (caught.value.epoch, caught.value.step) == (2, 2)
     assert same(weights(model), kept[-1])

@@ -22,7 +22,14 @@ def _work(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
 
 
 def test_the_best_mean_on_validation_wins_and_ties_go_to_the_smaller_rate() -> None:
-    rows = [("a", 1e-3, 50), ("a", 1e-3, 60), ("a", 1e-2, 54), ("a", 1e-2, 55), ("b", 1e-3, 40), ("b", 1e-2, 40)]
+    rows = [
+        ("a", 1e-3, 50),
+        ("a", 1e-3, 60),
+        ("a", 1e-2, 54),
+        ("a", 1e-2, 55),
+        ("b", 1e-3, 40),
+        ("b", 1e-2, 40),
+    ]
     table = pd.DataFrame(rows, columns=["method", "lr", "val_top1"])
     assert tuning.choose(table) == {"a": 1e-3, "b": 1e-3}
 
@@ -30,10 +37,14 @@ def test_the_best_mean_on_validation_wins_and_ties_go_to_the_smaller_rate() -> N
 def test_tuning_never_evaluates_on_test_images(tmp_path, monkeypatch) -> None:
     seen = []
     real = experiments.evaluate
-    monkeypatch.setattr(experiments, "evaluate", lambda model, data: seen.append(len(data)) or real(model, data))
+    monkeypatch.setattr(
+        experiments, "evaluate", lambda model, data: seen.append(len(data)) or real(model, data)
+    )
     monkeypatch.setattr(offline_recipes, "BASE", al.Recipe(epochs=1))
     few = {"n_per_class": 2}
-    table = tuning.tune(["linear"], "digits", tmp_path / "t.csv", rates=(1e-3,), seeds=(100,), data_options=few)
+    table = tuning.tune(
+        ["linear"], "digits", tmp_path / "t.csv", rates=(1e-3,), seeds=(100,), data_options=few
+    )
     assert seen == [359]  # the validation part of the digits, and no other
     assert math.isnan(table["top1"].iloc[0])
     assert table["val_top1"].iloc[0] > 0
@@ -47,20 +58,29 @@ def test_clips_have_rates_and_a_recipe_of_their_own() -> None:
 
 
 def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypatch) -> None:
-    (tmp_path / offline_recipes._FILE).write_text('{"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25}}')
+    (tmp_path / offline_recipes._FILE).write_text(
+        '{"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25}}'
+    )
     monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     chosen = pd.DataFrame([("lora:rank=4", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
     tuning.main(["lora:rank=4", "--data", "motion-leaves"])
     stored = json.loads((tmp_path / offline_recipes._FILE).read_text())
     chosen_at = {"lr_clips": {"lora": str(offline_recipes.CLIPS_BUDGET)}}
-    assert stored == {"chosen_by": "us", "lr": {"lora": 0.5}, "lr_clips": {"full": 0.25, "lora": 1e-3}, "chosen_at": chosen_at}
+    assert stored == {
+        "chosen_by": "us",
+        "lr": {"lora": 0.5},
+        "lr_clips": {"full": 0.25, "lora": 1e-3},
+        "chosen_at": chosen_at,
+    }
 
 
 def test_options_tuned_as_written_have_a_rate_of_their_own(tmp_path, monkeypatch) -> None:
     (tmp_path / offline_recipes._FILE).write_text('{"lr": {"adpt": 0.25}}')
     monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
-    chosen = pd.DataFrame([("adpt:bottleneck=64,dropout=0.5", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
+    chosen = pd.DataFrame(
+        [("adpt:bottleneck=64,dropout=0.5", 1e-3, 50.0)], columns=["method", "lr", "val_top1"]
+    )
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
     tuning.main(["adpt:bottleneck=64,dropout=0.5", "--as-written"])
     texts = ("adpt", "adpt:bottleneck=64", "adpt:bottleneck=64,dropout=0.5", "adpt:dropout=0.5,bottleneck=64")
@@ -69,12 +89,20 @@ def test_options_tuned_as_written_have_a_rate_of_their_own(tmp_path, monkeypatch
 
 
 def test_a_list_gets_its_smallest_rate_and_heads_of_exits_that_of_their_host(tmp_path, monkeypatch) -> None:
-    stored = {"lr": {"lora": 0.5, "ila": 0.25, "linear": 0.03}, "lr_exits": {"lora": 0.4, "ila": 0.2, "linear": 0.7}}
+    stored = {
+        "lr": {"lora": 0.5, "ila": 0.25, "linear": 0.03},
+        "lr_exits": {"lora": 0.4, "ila": 0.2, "linear": 0.7},
+    }
     (tmp_path / offline_recipes._FILE).write_text(json.dumps(stored))
     monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
-    rates = [offline_recipes.offline_recipe(m).lr for m in (["lora:rank=2", "ila"], ["ila", "dyn"], ["dyn"], [], "dyn", ["lora", "adpt"])]
+    rates = [
+        offline_recipes.offline_recipe(m).lr
+        for m in (["lora:rank=2", "ila"], ["ila", "dyn"], ["dyn"], [], "dyn", ["lora", "adpt"])
+    ]
     assert rates == [0.25, 0.2, 0.7, 0.03, 0.7, offline_recipes.BASE.lr]
-    assert offline_recipes.offline_recipe("lora", exits=True) == offline_recipes.offline_recipe(["lora", "dyn"])
+    assert offline_recipes.offline_recipe("lora", exits=True) == offline_recipes.offline_recipe(
+        ["lora", "dyn"]
+    )
 
 
 def test_the_head_learns_at_the_rate_of_a_probe_beside_every_adapter() -> None:
@@ -82,7 +110,9 @@ def test_the_head_learns_at_the_rate_of_a_probe_beside_every_adapter() -> None:
         recipe = offline_recipes.offline_recipe(method)
         assert recipe.lr * recipe.head_lr_scale == pytest.approx(offline_recipes.HEAD_LR), method
     assert offline_recipes.offline_recipe("linear").head_lr_scale == 1
-    assert offline_recipes.offline_recipe("lora", lr=0.5).head_lr_scale == pytest.approx(offline_recipes.HEAD_LR / 0.5)
+    assert offline_recipes.offline_recipe("lora", lr=0.5).head_lr_scale == pytest.approx(
+        offline_recipes.HEAD_LR / 0.5
+    )
     assert offline_recipes.offline_recipe("lora", head_lr_scale=2.0).head_lr_scale == 2
 
 
@@ -91,7 +121,9 @@ def test_exits_and_clips_have_one_rate_for_adapter_and_head() -> None:
     assert offline_recipes.offline_recipe("lora", data="motion-leaves").head_lr_scale == 1
 
 
-def test_a_probe_is_tuned_by_the_rate_of_its_head_and_an_adapter_beside_a_head_at_its_own(tmp_path, monkeypatch) -> None:
+def test_a_probe_is_tuned_by_the_rate_of_its_head_and_an_adapter_beside_a_head_at_its_own(
+    tmp_path, monkeypatch
+) -> None:
     runs = []
     monkeypatch.setattr(tuning, "run_grid", lambda experiments, *_, **__: runs.extend(experiments))
     tuning.tune(["linear", "lora"], "leaves-ultra", tmp_path / "t.csv", rates=(1e-2,))
@@ -101,7 +133,9 @@ def test_a_probe_is_tuned_by_the_rate_of_its_head_and_an_adapter_beside_a_head_a
 
 
 def test_a_method_with_options_gets_the_rate_of_its_name() -> None:
-    assert offline_recipes.offline_recipe("lora:rank=2", seed=3).lr == offline_recipes.offline_recipe("lora").lr
+    assert (
+        offline_recipes.offline_recipe("lora:rank=2", seed=3).lr == offline_recipes.offline_recipe("lora").lr
+    )
     assert offline_recipes.offline_recipe("lora", seed=3).seed == 3
 
 
@@ -114,7 +148,8 @@ def test_rates_tried_before_take_part_in_the_choice(tmp_path, monkeypatch) -> No
     path = tmp_path / "t.csv"
     tuning.tune(["lora"], "leaves-ultra", path, rates=(0.5,), exits=True)
     tuning.tune(["lora"], "leaves-ultra", path, rates=(0.2,))
-    assert tuning.choose(tuning.tune(["lora"], "leaves-ultra", path, rates=(0.1,))) == {"lora": 0.2}  # 0.5 belongs to another recipe
+    # 0.5 belongs to another recipe.
+    assert tuning.choose(tuning.tune(["lora"], "leaves-ultra", path, rates=(0.1,))) == {"lora": 0.2}
 
 
 def test_every_rate_of_images_was_better_than_a_smaller_and_a_larger_one_that_were_tried() -> None:
@@ -126,21 +161,35 @@ def test_every_rate_of_images_was_better_than_a_smaller_and_a_larger_one_that_we
     beside = table["head_lr"] == offline_recipes.HEAD_LR
     for method, rate in rates.items():
         if method not in later:
-            tried = table[(table["method"] == method) & (beside | (method == "linear"))].groupby("lr")["val_top1"].mean()
+            tried = (
+                table[(table["method"] == method) & (beside | (method == "linear"))]
+                .groupby("lr")["val_top1"]
+                .mean()
+            )
             assert min(tried.index) < rate < max(tried.index), method
             assert tried[rate] == max(tried), method
 
 
-KINDS = [("lr", "leaves-ultra", False), ("lr_exits", "leaves-mixed", True), ("lr_clips", "motion-leaves", False)]
+KINDS = [
+    ("lr", "leaves-ultra", False),
+    ("lr_exits", "leaves-mixed", True),
+    ("lr_clips", "motion-leaves", False),
+]
 
 
 @pytest.mark.parametrize(("kind", "data", "exits"), KINDS)
-def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(kind: str, data: str, exits: bool) -> None:
+def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(
+    kind: str, data: str, exits: bool
+) -> None:
     known = json.loads((ROOT / "adapters_lib" / "training" / "offline_recipes.json").read_text())
     present = str(offline_recipes.CLIPS_BUDGET if kind == "lr_clips" else offline_recipes.BUDGET)
-    methods = [method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present]
+    methods = [
+        method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present
+    ]
     found = tuning.brackets(methods, data, ROOT / "data" / "results" / "rates.csv", exits)
-    assert {method: found[method].rate for method in methods} == {method: known[kind][method] for method in methods}
+    assert {method: found[method].rate for method in methods} == {
+        method: known[kind][method] for method in methods
+    }
 
 
 LADDER = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -193,7 +242,13 @@ def _run(experiment, **_) -> dict:
     """An accuracy that falls by ten points a factor of ten from the best rate."""
     lr = experiment.recipe.lr
     accuracy = 60 - 10 * abs(math.log10(lr / _peak(experiment.name)))
-    return {"key": experiment.key, "method": experiment.name, "lr": lr, "seed": experiment.seed, "val_top1": accuracy}
+    return {
+        "key": experiment.key,
+        "method": experiment.name,
+        "lr": lr,
+        "seed": experiment.seed,
+        "val_top1": accuracy,
+    }
 
 
 def test_just_the_missing_neighbours_run_until_every_rate_is_bracketed(tmp_path, monkeypatch) -> None:
@@ -209,7 +264,9 @@ def test_just_the_missing_neighbours_run_until_every_rate_is_bracketed(tmp_path,
 
 def test_runs_of_the_learning_curve_at_this_budget_are_not_made_again(tmp_path, monkeypatch) -> None:
     ran = []
-    monkeypatch.setattr(experiments, "run_experiment", lambda e, **_: ran.append((e.recipe.lr, e.seed)) or _run(e))
+    monkeypatch.setattr(
+        experiments, "run_experiment", lambda e, **_: ran.append((e.recipe.lr, e.seed)) or _run(e)
+    )
     curve = [run for run in GRIDS["learning_curve"]() if run.name == "linear" and run.seed == 100]
     pd.DataFrame([_run(run) for run in curve]).to_csv(tmp_path / "learning_curve.csv", index=False)
     tuning.tune_until_bracketed(["linear"], "leaves-ultra", tmp_path / "rates.csv")
@@ -222,7 +279,9 @@ def test_a_deadline_leaves_rates_to_try_and_the_command_says_which(tmp_path, mon
     table = tmp_path / "rates.csv"
     monkeypatch.setattr(tuning, "_store", lambda setting, chosen: chosen and pytest.fail("nothing is chosen"))
     assert tuning.main(["lora", "--until-bracketed", "--limit-minutes", "0", "--table", str(table)]) == 0
-    assert "lora: still to try: 0.001 (seed 100), 0.0003 (seed 100), 0.003 (seed 100)" in capsys.readouterr().out
+    assert (
+        "lora: still to try: 0.001 (seed 100), 0.0003 (seed 100), 0.003 (seed 100)" in capsys.readouterr().out
+    )
     assert not table.exists()
 
 
@@ -230,19 +289,32 @@ def test_a_chosen_rate_is_stored_with_the_budget_at_which_it_was_chosen(tmp_path
     (tmp_path / offline_recipes._FILE).write_text('{"lr": {"adpt": 0.25, "lora": 0.5}}')
     monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     monkeypatch.setattr(experiments, "run_experiment", _run)
-    assert tuning.main(["lora", "--until-bracketed", "--jobs", "1", "--table", str(tmp_path / "rates.csv")]) == 0
+    assert (
+        tuning.main(["lora", "--until-bracketed", "--jobs", "1", "--table", str(tmp_path / "rates.csv")]) == 0
+    )
     stored = json.loads((tmp_path / offline_recipes._FILE).read_text())
-    assert stored == {"lr": {"adpt": 0.25, "lora": 1e-4}, "chosen_at": {"lr": {"lora": "6 passes over 120 a class"}}}
+    assert stored == {
+        "lr": {"adpt": 0.25, "lora": 1e-4},
+        "chosen_at": {"lr": {"lora": "6 passes over 120 a class"}},
+    }
 
 
 def test_rates_are_tried_in_float32_at_the_budget_of_the_grids_on_images_of_other_plants() -> None:
     trial = tuning._trial("lora", 1e-3, 100, "leaves-ultra", exits=False)
     assert trial.recipe.mixed_precision == "no"
     assert trial.recipe.epochs == offline_recipes.BUDGET.passes
-    assert trial.data_options == {"plants": 1, "augment": None, "n_train": offline_recipes.BUDGET.images, "n_val": 100}
+    assert trial.data_options == {
+        "plants": 1,
+        "augment": None,
+        "n_train": offline_recipes.BUDGET.images,
+        "n_val": 100,
+    }
     assert not trial.test
     clips = tuning._trial("lora", 1e-3, 100, "motion-leaves", exits=False)
-    assert (clips.backbone, clips.data_options["n_train"]) == ("micro_vit_clips", offline_recipes.CLIPS_BUDGET.images)
+    assert (clips.backbone, clips.data_options["n_train"]) == (
+        "micro_vit_clips",
+        offline_recipes.CLIPS_BUDGET.images,
+    )
 
 
 def test_every_method_of_the_grids_has_a_rate_of_its_own_to_be_chosen() -> None:

@@ -30,7 +30,12 @@ MIXED = pd.DataFrame(
 def test_rows_of_the_current_version_are_used_where_there_are_any_and_others_are_marked() -> None:
     with pytest.warns(OutdatedRows, match=r"another version than 0.2.0: c 0.0.10; 2 older rows left out"):
         found = one_version(MIXED, ["method"], current="0.2.0")
-    assert found[["method", "seed", "outdated"]].values.tolist() == [["a", 1, False], ["a", 2, False], ["b", 0, False], ["c", 1, True]]
+    assert found[["method", "seed", "outdated"]].values.tolist() == [
+        ["a", 1, False],
+        ["a", 2, False],
+        ["b", 0, False],
+        ["c", 1, True],
+    ]
 
 
 def test_a_table_of_one_version_passes_as_it_is() -> None:
@@ -41,7 +46,9 @@ def test_a_table_of_one_version_passes_as_it_is() -> None:
 
 
 def test_the_version_is_in_the_configuration_of_older_tables() -> None:
-    table = pd.DataFrame({"configuration": [json.dumps({"version": "0.1.0"}), "{}", None], "version": [None, None, "0.3.0"]})
+    table = pd.DataFrame(
+        {"configuration": [json.dumps({"version": "0.1.0"}), "{}", None], "version": [None, None, "0.3.0"]}
+    )
     assert versions_of(table).tolist() == ["0.1.0", "unknown", "0.3.0"]
     assert versions_of(pd.DataFrame({"top1": [1.0]})).tolist() == ["unknown"]
 
@@ -69,7 +76,14 @@ def test_a_missing_column_is_named() -> None:
         one_version(MIXED, ["setting"])
 
 
-def _trained(method: str, seed: int, passes: int, images: int | None = None, precision: str = "no", data: str = "leaves-ultra") -> dict:
+def _trained(
+    method: str,
+    seed: int,
+    passes: int,
+    images: int | None = None,
+    precision: str = "no",
+    data: str = "leaves-ultra",
+) -> dict:
     options = {} if images is None else {"n_train": images}
     said = {"data": data, "data_options": options, "recipe": {"epochs": passes}, "version": al.__version__}
     row = {**_row(method, seed, al.__version__, 50.0 + passes), "data": data, "precision": precision}
@@ -80,7 +94,9 @@ SHORT = [_trained(method, seed, 3) for method in "ab" for seed in range(3)]
 
 
 def test_a_budget_is_passes_and_images_a_class_those_of_the_kind_unless_said() -> None:
-    table = pd.DataFrame([_trained("a", 0, 3), _trained("a", 0, 6, 120), _trained("a", 0, 5, data="digits"), {"method": "b"}])
+    table = pd.DataFrame(
+        [_trained("a", 0, 3), _trained("a", 0, 6, 120), _trained("a", 0, 5, data="digits"), {"method": "b"}]
+    )
     expected = ["3 passes over 60 a class", "6 passes over 120 a class", "5 passes", "unknown"]
     assert budgets_of(table).tolist() == expected
     assert budgets_of(pd.DataFrame({"top1": [1.0]})).tolist() == ["unknown"]
@@ -88,9 +104,14 @@ def test_a_budget_is_passes_and_images_a_class_those_of_the_kind_unless_said() -
 
 def test_a_table_shows_its_old_budget_until_the_new_one_has_caught_up() -> None:
     begun = pd.DataFrame([*SHORT, *(_trained("a", seed, 6, 120) for seed in range(5))])
-    with pytest.warns(OutdatedRows, match=r"^5 rows of other budgets \(6 passes over 120 a class\) left out beside 3 passes over 60"):
+    with pytest.warns(
+        OutdatedRows,
+        match=r"^5 rows of other budgets \(6 passes over 120 a class\) left out beside 3 passes over 60",
+    ):
         assert len(one_version(begun, ["method"])) == 6
-    caught_up = pd.DataFrame([*SHORT, *(_trained(method, seed, 6, 120) for method in "ab" for seed in range(2))])
+    caught_up = pd.DataFrame(
+        [*SHORT, *(_trained(method, seed, 6, 120) for method in "ab" for seed in range(2))]
+    )
     with pytest.warns(OutdatedRows, match="6 rows of other budgets"):
         found = one_version(caught_up, ["method"])
     assert found["top1"].tolist() == [56.0] * 4
@@ -111,7 +132,14 @@ def test_a_learning_curve_keeps_all_its_budgets() -> None:
 
 
 def test_of_several_precisions_the_usual_one_is_kept_and_float32_when_in_doubt() -> None:
-    rows = pd.DataFrame([_trained("a", 0, 6), _trained("a", 1, 6, None, "bf16"), _trained("a", 2, 6, None, "bf16"), _trained("b", 0, 6)])
+    rows = pd.DataFrame(
+        [
+            _trained("a", 0, 6),
+            _trained("a", 1, 6, None, "bf16"),
+            _trained("a", 2, 6, None, "bf16"),
+            _trained("b", 0, 6),
+        ]
+    )
     with pytest.warns(OutdatedRows, match="1 rows of another precision left out"):
         found = one_version(rows, ["method"])
     assert found["precision"].tolist() == ["bf16", "bf16", "no"]

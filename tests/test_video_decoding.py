@@ -1,4 +1,5 @@
-"""Real files, written here: which frames are read, how many are decoded for it, and what happens to files that are no videos."""
+"""Real files, written here: which frames are read, how many are decoded for it, and what happens to files
+that are no videos."""
 
 import pickle
 
@@ -118,7 +119,9 @@ def bad_files(folder):
     (folder / "half.mp4").write_bytes(sound[: len(sound) // 2])  # the index at the end is gone
     with av.open(str(folder / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono"
+        )
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -154,7 +157,9 @@ def test_a_file_that_breaks_off_shows_its_last_good_frame(tmp_path):
     with av.open(str(tmp_path / "whole.mkv")) as container:
         middle = [packet.pos for packet in container.demux(video=0) if packet.size][20]
     damaged = bytearray((tmp_path / "whole.mkv").read_bytes())
-    damaged[middle:] = np.random.default_rng(0).integers(0, 256, len(damaged) - middle, dtype=np.uint8).tobytes()
+    damaged[middle:] = (
+        np.random.default_rng(0).integers(0, 256, len(damaged) - middle, dtype=np.uint8).tobytes()
+    )
     (tmp_path / "broken.mkv").write_bytes(damaged)
     with Video(tmp_path / "broken.mkv") as video:
         frames = video.read(range(len(video)))
@@ -168,7 +173,8 @@ def test_frame_numbers_outside_the_file_are_refused(tmp_path):
         video.read([5])
 
 
-# ---- which frames --------------------------------------------------------------------------------------------
+# ---- which frames
+# ------------------------------------------------------------------------------
 
 
 def steady(count):
@@ -209,7 +215,9 @@ def test_uniform_sampling_takes_one_frame_from_each_segment():
     assert sampler.view(steady(4)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize("options", [{"frames": 0}, {"stride": -1}, {"mode": "dense"}, {"positions": 0}, {"frames": 2.5}])
+@pytest.mark.parametrize(
+    "options", [{"frames": 0}, {"stride": -1}, {"mode": "dense"}, {"positions": 0}, {"frames": 2.5}]
+)
 def test_impossible_clips_are_refused(options):
     with pytest.raises(AdapterError):
         ClipSampler(**options)

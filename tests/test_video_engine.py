@@ -35,7 +35,9 @@ def _loss(model: al.AdaptedViT, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_on_clips_and_recomputing_blocks_changes_no_gradient(method: str, clips: Tensor) -> None:
+def test_every_method_trains_on_clips_and_recomputing_blocks_changes_no_gradient(
+    method: str, clips: Tensor
+) -> None:
     found = []
     for recompute in (False, True):
         model = clip_model(METHOD_TEXT.get(method, method), patch_size=4 if "ila" in method else 8).train()
@@ -58,7 +60,9 @@ def test_every_method_trains_on_clips_and_recomputing_blocks_changes_no_gradient
 def test_convolutions_stay_within_their_time_slice(method: str, clips: Tensor) -> None:
     model = clip_model(method).eval()
     layout = model.first_layout()
-    module = next(m for sites in model.sites for site in ("leave", "beside_mlp") for m in sites.modules_at(site))
+    module = next(
+        m for sites in model.sites for site in ("leave", "beside_mlp") for m in sites.modules_at(site)
+    )
     with torch.no_grad():
         for p in module.parameters():
             p.normal_(generator=torch.Generator().manual_seed(2))
@@ -76,7 +80,9 @@ def test_convolutions_stay_within_their_time_slice(method: str, clips: Tensor) -
 def test_ila_shrinks_every_slice_of_784_tokens_to_576_then_400() -> None:
     model = al.adapt(meta_backbone("vit_small_patch16_224", frames=8), ["ila", "padapter"], 5)
     assert model.token_counts() == [784, 576, 400]
-    assert [sites.modules_at("before")[0].prompts[0].shape[1] for sites in model.sites] == [784] * 4 + [576] * 4 + [400] * 4
+    assert [sites.modules_at("before")[0].prompts[0].shape[1] for sites in model.sites] == [784] * 4 + [
+        576
+    ] * 4 + [400] * 4
 
 
 def test_a_prompt_of_another_token_count_is_refused() -> None:
@@ -86,7 +92,9 @@ def test_a_prompt_of_another_token_count_is_refused() -> None:
 
 @pytest.mark.parametrize("position", ["a_m_p", "p_a_m", "a_p_m"])
 @pytest.mark.parametrize("form", ["x_p", "p_x_p", "p_2x_p"])
-def test_padapter_starts_as_the_identity_on_clips_and_its_prompts_learn(position: str, form: str, clips: Tensor) -> None:
+def test_padapter_starts_as_the_identity_on_clips_and_its_prompts_learn(
+    position: str, form: str, clips: Tensor
+) -> None:
     expected = clip_vit()(clips)
     model = al.adapt(clip_vit(), f"padapter:form={form},position={position},bottleneck=4")
     assert torch.equal(model(clips), expected)
@@ -135,13 +143,21 @@ def test_padapter_learns_what_only_time_shows_and_a_probe_that_averages_does_not
         model.save_pretrained(tmp_path / model.methods[0].name)
     assert top1["padapter"] == 100
     assert top1["linear"] < 80
-    again = al.AdaptedViT.from_pretrained(tmp_path / "padapter", backbone=clip_vit(positions="sinusoid", patch_size=8))
+    again = al.AdaptedViT.from_pretrained(
+        tmp_path / "padapter", backbone=clip_vit(positions="sinusoid", patch_size=8)
+    )
     assert al.evaluate(again, data)["top1"] == 100
 
 
 def test_a_probe_trains_on_cached_features_of_clips() -> None:
     data = MemoryClips()
-    run = al.fit(clip_model("linear", classes=2, patch_size=8), data, data, al.Recipe(epochs=2, batch_size=8), progress=False)
+    run = al.fit(
+        clip_model("linear", classes=2, patch_size=8),
+        data,
+        data,
+        al.Recipe(epochs=2, batch_size=8),
+        progress=False,
+    )
     assert "cached behind block 4 of 4" in run.cached["train"]
 
 
@@ -159,11 +175,14 @@ def test_cutmix_cuts_the_same_place_out_of_every_frame(monkeypatch) -> None:
     assert torch.equal(mixed, mixed[:, :1, :1].expand_as(mixed))
 
 
-# ---- memory ------------------------------------------------------------------------------------------------------------
+# ---- memory
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_memory_worked_out_from_shapes_is_what_a_real_step_on_clips_holds(recompute: bool, clips: Tensor) -> None:
+def test_memory_worked_out_from_shapes_is_what_a_real_step_on_clips_holds(
+    recompute: bool, clips: Tensor
+) -> None:
     model = clip_model("padapter:position=a_m_p,bottleneck=4").train()
     model.backbone.set_grad_checkpointing(recompute)
     worked_out = memory_use(model, batch=3, optimizer_states=0)
@@ -172,7 +191,20 @@ def test_memory_worked_out_from_shapes_is_what_a_real_step_on_clips_holds(recomp
 
 
 def test_the_bench_says_what_recomputing_saves(capsys) -> None:
-    command = ["bench", "video", "--backbone", "micro_vit", "--image-size", "32", "--frames", "4", "--method", "full", "--method", "lora"]
+    command = [
+        "bench",
+        "video",
+        "--backbone",
+        "micro_vit",
+        "--image-size",
+        "32",
+        "--frames",
+        "4",
+        "--method",
+        "full",
+        "--method",
+        "lora",
+    ]
     assert cli.main([*command, "--batch", "4", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["clip"] == [4, 32, 32]
@@ -202,14 +234,17 @@ def test_a_merged_clip_model_computes_the_same_with_plain_layers(method: str, cl
     assert torch.equal(model.unmerge()(clips), expected)
 
 
-# ---- early exits -----------------------------------------------------------------------------------------------------
+# ---- early exits
+# ------------------------------------------------------------------------------
 
 
 def test_easy_clips_really_leave_early(clips: Tensor) -> None:
     model = clip_model(["padapter:position=a_m_p,bottleneck=4", "dyn:every=1"]).eval()
     ran: list[tuple[int, int]] = []
     for number, block in enumerate(model.backbone.blocks, 1):
-        block.register_forward_pre_hook(lambda _m, inputs, number=number: ran.append((number, len(inputs[0]))))
+        block.register_forward_pre_hook(
+            lambda _m, inputs, number=number: ran.append((number, len(inputs[0])))
+        )
     sure = model.forward_exits(clips)[0].softmax(1).amax(1)
     ran.clear()
     limit = sure.sort().values[1:].mean().item()  # one clip is surer than this, two are not
@@ -223,14 +258,17 @@ def test_easy_clips_really_leave_early(clips: Tensor) -> None:
 
 def test_dyn_and_padapter_train_together_on_clips() -> None:
     data = MemoryClips()
-    model = clip_model(["padapter:position=a_m_p,bottleneck=4", "dyn:every=2,hidden=8"], classes=2, patch_size=8)
+    model = clip_model(
+        ["padapter:position=a_m_p,bottleneck=4", "dyn:every=2,hidden=8"], classes=2, patch_size=8
+    )
     run = al.fit(model, data, None, al.Recipe(epochs=4, lr=5e-3, batch_size=8), progress=False)
     assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
     found = al.predict(model, data.clips, thresholds=[0.5])
     assert set(found.exit_index.tolist()) == {0}
 
 
-# ---- what attention sees ---------------------------------------------------------------------------------------------
+# ---- what attention sees
+# ------------------------------------------------------------------------------
 
 
 def test_attention_of_clips_is_captured_over_time_and_space(clips: Tensor) -> None:
@@ -242,13 +280,29 @@ def test_attention_of_clips_is_captured_over_time_and_space(clips: Tensor) -> No
     assert query_rows(seen[4], model, layouts[3]).shape == (3, 2, 4, 6, 6)
     uniform = torch.full((1, 1, 256, 256), 1 / 256)
     still = torch.full((1, 1, 64, 64), 1 / 64)
-    torch.testing.assert_close(mean_distance(uniform, layouts[0], 4), mean_distance(still, Layout(0, 0, (8, 8)), 4))
+    torch.testing.assert_close(
+        mean_distance(uniform, layouts[0], 4), mean_distance(still, Layout(0, 0, (8, 8)), 4)
+    )
     groups = rollout_groups(model, clips)
     assert [tuple(g.patches.shape) for g in groups] == [(3, 4, 8, 8), (3, 4, 6, 6)]
 
 
 def test_commands_take_clips(capsys) -> None:
-    assert cli.main(["cost", "--backbone", "vit_small_patch16_224", "--frames", "8", "--method", "padapter:position=a_m_p", "--json"]) == 0
+    assert (
+        cli.main(
+            [
+                "cost",
+                "--backbone",
+                "vit_small_patch16_224",
+                "--frames",
+                "8",
+                "--method",
+                "padapter:position=a_m_p",
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert '"tokens": [784]' in capsys.readouterr().out
     assert cli.main(["train", "--frames", "4", "--data", "leaves-coarse"]) == 2
     assert "takes clips of 4 frames" in capsys.readouterr().err

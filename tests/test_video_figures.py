@@ -1,4 +1,5 @@
-"""What prompts hold over space and time, what mode `cat` adds, and attention over time: the numbers, and the figures that show them."""
+"""What prompts hold over space and time, what mode `cat` adds, and attention over time: the numbers, and
+the figures that show them."""
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def test_similarity_is_the_mean_over_all_pairs_at_that_distance_and_lag() -> Non
     model = padapter(",form=p_x_p")
     second = prompts_of(model)[1]
     found = prompt_similarity(second, which=1)
-    rows = torch.nn.functional.normalize(second.module.prompts[1][0].detach(), dim=-1).view(SLICES, SIDE * SIDE, 6)
+    rows = torch.nn.functional.normalize(second.module.prompts[1][0].detach(), dim=-1).view(
+        SLICES, SIDE * SIDE, 6
+    )
     pairs = []
     for i in range(SIDE * SIDE):
         for j in range(SIDE * SIDE):
@@ -107,7 +110,12 @@ def test_an_images_prompts_are_one_slice_without_a_title() -> None:
 def test_similarity_has_a_line_for_every_lag() -> None:
     model = padapter()
     figure = figures.prompt_similarity_curves(model, [1, 2])
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["same slice", "1 slice later", "2 slices later", "3 slices later"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        "same slice",
+        "1 slice later",
+        "2 slices later",
+        "3 slices later",
+    ]
     line = figure.axes[1].lines[2]
     np.testing.assert_allclose(line.get_ydata(), prompt_similarity(prompts_of(model, [2])[0]).values[2])
 
@@ -121,7 +129,10 @@ def test_a_slices_attention_lies_over_its_tubelets_frames_in_units_of_an_even_sh
     assert [panels[0].get_ylabel(), panels[8].get_ylabel()] == ["a", "b"]
     third = panels[4 + 2].images[1]  # frame 6 belongs to the third of four slices
     np.testing.assert_allclose(third.get_array()[::8, ::8], 16 * maps[0, 2])
-    assert third.get_clim() == (pytest.approx(16 * float(maps[0].min())), pytest.approx(16 * float(maps[0].max())))
+    assert third.get_clim() == (
+        pytest.approx(16 * float(maps[0].min())),
+        pytest.approx(16 * float(maps[0].max())),
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,12 +140,24 @@ def test_a_slices_attention_lies_over_its_tubelets_frames_in_units_of_an_even_sh
     [
         (torch.zeros(1, 3, 8, 8, 8), torch.zeros(1, 4, 2, 2), None, "not normalised"),
         (torch.zeros(0, 3, 8, 8, 8, dtype=torch.uint8), torch.zeros(0, 4, 2, 2), None, "at least one clip"),
-        (torch.zeros(1, 3, 8, 8, 8, dtype=torch.uint8), torch.zeros(1, 3, 2, 2), None, "slices that divide 8 frames"),
+        (
+            torch.zeros(1, 3, 8, 8, 8, dtype=torch.uint8),
+            torch.zeros(1, 3, 2, 2),
+            None,
+            "slices that divide 8 frames",
+        ),
         (torch.zeros(1, 3, 8, 8, 8, dtype=torch.uint8), torch.zeros(1, 2, 4, 2, 2), None, "mean over heads"),
-        (torch.zeros(1, 3, 8, 8, 8, dtype=torch.uint8), torch.zeros(1, 4, 2, 2), ["a", "b"], "2 labels for 1 clips"),
+        (
+            torch.zeros(1, 3, 8, 8, 8, dtype=torch.uint8),
+            torch.zeros(1, 4, 2, 2),
+            ["a", "b"],
+            "2 labels for 1 clips",
+        ),
     ],
 )
-def test_frames_and_maps_that_do_not_fit_are_refused(frames: Tensor, maps: Tensor, labels: list[str] | None, message: str) -> None:
+def test_frames_and_maps_that_do_not_fit_are_refused(
+    frames: Tensor, maps: Tensor, labels: list[str] | None, message: str
+) -> None:
     with pytest.raises(al.AdapterError, match=message):
         figures.attention_over_time(frames, maps, labels=labels)
 

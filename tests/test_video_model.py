@@ -18,7 +18,9 @@ def test_every_slice_of_a_still_clip_is_embedded_as_the_image_is(images: Tensor)
     image_embed = make_tiny_vit().patch_embed
     for frames, tubelet in ((8, 2), (8, 1), (6, 3)):
         embed = TubeletEmbed(image_embed, frames, tubelet)
-        tokens = embed(images[:, :, None].expand(-1, -1, frames, -1, -1)).unflatten(1, (frames // tubelet, 64))
+        tokens = embed(images[:, :, None].expand(-1, -1, frames, -1, -1)).unflatten(
+            1, (frames // tubelet, 64)
+        )
         for slice_ in tokens.unbind(1):
             torch.testing.assert_close(slice_, image_embed(images))
 
@@ -31,7 +33,13 @@ def test_a_still_clip_gives_what_the_image_gives(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224", "deit3_small_patch16_224"]
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        "vit_small_patch14_reg4_dinov2",
+        "vit_base_patch16_siglip_224",
+        "deit3_small_patch16_224",
+    ],
 )
 def test_class_tokens_registers_and_attention_pooling_make_way_for_the_mean_and_a_norm(name: str) -> None:
     options = {"img_size": 56} if "14" in name else {"img_size": 64}
@@ -65,7 +73,9 @@ def test_sinusoid_positions_are_vaswanis_over_all_tokens() -> None:
     assert position.shape == (1, 256, 32)
     for token, channel in ((0, 0), (0, 1), (77, 6), (255, 31)):
         angle = token / 10000 ** (2 * (channel // 2) / 32)
-        assert float(position[0, token, channel]) == pytest.approx(math.cos(angle) if channel % 2 else math.sin(angle), abs=1e-6)
+        assert float(position[0, token, channel]) == pytest.approx(
+            math.cos(angle) if channel % 2 else math.sin(angle), abs=1e-6
+        )
 
 
 def test_positions_stay_fixed_when_everything_else_trains() -> None:
@@ -97,9 +107,12 @@ def test_a_fresh_norm_starts_at_one_and_nothing_else_changes(name: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("form", "parameters", "macs"), [("x_p", 1_195_404, 73_728), ("p_x_p", 1_791_372, 98_304), ("p_2x_p", 2_381_580, 147_456)]
+    ("form", "parameters", "macs"),
+    [("x_p", 1_195_404, 73_728), ("p_x_p", 1_791_372, 98_304), ("p_2x_p", 2_381_580, 147_456)],
 )
-def test_padapter_on_vit_b_with_784_tokens_has_the_papers_parameters_and_macs(form: str, parameters: int, macs: int) -> None:
+def test_padapter_on_vit_b_with_784_tokens_has_the_papers_parameters_and_macs(
+    form: str, parameters: int, macs: int
+) -> None:
     def found(methods: str) -> al.Cost:
         return al.cost(al.adapt(meta_backbone("vit_base_patch16_224", frames=8), methods, 174))
 
@@ -135,7 +148,9 @@ def test_input_that_is_no_such_clip_is_named(shape: tuple[int, ...]) -> None:
 
 
 def test_models_that_cannot_see_clips_are_refused() -> None:
-    distilled = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, patch_size=4, depth=2, embed_dim=32, num_heads=2)
+    distilled = timm.create_model(
+        "deit_tiny_distilled_patch16_224", img_size=32, patch_size=4, depth=2, embed_dim=32, num_heads=2
+    )
     with pytest.raises(al.AdapterError, match="tokens of its own"):
         to_clip_model(distilled)
     with pytest.raises(al.AdapterError, match="clip model already"):

@@ -67,7 +67,8 @@ def test_a_bad_file_is_named_counted_and_stood_in_for_by_the_next_of_its_class(f
 def test_bad_files_found_by_workers_are_known_to_the_main_process(folder):
     paths, clips = spoilt(folder)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # forked workers take the filter over; their warnings go to the terminal
+        # Forked workers take the filter over; their warnings go to the terminal.
+        warnings.simplefilter("ignore")
         labels = torch.cat([y for _, y in make_loader(clips, 2, num_workers=2)])
     assert labels.tolist() == clips.labels.tolist()
     assert clips.bad_files == [paths[1], paths[7]]
@@ -77,7 +78,10 @@ def test_a_class_without_any_good_file_ends_with_its_name(folder):
     paths, clips = spoilt(folder)
     for path in paths[:4]:
         path.write_bytes(b"")
-    with pytest.warns(DataWarning), pytest.raises(AdapterError, match=r"left.0\.mp4.*another video of class 0"):
+    with (
+        pytest.warns(DataWarning),
+        pytest.raises(AdapterError, match=r"left.0\.mp4.*another video of class 0"),
+    ):
         clips[0]
 
 
@@ -102,7 +106,8 @@ def test_a_training_crop_is_the_same_place_in_all_frames_and_never_mirrored_unle
 
 
 class Probe(torch.nn.Module):
-    """A stand-in for a clip model: class 1 by the brightness of the clip's corner, which differs from view to view."""
+    """A stand-in for a clip model: class 1 by the brightness of the clip's corner, which differs from view
+    to view."""
 
     num_classes = 2
 
@@ -115,7 +120,14 @@ def test_test_views_average_the_logits_of_4_times_3_clips(folder):
     clips = quiet("video-folder", root=folder, frames=4, stride=2).test
     result = al.evaluate_views(Probe(), clips, 5, return_logits=True)
     assert (result["n"], result["views"], result["bad_files"]) == (2, 12, [])
-    by_hand = torch.stack([Probe()(clips.view(i, (t, 4), (s, 3))[None])[0] for i in range(2) for t in range(4) for s in range(3)])
+    by_hand = torch.stack(
+        [
+            Probe()(clips.view(i, (t, 4), (s, 3))[None])[0]
+            for i in range(2)
+            for t in range(4)
+            for s in range(3)
+        ]
+    )
     assert torch.allclose(result["logits"], by_hand.unflatten(0, (2, 12)).mean(1), atol=1e-6)
     assert len(by_hand.unique(dim=0)) > 6
     assert al.evaluate_views(Probe(), al.subset(clips, 1), 5)["n"] == 2
@@ -127,12 +139,21 @@ def test_test_views_average_the_logits_of_4_times_3_clips(folder):
         al.evaluate_views(Probe(), torch.utils.data.TensorDataset(torch.zeros(1)))
 
 
-# ---- the cache -------------------------------------------------------------------------------------------------
+# ---- the cache
+# ------------------------------------------------------------------------------
 
 
 def test_the_cache_gives_back_what_was_decoded_without_opening_the_file(folder, tmp_path):
     paths = sorted((folder / "left").glob("*.mp4"))
-    cached = VideoClips(paths, [0] * 4, 16, (0.5,) * 3, (0.5,) * 3, ClipSampler(4, 2), cache=ClipCache(tmp_path / "cache", 10**7))
+    cached = VideoClips(
+        paths,
+        [0] * 4,
+        16,
+        (0.5,) * 3,
+        (0.5,) * 3,
+        ClipSampler(4, 2),
+        cache=ClipCache(tmp_path / "cache", 10**7),
+    )
     plain = VideoClips(paths, [0] * 4, 16, (0.5,) * 3, (0.5,) * 3, ClipSampler(4, 2))
     assert fill_cache(cached, progress=False) == cached.cache.size > 0
     for path in paths:

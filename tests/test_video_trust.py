@@ -1,4 +1,5 @@
-"""Videos from outside: opened by what they are, and nothing else with them; whatever is wrong is a VideoError."""
+"""Videos from outside: opened by what they are, and nothing else with them; whatever is wrong is a
+VideoError."""
 
 import errno
 import os
@@ -30,7 +31,9 @@ def scripts(folder):
     (folder / "playlist.mp4").write_text(segments)
     (folder / "playlist.m3u8").write_text(segments)
     (folder / "dash.mp4").write_text(f'<?xml version="1.0"?><MPD><BaseURL>{secret}</BaseURL></MPD>')
-    (folder / "session.mp4").write_text("v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nm=video 9 RTP/AVP 96\r\n")
+    (folder / "session.mp4").write_text(
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nm=video 9 RTP/AVP 96\r\n"
+    )
     return ["concat.mp4", "playlist.mp4", "playlist.m3u8", "dash.mp4", "session.mp4"]
 
 
@@ -50,13 +53,17 @@ def test_a_script_or_playlist_is_no_video_and_opens_nothing(tmp_path, monkeypatc
 def test_a_script_behind_the_first_bytes_of_a_video_is_still_none(tmp_path):
     script = f"\nffconcat version 1.0\nfile {tmp_path / 'secret.mp4'}\n".encode()
     write_video(tmp_path / "secret.mp4", NOISE)
-    for number, start in enumerate([b"\0\0\0\x08ftyp", b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0AVI ", b"\0\0\x01\xba"]):
+    for number, start in enumerate(
+        [b"\0\0\0\x08ftyp", b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0AVI ", b"\0\0\x01\xba"]
+    ):
         (tmp_path / f"{number}.mp4").write_bytes(start + script)
         with pytest.raises(VideoError, match=rf"{number}\.mp4"), Video(tmp_path / f"{number}.mp4") as video:
             video.read([0])
 
 
-@pytest.mark.parametrize("name", ["concat:a.mp4|b.mp4", "http:/127.0.0.1/a.mp4", "subfile,,start,0,end,0,,:a.mp4", "-"])
+@pytest.mark.parametrize(
+    "name", ["concat:a.mp4|b.mp4", "http:/127.0.0.1/a.mp4", "subfile,,start,0,end,0,,:a.mp4", "-"]
+)
 def test_a_file_whose_name_looks_like_an_address_is_a_file(tmp_path, film, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     put(film, tmp_path / name)
@@ -77,7 +84,9 @@ def test_every_kind_is_known_by_its_first_bytes_whatever_its_ending(tmp_path, na
         assert video.read(range(6)).shape == (6, 32, 48, 3)
 
 
-@pytest.mark.parametrize(("kind", "codec"), [("mpeg", "mpeg1video"), ("mpegts", "mpeg2video"), ("mpegvideo", "mpeg1video")])
+@pytest.mark.parametrize(
+    ("kind", "codec"), [("mpeg", "mpeg1video"), ("mpegts", "mpeg2video"), ("mpegvideo", "mpeg1video")]
+)
 def test_mpeg_streams_are_read(tmp_path, kind, codec):
     formats = {"mpegvideo": "mpeg1video"}
     with av.open(str(tmp_path / "a.mpg"), "w", format=formats.get(kind, kind)) as container:
@@ -100,7 +109,8 @@ def test_pipes_and_folders_are_no_videos(tmp_path):
         Video(tmp_path)
 
 
-# ---- square pixels -----------------------------------------------------------------------------------------------
+# ---- square pixels
+# ------------------------------------------------------------------------------
 
 
 def with_aspect(path, aspect):
@@ -137,10 +147,13 @@ def test_a_damaged_aspect_stretches_nothing(tmp_path):
         assert video.read([0]).shape == (1, 32, 48, 3)
 
 
-# ---- whatever goes wrong -----------------------------------------------------------------------------------------
+# ---- whatever goes wrong
+# -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), RuntimeError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x")])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), MemoryError(), RuntimeError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x")]
+)
 def test_whatever_the_decoder_raises_is_a_video_error_with_the_name(film, monkeypatch, error):
     def fail(*_args, **_options):
         raise error
@@ -180,7 +193,8 @@ def test_a_bad_video_of_a_folder_is_skipped_and_listed(tmp_path, film):
     assert sum(len(data) for data in task.parts().values()) == 8
 
 
-# ---- lists -------------------------------------------------------------------------------------------------------
+# ---- lists
+# ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -195,7 +209,9 @@ def ucf(tmp_path, film, monkeypatch):
     for name in names:
         put(film, root / "UCF-101" / name)
     (lists / "classInd.txt").write_text("1 Bow\n2 Run\n")
-    (lists / "trainlist01.txt").write_text("".join(f"{n} {1 + n.startswith('Run')}\n" for n in names if "g02" not in n))
+    (lists / "trainlist01.txt").write_text(
+        "".join(f"{n} {1 + n.startswith('Run')}\n" for n in names if "g02" not in n)
+    )
     (lists / "testlist01.txt").write_text("".join(f"{n}\n" for n in names if "g02" in n))
     return root
 
@@ -210,7 +226,9 @@ def test_published_lists_are_read_in_odd_encodings(ucf, encoding):
 def test_a_list_of_videos_does_not_leave_its_root_unless_told(ucf):
     file = ucf / "ucfTrainTestlist" / "testlist01.txt"
     file.write_text("Bow/v_Bow_g02_c01.avi\nRun/../../../out.avi\n")
-    with pytest.raises(AdapterError, match=r"testlist01\.txt, line 2: .*out\.avi lies outside .*outside_root=True"):
+    with pytest.raises(
+        AdapterError, match=r"testlist01\.txt, line 2: .*out\.avi lies outside .*outside_root=True"
+    ):
         load_data("ucf101", root=ucf, image_size=16, frames=2)
     assert len(load_data("ucf101", root=ucf, image_size=16, frames=2, outside_root=True).test) == 2
 
@@ -241,7 +259,9 @@ def test_a_json_list_with_a_label_that_is_no_whole_number_is_refused(tmp_path, m
         load_data("diving48", root=tmp_path, image_size=16)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[1, 2]", '[{"vid_name": "../../x", "label": 0}]', '"text"', "[null]"])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{", "[1, 2]", '[{"vid_name": "../../x", "label": 0}]', '"text"', "[null]"]
+)
 def test_json_that_is_no_list_of_videos_is_refused(tmp_path, monkeypatch, text):
     monkeypatch.setitem(video_tasks.EXPECTED, "diving48", video_tasks.Published(2, (1,), (1,), "small"))
     (tmp_path / "Diving48_vocab.json").write_text('["a", "b"]')
@@ -250,7 +270,8 @@ def test_json_that_is_no_list_of_videos_is_refused(tmp_path, monkeypatch, text):
         load_data("diving48", root=tmp_path, image_size=16)
 
 
-# ---- writing, and the cache --------------------------------------------------------------------------------------
+# ---- writing, and the cache
+# --------------------------------------------------------------------------------------
 
 
 def test_a_link_at_a_temporary_name_is_not_followed(tmp_path):

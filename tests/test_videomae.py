@@ -1,4 +1,5 @@
-"""VideoMAE weights, in the layouts in which they are published, become a clip backbone that computes the same."""
+"""VideoMAE weights, in the layouts in which they are published, become a clip backbone that computes the
+same."""
 
 import math
 from collections.abc import Callable
@@ -81,18 +82,34 @@ def adaptformer_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def by_hand(w: dict[str, Tensor], clips: Tensor) -> Tensor:
-    """VideoMAE's forward pass as its paper and code define it: features (B, D) behind the pooling and the norm."""
-    x = F.conv3d(clips, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=(2, 8, 8)).flatten(2).transpose(1, 2)
-    angle = torch.arange(TOKENS, dtype=torch.float64)[:, None] / 10000 ** (2 * (torch.arange(WIDTH) // 2) / WIDTH)
+    """VideoMAE's forward pass as its paper and code define it: features (B, D) behind the pooling and the
+    norm."""
+    x = (
+        F.conv3d(clips, w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=(2, 8, 8))
+        .flatten(2)
+        .transpose(1, 2)
+    )
+    angle = torch.arange(TOKENS, dtype=torch.float64)[:, None] / 10000 ** (
+        2 * (torch.arange(WIDTH) // 2) / WIDTH
+    )
     x = x + torch.where(torch.arange(WIDTH) % 2 == 0, angle.sin(), angle.cos()).float()
     for i in range(DEPTH):
-        b = {name.removeprefix(f"blocks.{i}."): tensor for name, tensor in w.items() if name.startswith(f"blocks.{i}.")}
+        b = {
+            name.removeprefix(f"blocks.{i}."): tensor
+            for name, tensor in w.items()
+            if name.startswith(f"blocks.{i}.")
+        }
         h = F.layer_norm(x, (WIDTH,), b["norm1.weight"], b["norm1.bias"], eps=1e-6)
-        q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in (h @ b["attn.qkv.weight"].T).chunk(3, dim=-1))
+        q, k, v = (
+            part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for part in (h @ b["attn.qkv.weight"].T).chunk(3, dim=-1)
+        )
         q = q + b["attn.q_bias"].view(HEADS, 1, -1)
         v = v + b["attn.v_bias"].view(HEADS, 1, -1)
         attention = (q @ k.transpose(-2, -1) / math.sqrt(WIDTH / HEADS)).softmax(-1)
-        x = x + F.linear((attention @ v).transpose(1, 2).flatten(2), b["attn.proj.weight"], b["attn.proj.bias"])
+        x = x + F.linear(
+            (attention @ v).transpose(1, 2).flatten(2), b["attn.proj.weight"], b["attn.proj.bias"]
+        )
         h = F.layer_norm(x, (WIDTH,), b["norm2.weight"], b["norm2.bias"], eps=1e-6)
         h = F.gelu(F.linear(h, b["mlp.fc1.weight"], b["mlp.fc1.bias"]))
         x = x + F.linear(h, b["mlp.fc2.weight"], b["mlp.fc2.bias"])
@@ -119,13 +136,21 @@ def test_every_published_layout_gives_videomaes_features(layout: str) -> None:
     }[layout]
     vit = clip_vit()
     aside = al.load_videomae(vit, given)
-    assert {name.split(".")[0] for name in aside} <= {"head", "decoder", "mask_token", "encoder_to_decoder", "classifier"}
+    assert {name.split(".")[0] for name in aside} <= {
+        "head",
+        "decoder",
+        "mask_token",
+        "encoder_to_decoder",
+        "classifier",
+    }
     in_parts = 2 * DEPTH if layout in ("transformers", "adaptformer") else 0
     assert len(aside) == len(given) - (len(weights) + in_parts)
     clips = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))
     if layout == "half precision":
         weights = {name: tensor.half().float() for name, tensor in weights.items()}
-    torch.testing.assert_close(vit.forward_head(vit.forward_features(clips), pre_logits=True), by_hand(weights, clips))
+    torch.testing.assert_close(
+        vit.forward_head(vit.forward_features(clips), pre_logits=True), by_hand(weights, clips)
+    )
     assert al.adapt(vit, "padapter", 3).data_config["mean"] == (0.485, 0.456, 0.406)
 
 
@@ -173,7 +198,9 @@ def test_a_backbone_created_from_a_file_comes_back_when_one_says_where_the_file_
     model.save_pretrained(tmp_path / "adapter")
     clips = torch.randn(2, 3, 8, 32, 32)
     assert torch.equal(al.AdaptedViT.from_pretrained(tmp_path / "adapter", weights=path)(clips), model(clips))
-    with pytest.raises(al.AdapterError, match=r"trained on the weights weights.safetensors; say where they are: .*weights="):
+    with pytest.raises(
+        al.AdapterError, match=r"trained on the weights weights.safetensors; say where they are: .*weights="
+    ):
         al.AdaptedViT.from_pretrained(tmp_path / "adapter")
 
 
@@ -190,14 +217,23 @@ def _without(*names: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     [
         (_without("blocks.2.mlp.fc1.bias"), r"lack 1 of \d+ tensors, first 'blocks.2.mlp.fc1.bias'"),
         (_without("blocks.0.attn.q_bias"), "have blocks.0.attn.v_bias but no blocks.0.attn.q_bias"),
-        (_without("blocks.0.attn.q_bias", "blocks.0.attn.v_bias"), "first 'blocks.0.attn.qkv.bias'; was it trained without biases"),
+        (
+            _without("blocks.0.attn.q_bias", "blocks.0.attn.v_bias"),
+            "first 'blocks.0.attn.qkv.bias'; was it trained without biases",
+        ),
         (_without("fc_norm.weight", "fc_norm.bias"), "lack 2 .*'fc_norm.weight'"),
-        (lambda s: s | {"blocks.0.gamma_1": torch.ones(WIDTH)}, "1 tensors that the backbone does not have, first 'blocks.0.gamma_1'"),
+        (
+            lambda s: s | {"blocks.0.gamma_1": torch.ones(WIDTH)},
+            "1 tensors that the backbone does not have, first 'blocks.0.gamma_1'",
+        ),
         (lambda s: s | {"blocks.4.norm1.weight": torch.ones(WIDTH)}, "blocks.4.norm1.weight"),
         (lambda s: _without("blocks.2.attn.k_proj.weight")(adaptformer_names(s)), "no blocks.2.attn.k_proj"),
         (_also_in_parts, "'blocks.0.attn.qkv.weight' as a whole and in parts"),
         (lambda s: s | {"module.fc_norm.bias": torch.ones(WIDTH)}, "'module.fc_norm.bias' is the second"),
-        (lambda s: s | {"patch_embed.proj.weight": torch.ones(WIDTH, 3, 4, 8, 8)}, "(32, 3, 4, 8, 8).*take the same tubelet"),
+        (
+            lambda s: s | {"patch_embed.proj.weight": torch.ones(WIDTH, 3, 4, 8, 8)},
+            "(32, 3, 4, 8, 8).*take the same tubelet",
+        ),
         (lambda s: s | {"pos_embed": torch.ones(1, 128, WIDTH)}, "pos_embed.*take the same frames"),
         (lambda s: {}, "lack"),
     ],
@@ -213,7 +249,11 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(change: Callable, 
 def test_files_that_cannot_be_read_and_models_that_cannot_take_them_are_refused(tmp_path) -> None:
     (tmp_path / "a.pth").write_bytes(b"pickle")
     (tmp_path / "b.safetensors").write_bytes(b"1234567890")
-    for name, message in (("a.pth", "convert it once"), ("b.safetensors", "cannot read"), ("c.safetensors", "cannot read")):
+    for name, message in (
+        ("a.pth", "convert it once"),
+        ("b.safetensors", "cannot read"),
+        ("c.safetensors", "cannot read"),
+    ):
         with pytest.raises(al.AdapterError, match=message):
             al.load_videomae(clip_vit(), tmp_path / name)
     with pytest.raises(al.AdapterError, match="no clip backbone"):

@@ -1,4 +1,5 @@
-"""The attention explorer shows what the capture saw, asks each model once an image, and says in the widget what is wrong."""
+"""The attention explorer shows what the capture saw, asks each model once an image, and says in the widget
+what is wrong."""
 
 from collections.abc import Callable
 
@@ -30,10 +31,13 @@ def models(tiny_vit: TinyViT) -> dict[str, nn.Module]:
     return {"frozen": tiny_vit(), "ILA": al.adapt(tiny_vit(), al.ILA(samplings=1), num_classes=3, seed=0)}
 
 
-# ---- the plain functions -----------------------------------------------------------------------------------------
+# ---- the plain functions
+# -----------------------------------------------------------------------------------------
 
 
-def test_views_are_the_captured_rows_of_the_class_token(models: dict[str, nn.Module], images: torch.Tensor) -> None:
+def test_views_are_the_captured_rows_of_the_class_token(
+    models: dict[str, nn.Module], images: torch.Tensor
+) -> None:
     vit = models["frozen"]
     found = attention_views(vit, images[0])
     with capture_attention(vit) as seen, torch.no_grad():
@@ -43,9 +47,16 @@ def test_views_are_the_captured_rows_of_the_class_token(models: dict[str, nn.Mod
         torch.testing.assert_close(found.map(block), seen[block][0, :, 0, 1:].mean(0).view(8, 8))
 
 
-def test_a_rollout_starts_anew_where_the_grid_shrinks(models: dict[str, nn.Module], images: torch.Tensor) -> None:
+def test_a_rollout_starts_anew_where_the_grid_shrinks(
+    models: dict[str, nn.Module], images: torch.Tensor
+) -> None:
     found = attention_views(models["ILA"], images[0])
-    assert [tuple(found.map(block, view="rollout").shape) for block in (1, 2, 3, 4)] == [(8, 8), (8, 8), (6, 6), (6, 6)]
+    assert [tuple(found.map(block, view="rollout").shape) for block in (1, 2, 3, 4)] == [
+        (8, 8),
+        (8, 8),
+        (6, 6),
+        (6, 6),
+    ]
     assert found.first == (1, 1, 3, 3)
     for group in rollout_groups(models["ILA"], images[:1]):
         torch.testing.assert_close(found.map(group.blocks[-1], view="rollout"), group.patches[0].float())
@@ -61,7 +72,11 @@ def test_a_look_leaves_the_model_as_it_was(models: dict[str, nn.Module], images:
 
 def test_what_does_not_exist_is_named(models: dict[str, nn.Module], images: torch.Tensor) -> None:
     found = attention_views(models["frozen"], images[0])
-    for arguments, message in (((5,), "block 5 does not exist"), ((1, 3), "head 3 does not exist"), ((1, None, "rolout"), "'rollout'")):
+    for arguments, message in (
+        ((5,), "block 5 does not exist"),
+        ((1, 3), "head 3 does not exist"),
+        ((1, None, "rolout"), "'rollout'"),
+    ):
         with pytest.raises(al.AdapterError, match=message):
             found.map(*arguments)
     with pytest.raises(al.AdapterError, match="give one normalised image"):
@@ -70,17 +85,25 @@ def test_what_does_not_exist_is_named(models: dict[str, nn.Module], images: torc
         explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), {}, 1)
 
 
-def test_every_panel_says_its_grid_and_the_share_on_patches(models: dict[str, nn.Module], images: torch.Tensor) -> None:
+def test_every_panel_says_its_grid_and_the_share_on_patches(
+    models: dict[str, nn.Module], images: torch.Tensor
+) -> None:
     found = {name: attention_views(model, images[0]) for name, model in models.items()}
     figure = explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), found, 4)
     titles = [ax.get_title() for ax in figure.axes]
     share = 100 * float(found["ILA"].map(4).sum())
     assert titles[1].startswith("frozen\n8 × 8 patches")
     assert titles[2] == f"ILA\n6 × 6 patches, {share:.0f} %"
-    assert "blocks 3 to 4" in explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), found, 4, view="rollout").axes[2].get_title()
+    assert (
+        "blocks 3 to 4"
+        in explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), found, 4, view="rollout")
+        .axes[2]
+        .get_title()
+    )
 
 
-# ---- the widget --------------------------------------------------------------------------------------------------
+# ---- the widget
+# ------------------------------------------------------------------------------
 
 
 def test_each_control_draws_another_picture(models: dict[str, nn.Module], task: Task) -> None:
@@ -93,10 +116,14 @@ def test_each_control_draws_another_picture(models: dict[str, nn.Module], task: 
     assert len(seen) == 6
 
 
-def test_a_model_sees_an_image_once(models: dict[str, nn.Module], task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_sees_an_image_once(
+    models: dict[str, nn.Module], task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
     look = attention_explorer.attention_views
-    monkeypatch.setattr(widgets_attention, "attention_views", lambda model, image: asked.append(model) or look(model, image))
+    monkeypatch.setattr(
+        widgets_attention, "attention_views", lambda model, image: asked.append(model) or look(model, image)
+    )
     explorer = AttentionExplorer(models, task)
     for block in (1, 2, 3):
         explorer.controls["block"].value = block
@@ -107,7 +134,9 @@ def test_a_model_sees_an_image_once(models: dict[str, nn.Module], task: Task, mo
     assert len(asked) == 4
 
 
-def test_nothing_selected_is_said_in_the_widget_and_the_last_picture_stays(models: dict[str, nn.Module], task: Task) -> None:
+def test_nothing_selected_is_said_in_the_widget_and_the_last_picture_stays(
+    models: dict[str, nn.Module], task: Task
+) -> None:
     explorer = AttentionExplorer(models, task)
     shown = explorer.picture.value
     explorer.controls["methods"].value = ()

@@ -1,4 +1,5 @@
-"""The exits' sliders: numbers are those of the library, one redraw a move, errors in the widget, and the fast picture is the figure."""
+"""The exits' sliders: numbers are those of the library, one redraw a move, errors in the widget, and the
+fast picture is the figure."""
 
 from io import BytesIO
 
@@ -15,7 +16,13 @@ from adapters_lib.exits.simulate import StoredExits
 from adapters_lib.figures.exit_board import ExitBoard
 from adapters_lib.widgets.exits import ExitThresholds, exit_thresholds
 
-COSTS = ExitCosts(blocks=(3, 6, 9, 12), macs=(100, 210, 320, 440), alone=(100, 205, 310, 400), full=400, head_parameters=(5, 5, 3, 3))
+COSTS = ExitCosts(
+    blocks=(3, 6, 9, 12),
+    macs=(100, 210, 320, 440),
+    alone=(100, 205, 310, 400),
+    full=400,
+    head_parameters=(5, 5, 3, 3),
+)
 
 
 def _stored(seed: int, n: int = 60) -> StoredExits:
@@ -98,7 +105,9 @@ def test_thresholds_can_be_moved_one_by_one(panel: ExitThresholds) -> None:
     panel.controls["policy"].value = "entropy"
     assert panel.message.value == ""
     panel.controls["steer"].value = "the budget"
-    assert tuple(s.value for s in panel.limits) == panel.board.thresholds(panel.controls["budget"].value, "entropy")
+    assert tuple(s.value for s in panel.limits) == panel.board.thresholds(
+        panel.controls["budget"].value, "entropy"
+    )
 
 
 def test_an_error_shows_in_the_widget_without_old_numbers(panel: ExitThresholds, monkeypatch) -> None:
@@ -125,7 +134,9 @@ def test_images_or_exits_that_do_not_belong_together_are_refused() -> None:
         ExitBoard(_stored(1), _images(59), _stored(2))
     other = _stored(2)
     costs = ExitCosts((2, 4, 6, 8), COSTS.macs, COSTS.alone, COSTS.full, COSTS.head_parameters)
-    with pytest.raises(al.AdapterError, match=r"behind blocks \(2, 4, 6, 8\), test logits behind \(3, 6, 9, 12\)"):
+    with pytest.raises(
+        al.AdapterError, match=r"behind blocks \(2, 4, 6, 8\), test logits behind \(3, 6, 9, 12\)"
+    ):
         ExitBoard(_stored(1), _images(), StoredExits(other.logits, other.labels, costs))
 
 

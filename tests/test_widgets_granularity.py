@@ -1,4 +1,5 @@
-"""The dial shows leaves at once, and beside them what stored runs made of that granularity; without runs it says how to make them."""
+"""The dial shows leaves at once, and beside them what stored runs made of that granularity; without runs
+it says how to make them."""
 
 import json
 from pathlib import Path
@@ -8,18 +9,30 @@ import pytest
 
 import adapters_lib as al
 from adapters_lib.datasets.leaves.task import KINDS
-from adapters_lib.widgets.granularity import COMMAND, GranularityDial, accuracy_by_granularity, granularity_runs
+from adapters_lib.widgets.granularity import (
+    COMMAND,
+    GranularityDial,
+    accuracy_by_granularity,
+    granularity_runs,
+)
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Two methods at two granularities, the default one left unsaid as in the grid, and a run on another task."""
+    """Two methods at two granularities, the default one left unsaid as in the grid, and a run on another
+    task."""
     rows = []
     for method, top1 in (("linear", 40.0), ("adpt", 50.0)):
         for options, more in (({}, 0.0), ({"granularity": 0.25}, 30.0)):
             configuration = json.dumps({"data_options": {"augment": None, **options}})
             rows += [
-                {"method": method, "data": "leaves-ultra", "seed": seed, "top1": top1 + more + seed, "configuration": configuration}
+                {
+                    "method": method,
+                    "data": "leaves-ultra",
+                    "seed": seed,
+                    "top1": top1 + more + seed,
+                    "configuration": configuration,
+                }
                 for seed in (0, 1, 2)
             ]
     rows.append({**rows[0], "data": "leaves-coarse"})

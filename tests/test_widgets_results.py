@@ -13,16 +13,32 @@ from adapters_lib.widgets.checkboxes import Checkboxes
 from adapters_lib.widgets.results import ResultsExplorer
 
 
-def row(method: str, seed: int, top1: float, *, version: str = al.__version__, trained: int = 1000, **options: object) -> dict:
+def row(
+    method: str,
+    seed: int,
+    top1: float,
+    *,
+    version: str = al.__version__,
+    trained: int = 1000,
+    **options: object,
+) -> dict:
     recipe = {"lr": options.pop("lr", 0.01), "seed": seed}
-    configuration = {"methods": [method], "seed": seed, "version": version, "recipe": recipe, "data_options": options}
+    configuration = {
+        "methods": [method],
+        "seed": seed,
+        "version": version,
+        "recipe": recipe,
+        "data_options": options,
+    }
     numbers = {"seed": seed, "top1": top1, "val_top1": top1 - 1, "trained": trained, "macs": 2.0e8}
     text = json.dumps(configuration, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     return {"key": key, "method": method, "data": "leaves-ultra", **numbers, "configuration": text}
 
 
-ROWS = [row("lora", s, 40.0 + 2 * s, trained=5000) for s in range(3)] + [row("ila", s, 50.0 + s, trained=9000) for s in range(3)]
+ROWS = [row("lora", s, 40.0 + 2 * s, trained=5000) for s in range(3)] + [
+    row("ila", s, 50.0 + s, trained=9000) for s in range(3)
+]
 
 
 @pytest.fixture
@@ -46,17 +62,22 @@ def labels(folder: Path, rows: list[dict]) -> list[str]:
     return explorer.read_labelled(folder / "t.csv")["label"].tolist()
 
 
-# ---- tables ------------------------------------------------------------------------------------------------------
+# ---- tables
+# ------------------------------------------------------------------------------
 
 
-def test_only_tables_of_runs_are_offered_and_an_empty_folder_says_which_command_fills_it(folder: Path) -> None:
+def test_only_tables_of_runs_are_offered_and_an_empty_folder_says_which_command_fills_it(
+    folder: Path,
+) -> None:
     assert list(explorer.tables(folder)) == ["granularity", "methods"]
     with pytest.raises(al.AdapterError, match="make results"):
         explorer.tables(folder / "nowhere")
 
 
 def test_settings_that_vary_become_part_of_the_label_and_constant_ones_do_not(folder: Path) -> None:
-    assert labels(folder, [row("lora", 0, 1.0, lr=0.1), row("lora", 0, 1.0, lr=0.3), row("ila", 0, 1.0, lr=0.3)]) == [
+    assert labels(
+        folder, [row("lora", 0, 1.0, lr=0.1), row("lora", 0, 1.0, lr=0.3), row("ila", 0, 1.0, lr=0.3)]
+    ) == [
         "lora, lr 0.1",
         "lora, lr 0.3",
         "ila",
@@ -80,7 +101,11 @@ def test_rows_of_another_version_are_points_of_their_own_and_said(folder: Path) 
 
 
 def test_a_study_of_exits_is_named_by_setting_and_operating_point(folder: Path) -> None:
-    study = [{"setting": s, "point": p, "host": "lora", "seed": 0, "top1": 1.0, "macs": 1.0} for s in ("a", "b") for p in ("full", "half")]
+    study = [
+        {"setting": s, "point": p, "host": "lora", "seed": 0, "top1": 1.0, "macs": 1.0}
+        for s in ("a", "b")
+        for p in ("full", "half")
+    ]
     assert labels(folder, study) == ["a, full", "a, half", "b, full", "b, half"]
 
 
@@ -112,7 +137,8 @@ def test_two_rows_of_one_seed_are_not_averaged(folder: Path) -> None:
         explorer.select(explorer.read_labelled(folder / "methods.csv"), ["lora"], "leaves-ultra", "trained")
 
 
-# ---- the widget --------------------------------------------------------------------------------------------------
+# ---- the widget
+# ------------------------------------------------------------------------------
 
 
 def test_the_figure_and_its_numbers_follow_every_control(panel: ResultsExplorer) -> None:
@@ -140,7 +166,9 @@ def test_another_table_offers_its_own_tasks_and_methods(panel: ResultsExplorer) 
     assert panel.message.value == ""
 
 
-def test_an_empty_selection_is_explained_in_the_widget_and_shows_no_old_numbers(panel: ResultsExplorer) -> None:
+def test_an_empty_selection_is_explained_in_the_widget_and_shows_no_old_numbers(
+    panel: ResultsExplorer,
+) -> None:
     panel.controls["labels"].value = ()
     assert "no method is selected" in panel.message.value
     assert panel.numbers.value == ""
@@ -159,9 +187,17 @@ def test_a_table_damaged_since_is_explained_in_the_widget(panel: ResultsExplorer
 
 
 @pytest.mark.parametrize(
-    ("kind", "starts"), [("PNG", b"\x89PNG"), ("PDF", b"%PDF"), ("CSV", b"key,method"), ("LaTeX", b"% needs \\usepackage{booktabs}")]
+    ("kind", "starts"),
+    [
+        ("PNG", b"\x89PNG"),
+        ("PDF", b"%PDF"),
+        ("CSV", b"key,method"),
+        ("LaTeX", b"% needs \\usepackage{booktabs}"),
+    ],
 )
-def test_a_button_writes_what_is_shown_and_says_where(panel: ResultsExplorer, folder: Path, kind: str, starts: bytes) -> None:
+def test_a_button_writes_what_is_shown_and_says_where(
+    panel: ResultsExplorer, folder: Path, kind: str, starts: bytes
+) -> None:
     panel.buttons[kind].click()
     (path,) = (folder / "out").iterdir()
     assert path.read_bytes().startswith(starts)
@@ -183,7 +219,9 @@ def test_a_folder_that_cannot_be_written_is_said_in_the_widget(panel: ResultsExp
 
 
 def test_the_latex_table_holds_the_interval_and_escapes_names(folder: Path) -> None:
-    pd.DataFrame([row("a_b&c", s, 40.0 + 2 * s) for s in range(3)]).to_csv(folder / "methods.csv", index=False)
+    pd.DataFrame([row("a_b&c", s, 40.0 + 2 * s) for s in range(3)]).to_csv(
+        folder / "methods.csv", index=False
+    )
     rows = explorer.read_labelled(folder / "methods.csv")
     text = explorer.export(rows, "LaTeX", "x", "trained", folder=folder).read_text()
     assert r"a\_b\&c & 1,000 & $42.0 \pm 5.0$ & 3 & yes \\" in text
@@ -195,7 +233,8 @@ def test_every_control_is_labelled_and_reachable_by_keyboard(panel: ResultsExplo
     assert panel.controls[name].tabbable is not False
 
 
-# ---- check boxes -------------------------------------------------------------------------------------------------
+# ---- check boxes
+# ------------------------------------------------------------------------------
 
 
 def test_check_boxes_say_what_is_ticked_in_the_order_of_the_options() -> None:

@@ -1,4 +1,5 @@
-"""The tuner: costs at once, small runs that can be stopped, and a latency that is predicted from a few measured models."""
+"""The tuner: costs at once, small runs that can be stopped, and a latency that is predicted from a few
+measured models."""
 
 import asyncio
 import threading
@@ -12,7 +13,9 @@ from adapters_lib.figures.tuner import KINDS, Choice, price
 from adapters_lib.widgets import tuner as widgets_tuner
 from adapters_lib.widgets.tuner import BottleneckTuner
 
-KNOWN = LatencyModel(1.0, 10.0, dict.fromkeys(("padapter", "lora", "adaptformer", "adpt", "ila"), 0.1), 0.05, ())
+KNOWN = LatencyModel(
+    1.0, 10.0, dict.fromkeys(("padapter", "lora", "adaptformer", "adpt", "ila"), 0.1), 0.05, ()
+)
 
 
 @pytest.fixture
@@ -25,12 +28,15 @@ def quick(panel: BottleneckTuner, kind: str = "LoRA") -> None:
     panel.controls["image_size"].value = 32
 
 
-# ---- latency -----------------------------------------------------------------------------------------------------
+# ---- latency
+# ------------------------------------------------------------------------------
 
 
 def test_known_prices_are_found_again_and_the_left_out_points_are_predicted() -> None:
     def point(method: str, gmacs: float, modules: int) -> Measured:
-        return Measured(method, gmacs * 1e9, modules, 3 + 20 * gmacs + {"": 0, "lora": 0.1, "ila": 0.5}[method] * modules)
+        return Measured(
+            method, gmacs * 1e9, modules, 3 + 20 * gmacs + {"": 0, "lora": 0.1, "ila": 0.5}[method] * modules
+        )
 
     bare = [point("", gmacs, 0) for gmacs in (0.1, 0.4, 0.8)]
     found = fit_latency([*bare, point("lora", 0.4, 12), point("lora", 0.8, 36), point("ila", 0.3, 2)])
@@ -55,7 +61,8 @@ def test_the_calibration_measures_every_kind_of_method_twice() -> None:
     assert found.ms_per_gmac > 0
 
 
-# ---- costs -------------------------------------------------------------------------------------------------------
+# ---- costs
+# ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +70,10 @@ def test_the_counted_costs_are_those_of_the_real_model(kind: str) -> None:
     choice = Choice(kind, 4, list(KINDS[kind].places)[-1], 48)
     model = al.adapt(al.create_backbone(image_size=48), choice.text, num_classes=20)
     counted, real = price(choice), al.cost(model)
-    assert (counted.adapter, counted.head, counted.backbone, counted.macs) == (*real.trainable.values(), real.macs)
+    assert (counted.adapter, counted.head, counted.backbone, counted.macs) == (
+        *real.trainable.values(),
+        real.macs,
+    )
     assert counted.modules == len(list(model.adapters()))
 
 
@@ -82,12 +92,18 @@ def test_the_live_curve_shows_a_loss_however_high(loss: float) -> None:
     assert curve.get_ylim()[0] <= loss < curve.get_ylim()[1]
 
 
-# ---- the widget --------------------------------------------------------------------------------------------------
+# ---- the widget
+# ------------------------------------------------------------------------------
 
 
 def test_every_knob_changes_the_numbers_at_once(panel: BottleneckTuner) -> None:
     seen = {panel.numbers.value}
-    for name, value in (("size", 32), ("place", "beside the block (p+b)"), ("image_size", 48), ("kind", "LoRA")):
+    for name, value in (
+        ("size", 32),
+        ("place", "beside the block (p+b)"),
+        ("image_size", 48),
+        ("kind", "LoRA"),
+    ):
         panel.controls[name].value = value
         seen.add(panel.numbers.value)
         assert panel.message.value == ""
@@ -105,7 +121,9 @@ def test_another_cost_axis_draws_another_figure(panel: BottleneckTuner) -> None:
     assert panel.picture.value != before
 
 
-def test_a_run_is_drawn_epoch_by_epoch_and_leaves_a_point_and_no_file(panel: BottleneckTuner, tmp_path, monkeypatch) -> None:
+def test_a_run_is_drawn_epoch_by_epoch_and_leaves_a_point_and_no_file(
+    panel: BottleneckTuner, tmp_path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     quick(panel)
     before = panel.picture.value
@@ -163,7 +181,11 @@ def test_a_run_that_fails_says_why_and_the_button_comes_back(panel: BottleneckTu
 def test_under_a_kernel_the_run_reports_to_the_kernels_own_thread(monkeypatch) -> None:
     drawn_by = []
     draw = widgets_tuner.tuner_figure
-    monkeypatch.setattr(widgets_tuner, "tuner_figure", lambda *a, **k: drawn_by.append(threading.current_thread()) or draw(*a, **k))
+    monkeypatch.setattr(
+        widgets_tuner,
+        "tuner_figure",
+        lambda *a, **k: drawn_by.append(threading.current_thread()) or draw(*a, **k),
+    )
 
     async def kernel() -> BottleneckTuner:
         panel = BottleneckTuner(KNOWN, epochs=1, n_per_class=1)

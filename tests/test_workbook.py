@@ -36,8 +36,14 @@ def test_a_committed_notebook_shows_its_figures_without_a_kernel(path: Path) -> 
     assert path.stat().st_size <= workbook.LIMIT_MB * 1e6
     assert "widgets" not in notebook.metadata
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
-    assert not [o for o in outputs if o.output_type == "error" or "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
-    assert not [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"], "warnings or logs in a cell"
+    assert not [
+        o
+        for o in outputs
+        if o.output_type == "error" or "application/vnd.jupyter.widget-view+json" in o.get("data", {})
+    ]
+    assert not [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"], (
+        "warnings or logs in a cell"
+    )
     assert all(cell.execution_count for cell in _code(notebook))
 
 
@@ -67,7 +73,12 @@ def test_every_cell_runs_in_the_quick_setting(path: Path, tmp_path: Path, monkey
     monkeypatch.setenv("ADAPTERS_OUT", str(tmp_path))
     workbook.execute(path, tmp_path / path.name)
     ran = nbformat.read(tmp_path / path.name, as_version=4)
-    noise = [o.text for cell in _code(ran) for o in cell.outputs if o.output_type == "stream" and o.name == "stderr"]
+    noise = [
+        o.text
+        for cell in _code(ran)
+        for o in cell.outputs
+        if o.output_type == "stream" and o.name == "stderr"
+    ]
     assert not noise
 
 
@@ -77,28 +88,52 @@ def test_on_colab_the_first_cell_of_a_lone_notebook_makes_the_rest_run(tmp_path:
     wheels, lone = tmp_path / "wheels", tmp_path / "content"
     lone.mkdir()
     copy = tmp_path / "source"
-    shutil.copytree(ROOT / "adapters_lib", copy / "adapters_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "adapters_lib", copy / "adapters_lib", ignore=shutil.ignore_patterns("__pycache__")
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(copy)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(wheels),
+        str(copy),
+    ]
     subprocess.run(build, check=True)
     (wheel,) = wheels.glob("*.whl")
 
     venv.create(tmp_path / "colab", with_pip=True)
     python = tmp_path / "colab" / "bin" / "python"
     ask = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    site = Path(subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip())
+    site = Path(
+        subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+    )
     here = Path(next(p for p in sys.path if p.endswith("site-packages")))
-    (site / "preinstalled.pth").write_text(f"{here}\n")  # what Colab brings; an editable install is not followed from here
+    # What Colab brings; an editable install is not followed from here.
+    (site / "preinstalled.pth").write_text(f"{here}\n")
     (site / "google").mkdir()
     (site / "google" / "colab.py").write_text("")
-    assert subprocess.run([python, "-c", "import adapters_lib"], capture_output=True, cwd=lone).returncode != 0
+    assert (
+        subprocess.run([python, "-c", "import adapters_lib"], capture_output=True, cwd=lone).returncode != 0
+    )
 
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     code = [cell.source for cell in _code(notebook) if "solution" not in cell.metadata.get("tags", [])]
     script = lone / "notebook.py"
     script.write_text("import google.colab\n" + "\n\n".join(code) + "\nprint('came from', al.__file__)\n")
-    environment = {**os.environ, "ADAPTERS_LIB_SOURCE": str(wheel), "ADAPTERS_QUICK": "1", "MPLBACKEND": "agg", "PYTHONPATH": ""}
+    environment = {
+        **os.environ,
+        "ADAPTERS_LIB_SOURCE": str(wheel),
+        "ADAPTERS_QUICK": "1",
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": "",
+    }
     done = subprocess.run([python, script], capture_output=True, text=True, cwd=lone, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"came from {site}" in done.stdout
@@ -107,7 +142,9 @@ def test_on_colab_the_first_cell_of_a_lone_notebook_makes_the_rest_run(tmp_path:
 def _notebook(tmp_path: Path, *sources: str) -> Path:
     path = tmp_path / "n.ipynb"
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources], metadata=kernel), path)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources], metadata=kernel), path
+    )
     return path
 
 

@@ -1,4 +1,5 @@
-"""The site shows every figure of the executed notebooks without a kernel, and refuses notebooks that have nothing to show."""
+"""The site shows every figure of the executed notebooks without a kernel, and refuses notebooks that have
+nothing to show."""
 
 import base64
 import re
@@ -25,7 +26,10 @@ def write(root: Path, name: str, text: str, *cells: object) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    text = "# 00 · Start\n\n**Does it\nwork?**\n\nSee notebook 01, [the same](01_next.ipynb#Two), and notebook 00.\n\n## One"
+    text = (
+        "# 00 · Start\n\n**Does it\nwork?**\n\nSee notebook 01, [the same](01_next.ipynb#Two), and notebook"
+        " 00.\n\n## One"
+    )
     solution = new_code_cell("secret = 1", outputs=[FIGURE], metadata={"tags": ["solution"]})
     write(tmp_path, "00_start", text, new_code_cell("plot()", outputs=[FIGURE]), solution)
     write(tmp_path, "01_next", "# 01 · Next\n\n**Why?**\n\n## Two", new_code_cell("plot()", outputs=[FIGURE]))
@@ -44,7 +48,9 @@ def test_every_figure_of_every_notebook_is_inside_its_page(root: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb"))[:1], ids=lambda p: p.stem)
 def test_a_notebook_of_the_workbook_shows_as_many_figures_as_it_holds(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
-    held = sum("image/png" in o.get("data", {}) for cell in cells if cell.cell_type == "code" for o in cell.outputs)
+    held = sum(
+        "image/png" in o.get("data", {}) for cell in cells if cell.cell_type == "code" for o in cell.outputs
+    )
     assert workbook_site.render(path).figures == held > 0
 
 
@@ -79,11 +85,19 @@ def test_a_solution_is_folded_and_its_output_is_not(root: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ([new_code_cell("plot()")], "holds no figure; it was not executed: run `python -m adapters_lib.workbook.run 07`"),
-        ([new_code_cell("1/0", outputs=[FIGURE, new_output("error", ename="E", evalue="", traceback=[])])], "holds an error"),
+        (
+            [new_code_cell("plot()")],
+            "holds no figure; it was not executed: run `python -m adapters_lib.workbook.run 07`",
+        ),
+        (
+            [new_code_cell("1/0", outputs=[FIGURE, new_output("error", ename="E", evalue="", traceback=[])])],
+            "holds an error",
+        ),
     ],
 )
-def test_a_notebook_that_has_nothing_to_show_is_refused(tmp_path: Path, cells: list, message: str, capsys) -> None:
+def test_a_notebook_that_has_nothing_to_show_is_refused(
+    tmp_path: Path, cells: list, message: str, capsys
+) -> None:
     write(tmp_path, "07_x", "# 07", *cells)
     with pytest.raises(al.AdapterError, match=message):
         workbook_site.build(tmp_path, tmp_path / "site")
@@ -102,7 +116,12 @@ def test_files_that_are_no_notebooks_are_named(tmp_path: Path) -> None:
 
 def test_names_and_headings_in_the_table_of_contents_are_text(tmp_path: Path) -> None:
     name = '00_a"><b>'
-    write(tmp_path, name, "# 00 · A <i>\n\n**Why?**\n\n## <script>x</script> & more", new_code_cell("plot()", outputs=[FIGURE]))
+    write(
+        tmp_path,
+        name,
+        "# 00 · A <i>\n\n**Why?**\n\n## <script>x</script> & more",
+        new_code_cell("plot()", outputs=[FIGURE]),
+    )
     workbook_site.build(tmp_path, tmp_path / "site")
     index = (tmp_path / "site" / "index.html").read_text()
     assert "<script>" not in index

@@ -9,7 +9,13 @@ import adapters_lib as al
 from adapters_lib.backbones.clips import to_clip_model
 
 
-def clip_vit(frames: int = 8, tubelet: int = 2, positions: str = "separable", time_scale: float = 1.0, **options: object) -> nn.Module:
+def clip_vit(
+    frames: int = 8,
+    tubelet: int = 2,
+    positions: str = "separable",
+    time_scale: float = 1.0,
+    **options: object,
+) -> nn.Module:
     """4 slices of 8 × 8 patches of 4 pixels, the same weights every time."""
     torch.manual_seed(0)
     return to_clip_model(make_tiny_vit(**options), frames, tubelet, positions, time_scale)

@@ -1,4 +1,5 @@
-"""Looking inside: attention, rollout, CKA, attributions and their checks, classes, calibration, one's own images."""
+"""Looking inside: attention, rollout, CKA, attributions and their checks, classes, calibration, one's own
+images."""
 
 import lazy_loader
 

@@ -1,11 +1,12 @@
-"""Attributions: which pixels or tokens made the model say what it said. Captum does the sums; memory stays bounded.
+"""Attributions: which pixels or tokens made the model say what it said. Captum does the sums; memory stays
+bounded.
 
     integrated gradients   a = (x − x̄) ∫₀¹ ∂f_c/∂x (x̄ + α (x − x̄)) dα,    Σ a = f_c(x) − f_c(x̄)
     occlusion              a = f_c(x) − f_c(x with a window greyed out)
 
-Sundararajan et al. 2017 (arXiv:1703.01365); Zeiler and Fergus 2014. Everything takes a function from images to logits, so the model, one of
-its early exits (`exit_forward`) or any other classifier can be asked. Images are normalised as for the model; a baseline of 0 is then
-the data's mean colour.
+Sundararajan et al. 2017 (arXiv:1703.01365); Zeiler and Fergus 2014. Everything takes a function from images
+to logits, so the model, one of its early exits (`exit_forward`) or any other classifier can be asked. Images
+are normalised as for the model; a baseline of 0 is then the data's mean colour.
 """
 
 from __future__ import annotations
@@ -24,14 +25,23 @@ from ..vit.inputs import evaluating
 from ..vit.layout import Layout
 from .attention import check_blocks, walker
 
-__all__ = ["Attribution", "Forward", "TokenAttribution", "exit_forward", "integrated_gradients", "occlusion", "token_attributions"]
+__all__ = [
+    "Attribution",
+    "Forward",
+    "TokenAttribution",
+    "exit_forward",
+    "integrated_gradients",
+    "occlusion",
+    "token_attributions",
+]
 
 Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """values: (B, C, H, W), in units of the logit. delta: (B,), Σ values − (f(x) − f(baseline)); its size is the error of the integral."""
+    """values: (B, C, H, W), in units of the logit. delta: (B,), Σ values − (f(x) − f(baseline)); its size
+    is the error of the integral."""
 
     values: Tensor
     delta: Tensor
@@ -44,7 +54,8 @@ class Attribution:
 
 @dataclass(frozen=True)
 class TokenAttribution:
-    """values: (B, tokens), summed over the width. delta: (B,) as for `Attribution`. layout: where the tokens stand."""
+    """values: (B, tokens), summed over the width. delta: (B,) as for `Attribution`. layout: where the
+    tokens stand."""
 
     values: Tensor
     delta: Tensor
@@ -114,13 +125,16 @@ def token_attributions(
     steps: int = 32,
     internal_batch_size: int = 32,
 ) -> TokenAttribution:
-    """Integrated gradients with respect to the tokens behind `block` (0: the embedding), from those of the baseline image.
+    """Integrated gradients with respect to the tokens behind `block` (0: the embedding), from those of the
+    baseline image.
 
-    For a timm ViT it equals captum's `LayerIntegratedGradients` on that block; it also works where a method takes blocks apart or changes
-    the number of tokens. exit_block: explain the logits of this early exit instead of the last. Other arguments as `integrated_gradients`.
+    For a timm ViT it equals captum's `LayerIntegratedGradients` on that block; it also works where a method
+    takes blocks apart or changes the number of tokens. exit_block: explain the logits of this early exit
+    instead of the last. Other arguments as `integrated_gradients`.
 
     Raises:
-        AdapterError: a block or an exit that does not exist, an exit in front of the block, query prompts (VQT), which bypass it.
+        AdapterError: a block or an exit that does not exist, an exit in front of the block, query prompts
+            (VQT), which bypass it.
     """
     at_least_one(steps=steps, internal_batch_size=internal_batch_size)
     walk = walker(model)
@@ -128,7 +142,10 @@ def token_attributions(
     _check_exit(walk.depth, exit_blocks(walk), last)
     check_blocks([block], last, first=0)
     if block > 0 and any(sites.reader is not None for sites in walk.sites):
-        raise AdapterError("query prompts carry information past the blocks, so tokens in between do not explain the logits; use block=0")
+        raise AdapterError(
+            "query prompts carry information past the blocks, so tokens in between do not explain the logits;"
+            " use block=0"
+        )
     targets, grounds = prepare(walk, images, target, baseline)
     layouts: list[Layout] = []
 
@@ -163,10 +180,11 @@ def occlusion(
     baseline: float | Tensor = 0.0,
     internal_batch_size: int = 32,
 ) -> Tensor:
-    """How much the target's logit falls when a square is replaced by the baseline: (B, H, W), the mean over the squares on a pixel.
+    """How much the target's logit falls when a square is replaced by the baseline: (B, H, W), the mean over
+    the squares on a pixel.
 
-    window: side of the square in pixels. stride: its step; None is `window`, so that squares do not overlap. Others as
-    `integrated_gradients`.
+    window: side of the square in pixels. stride: its step; None is `window`, so that squares do not overlap.
+    Others as `integrated_gradients`.
 
     Raises:
         AdapterError: as there; a window larger than the image, a stride below 1 or larger than the window.
@@ -176,7 +194,8 @@ def occlusion(
     if window > min(images.shape[-2:]) or step > window:
         size = tuple(images.shape[-2:])
         raise AdapterError(
-            f"window={window}, stride={step} on images of {size} pixels: the window must fit, and the stride not jump over pixels"
+            f"window={window}, stride={step} on images of {size} pixels: the window must fit, and the stride"
+            " not jump over pixels"
         )
     targets, grounds = prepare(forward, images, target, baseline)
     channels, found = images.shape[1], []
@@ -185,7 +204,14 @@ def occlusion(
         for some, ground, classes in _chunks(internal_batch_size, images, grounds, targets):
             at_once = max(1, internal_batch_size // len(some))
             found.append(
-                captum.attribute(some, (channels, window, window), (channels, step, step), ground, classes, perturbations_per_eval=at_once)
+                captum.attribute(
+                    some,
+                    (channels, window, window),
+                    (channels, step, step),
+                    ground,
+                    classes,
+                    perturbations_per_eval=at_once,
+                )
             )
     return torch.cat(found)[:, 0]  # a square covers all channels, which so have the same value
 
@@ -193,12 +219,18 @@ def occlusion(
 def _integrate(
     forward: Forward, ends: Tensor, starts: Tensor, targets: Tensor, steps: int, internal_batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Captum's integrated gradients in chunks: with more images than `internal_batch_size` captum would give up on that limit."""
+    """Captum's integrated gradients in chunks: with more images than `internal_batch_size` captum would
+    give up on that limit."""
     captum = IntegratedGradients(forward)
     values, deltas = [], []
     for end, start, classes in _chunks(internal_batch_size, ends, starts, targets):
         value, delta = captum.attribute(
-            end, start, classes, n_steps=steps, internal_batch_size=internal_batch_size, return_convergence_delta=True
+            end,
+            start,
+            classes,
+            n_steps=steps,
+            internal_batch_size=internal_batch_size,
+            return_convergence_delta=True,
         )
         values.append(value.detach())
         deltas.append(delta.detach())
@@ -209,13 +241,18 @@ def _chunks(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(t.split(size) for t in tensors), strict=True)
 
 
-def prepare(forward: Forward, images: Tensor, target: int | Tensor, baseline: float | Tensor) -> tuple[Tensor, Tensor]:
+def prepare(
+    forward: Forward, images: Tensor, target: int | Tensor, baseline: float | Tensor
+) -> tuple[Tensor, Tensor]:
     """Targets (B,) and baselines (B, C, H, W), checked."""
     if images.ndim != 4 or len(images) == 0:
         raise AdapterError(f"attribution of images {tuple(images.shape)}: give at least one, as (B, C, H, W)")
     targets = torch.as_tensor(target, device=images.device)
     if targets.is_floating_point() or targets.numel() not in (1, len(images)):
-        raise AdapterError(f"target {tuple(targets.shape)} {targets.dtype} for {len(images)} images: give one class, or one an image")
+        raise AdapterError(
+            f"target {tuple(targets.shape)} {targets.dtype} for {len(images)} images: give one class, or one"
+            " an image"
+        )
     targets = targets.reshape(-1).expand(len(images))
     with asking(forward), torch.no_grad():
         classes = forward(images[:1]).shape[-1]
@@ -231,7 +268,10 @@ def asking(forward: Forward) -> AbstractContextManager[None]:
 
 def _check_exit(depth: int, exits: tuple[int, ...], block: int) -> None:
     if block not in exits:
-        raise AdapterError(f"there is no exit behind block {block}; there is one behind {', '.join(map(str, exits))} (of {depth} blocks)")
+        raise AdapterError(
+            f"there is no exit behind block {block}; there is one behind {', '.join(map(str, exits))} (of"
+            f" {depth} blocks)"
+        )
 
 
 def at_least_one(**numbers: int) -> None:

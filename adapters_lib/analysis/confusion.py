@@ -1,4 +1,5 @@
-"""Which classes are confused, and by what do they differ? On drawn leaves the second question has an exact answer."""
+"""Which classes are confused, and by what do they differ? On drawn leaves the second question has an exact
+answer."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from ..errors import AdapterError
 __all__ = ["Confusion", "confusion", "confusion_against_distance", "explain_pair", "explain_pairs"]
 
 LEAF_DEVIATION = JITTER / math.sqrt(6)
-"""Standard deviation of a field among the leaves of one class, in units of the field's range (a triangular distribution)."""
+"""Standard deviation of a field among the leaves of one class, in units of the field's range (a triangular
+distribution)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Confusion:
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """One row a class, the worst first: `class`, `top1` (percent, NaN without images) and `n`, its number of images."""
+        """One row a class, the worst first: `class`, `top1` (percent, NaN without images) and `n`, its
+        number of images."""
         n = self.matrix.sum(1)
         hits = np.diag(self.matrix)
         top1 = np.divide(100 * hits, n, out=np.full(len(n), np.nan), where=n > 0)
@@ -43,7 +46,8 @@ class Confusion:
     def pairs(self, count: int = 5) -> pd.DataFrame:
         """The most confused pairs of classes, either way taken together; the worst first.
 
-        Columns: `first`, `second` (class numbers), `names`, `mistakes` and `share`, in percent of both classes' images.
+        Columns: `first`, `second` (class numbers), `names`, `mistakes` and `share`, in percent of both
+        classes' images.
 
         Raises:
             AdapterError: count below 1.
@@ -64,21 +68,27 @@ class Confusion:
             if both[i, j]
         ]
         columns = ["first", "second", "names", "mistakes", "share"]
-        return pd.DataFrame(rows, columns=columns).sort_values(["mistakes", "share"], ascending=False, kind="stable", ignore_index=True)[
-            :count
-        ]
+        return pd.DataFrame(rows, columns=columns).sort_values(
+            ["mistakes", "share"], ascending=False, kind="stable", ignore_index=True
+        )[:count]
 
 
 def confusion(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Confusion:
     """Confusion matrix of logits (N, C) and labels (N,), as `collect_logits` gives them.
 
     Raises:
-        AdapterError: no image, another number of names than classes, labels outside the classes, logits that are not finite.
+        AdapterError: no image, another number of names than classes, labels outside the classes, logits that
+            are not finite.
     """
     if logits.ndim != 2 or len(logits) == 0 or len(logits) != len(labels):
-        raise AdapterError(f"logits {tuple(logits.shape)} and {len(labels)} labels: give (N, classes) and (N,), at least one image")
+        raise AdapterError(
+            f"logits {tuple(logits.shape)} and {len(labels)} labels: give (N, classes) and (N,), at least one"
+            " image"
+        )
     if logits.shape[1] != len(classes):
-        raise AdapterError(f"{len(classes)} class names for logits of {logits.shape[1]} classes; give one name a class")
+        raise AdapterError(
+            f"{len(classes)} class names for logits of {logits.shape[1]} classes; give one name a class"
+        )
     check_labels("confusion", labels, len(classes))
     if not logits.isfinite().all():
         raise AdapterError("some logits are NaN or infinite; check the image and the model's weights")
@@ -90,8 +100,10 @@ def explain_pair(task: Task, first: int, second: int, count: int = 3) -> pd.Data
     """The drawing parameters in which two classes of leaves differ most.
 
     Returns:
-        One row a parameter, the largest difference first: `field`, `meaning`, `unit`, both classes' values in that unit, and `deviations`:
-        the difference in standard deviations of single leaves of a class. Below about 2, leaves of the two overlap in that field.
+        One row a parameter, the largest difference first: `field`, `meaning`, `unit`, both classes' values in
+            that unit, and `deviations`:
+        the difference in standard deviations of single leaves of a class. Below about 2, leaves of the two
+        overlap in that field.
 
     Raises:
         AdapterError: the task is not of leaves, or a class does not exist.
@@ -99,7 +111,9 @@ def explain_pair(task: Task, first: int, second: int, count: int = 3) -> pd.Data
     plants = _plants(task)
     for label in (first, second):
         if not 0 <= label < len(plants):
-            raise AdapterError(f"class {label} does not exist; {task.name} has classes 0 to {len(plants) - 1}")
+            raise AdapterError(
+                f"class {label} does not exist; {task.name} has classes 0 to {len(plants) - 1}"
+            )
     gap = np.abs(plants[first] - plants[second])
     rows = []
     for column in np.argsort(-gap, kind="stable")[:count]:
@@ -119,8 +133,9 @@ def explain_pair(task: Task, first: int, second: int, count: int = 3) -> pd.Data
 
 
 def explain_pairs(task: Task, found: Confusion, pairs: int = 5, count: int = 3) -> pd.DataFrame:
-    """`Confusion.pairs` with three more columns: `distance` of the plants (in deviations of single leaves, root of the sum of squares over
-    all fields), its `rank` among all pairs of classes (1 is the closest), and `differ_in`, the `count` fields that differ most.
+    """`Confusion.pairs` with three more columns: `distance` of the plants (in deviations of single leaves,
+    root of the sum of squares over all fields), its `rank` among all pairs of classes (1 is the closest), and
+    `differ_in`, the `count` fields that differ most.
 
     Raises:
         AdapterError: the task is not of leaves, or has other classes than the matrix.
@@ -132,32 +147,47 @@ def explain_pairs(task: Task, found: Confusion, pairs: int = 5, count: int = 3) 
     texts = []
     for i, j in zip(table["first"], table["second"], strict=True):
         fields = explain_pair(task, int(i), int(j), count)
-        texts.append(", ".join(f"{f} ({d:.1f} sd)" for f, d in zip(fields["field"], fields["deviations"], strict=True)))
-    return table.assign(distance=gaps, rank=[int(np.searchsorted(every, gap)) + 1 for gap in gaps], differ_in=texts)
+        texts.append(
+            ", ".join(f"{f} ({d:.1f} sd)" for f, d in zip(fields["field"], fields["deviations"], strict=True))
+        )
+    return table.assign(
+        distance=gaps, rank=[int(np.searchsorted(every, gap)) + 1 for gap in gaps], differ_in=texts
+    )
 
 
 def confusion_against_distance(task: Task, found: Confusion) -> float:
-    """Spearman's ρ, over all pairs of classes, between the plants' distance and their mistakes; −1: only the closest are confused.
+    """Spearman's ρ, over all pairs of classes, between the plants' distance and their mistakes; −1: only the
+    closest are confused.
 
     Raises:
-        AdapterError: as `explain_pairs`; fewer than three pairs, or no differences among them, so that there is nothing to correlate.
+        AdapterError: as `explain_pairs`; fewer than three pairs, or no differences among them, so that there
+            is nothing to correlate.
     """
     distances = _distances(task, found)
     upper = np.triu_indices(len(distances), 1)
     gaps, mistakes = distances[upper], (found.matrix + found.matrix.T)[upper]
     if len(gaps) < 3 or np.ptp(gaps) == 0 or np.ptp(mistakes) == 0:
-        raise AdapterError("all pairs of classes are equally far apart or equally often confused, so there is nothing to correlate")
+        raise AdapterError(
+            "all pairs of classes are equally far apart or equally often confused, so there is nothing to"
+            " correlate"
+        )
     return float(spearmanr(gaps, mistakes).statistic)
 
 
 def _plants(task: Task) -> np.ndarray:
     if "parameter_names" not in task.info:
-        raise AdapterError(f"{task.name} is not drawn from leaf parameters; use one of leaves-coarse, leaves-ultra, leaves-mixed")
+        raise AdapterError(
+            f"{task.name} is not drawn from leaf parameters; use one of leaves-coarse, leaves-ultra,"
+            " leaves-mixed"
+        )
     return np.array(task.info["parameters"])
 
 
 def _distances(task: Task, found: Confusion) -> np.ndarray:
     plants = _plants(task)
     if len(plants) != len(found.classes):
-        raise AdapterError(f"a matrix of {len(found.classes)} classes for {task.name} with {len(plants)}; take both from the same task")
+        raise AdapterError(
+            f"a matrix of {len(found.classes)} classes for {task.name} with {len(plants)}; take both from the"
+            " same task"
+        )
     return np.sqrt(((plants[:, None] - plants[None]) ** 2).sum(-1)) / LEAF_DEVIATION

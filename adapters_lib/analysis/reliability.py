@@ -1,6 +1,8 @@
 """Does a confidence of 80 % mean right in 80 % of the cases? Bins, and the expected calibration error.
 
-ECE = Σ_b (n_b / N) · | accuracy_b − mean confidence_b |      (Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599)
+ECE = Σ_b (n_b / N) · | accuracy_b − mean confidence_b |
+
+(Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599)
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ __all__ = ["Reliability", "reliability"]
 
 @dataclass(frozen=True)
 class Reliability:
-    """bins: one row a non-empty bin: `low`, `high` (edges), `confidence`, `accuracy` (means), `n`. ece: in [0, 1]. n: images."""
+    """bins: one row a non-empty bin: `low`, `high` (edges), `confidence`, `accuracy` (means), `n`. ece: in
+    [0, 1]. n: images."""
 
     bins: pd.DataFrame
     ece: float
@@ -32,12 +35,18 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 10, temperature: flo
     logits: (N, C). labels: (N,). temperature: the logits are divided by it first.
 
     Raises:
-        AdapterError: no image, labels outside the classes, logits that are not finite, bins below 1, temperature not above 0.
+        AdapterError: no image, labels outside the classes, logits that are not finite, bins below 1,
+            temperature not above 0.
     """
     if logits.ndim != 2 or len(logits) == 0 or len(logits) != len(labels):
-        raise AdapterError(f"logits {tuple(logits.shape)} and {len(labels)} labels: give (N, classes) and (N,), at least one image")
+        raise AdapterError(
+            f"logits {tuple(logits.shape)} and {len(labels)} labels: give (N, classes) and (N,), at least one"
+            " image"
+        )
     if bins < 1 or not temperature > 0:
-        raise AdapterError(f"bins={bins}, temperature={temperature}: at least 1 bin and a temperature above 0 are needed")
+        raise AdapterError(
+            f"bins={bins}, temperature={temperature}: at least 1 bin and a temperature above 0 are needed"
+        )
     check_labels("reliability", labels, logits.shape[1])
     if not logits.isfinite().all():
         raise AdapterError("some logits are NaN or infinite; check the image and the model's weights")

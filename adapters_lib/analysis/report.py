@@ -1,4 +1,5 @@
-"""Your own folder of images: a folder to practise on, what was left out and why, a report on a trained model, and one file at a time."""
+"""Your own folder of images: a folder to practise on, what was left out and why, a report on a trained
+model, and one file at a time."""
 
 from __future__ import annotations
 
@@ -27,16 +28,27 @@ from ..vit.model import AdaptedViT
 from .confusion import Confusion, confusion
 from .reliability import Reliability, reliability
 
-__all__ = ["Report", "best_temperature", "classify", "parts_table", "practice_folder", "report", "skipped_table"]
+__all__ = [
+    "Report",
+    "best_temperature",
+    "classify",
+    "parts_table",
+    "practice_folder",
+    "report",
+    "skipped_table",
+]
 
 TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(8), 61))
 
 
-def practice_folder(root: str | Path, *, classes: int = 6, n: int = 30, seed: int = 0, size: int = 128, odd: bool = True) -> Path:
-    """Write `root/<class>/leaf_00.jpg` …: JPEGs of synthetic cultivars, as a stand-in for photographs; files that exist are overwritten.
+def practice_folder(
+    root: str | Path, *, classes: int = 6, n: int = 30, seed: int = 0, size: int = 128, odd: bool = True
+) -> Path:
+    """Write `root/<class>/leaf_00.jpg` …: JPEGs of synthetic cultivars, as a stand-in for photographs; files
+    that exist are overwritten.
 
-    odd: also what real folders hold: a CMYK JPEG and a grey PNG, which can be used; a text file named .jpg, a JPEG that ends half-way, a
-    class with a single image and a file beside the class folders, which cannot.
+    odd: also what real folders hold: a CMYK JPEG and a grey PNG, which can be used; a text file named .jpg, a
+    JPEG that ends half-way, a class with a single image and a file beside the class folders, which cannot.
 
     Raises:
         AdapterError: fewer than 2 classes or 3 images a class.
@@ -44,9 +56,20 @@ def practice_folder(root: str | Path, *, classes: int = 6, n: int = 30, seed: in
     for what, value in {"classes": classes, "n": n, "size": size}.items():
         whole_number(f"practice_folder: {what}", value, -(2**31), 100_000)
     if classes < 2 or n < 3:
-        raise AdapterError(f"classes={classes}, n={n}: a folder to train on needs at least 2 classes of 3 images")
+        raise AdapterError(
+            f"classes={classes}, n={n}: a folder to train on needs at least 2 classes of 3 images"
+        )
     root = Path(root)
-    task: Any = load_data("leaves-ultra", image_size=size, seed=seed, cultivars=classes + odd, n_train=n, n_val=1, n_test=1, augment=None)
+    task: Any = load_data(
+        "leaves-ultra",
+        image_size=size,
+        seed=seed,
+        cultivars=classes + odd,
+        n_train=n,
+        n_val=1,
+        n_test=1,
+        augment=None,
+    )
     for label in range(classes):
         folder = root / f"cultivar {label + 1}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,15 +97,22 @@ def _write_odd(root: Path, leaves: Sequence[Image.Image]) -> None:
 
 
 def skipped_table(task: Task) -> pd.DataFrame:
-    """One row a file or class that was left out: `what` (its path below the folder) and `why`. Empty when all was used."""
+    """One row a file or class that was left out: `what` (its path below the folder) and `why`. Empty when
+    all was used."""
     root = Path(task.info.get("root", ""))
-    rows = [(str(path.relative_to(root)) if path.is_relative_to(root) else str(path), why) for path, why in task.info.get("skipped", [])]
+    rows = [
+        (str(path.relative_to(root)) if path.is_relative_to(root) else str(path), why)
+        for path, why in task.info.get("skipped", [])
+    ]
     return pd.DataFrame(rows, columns=["what", "why"])
 
 
 def parts_table(task: Task) -> pd.DataFrame:
     """Number of training, validation and test images, a row a class."""
-    counts = {part: torch.bincount(data.labels, minlength=task.num_classes).tolist() for part, data in task.parts().items()}  # type: ignore[attr-defined]
+    counts = {
+        part: torch.bincount(data.labels, minlength=task.num_classes).tolist()
+        for part, data in task.parts().items()
+    }  # type: ignore[attr-defined]
     return pd.DataFrame(counts, index=pd.Index(task.classes, name="class"))
 
 
@@ -90,10 +120,10 @@ def parts_table(task: Task) -> pd.DataFrame:
 class Report:
     """What a model does on a task's test images.
 
-    top1, low, high: percent, with the 95 % interval over test images (Wilson); n of them. right: (n,), whether each was answered rightly,
-    in the order of the data set. majority: percent right by always naming the
-    commonest test class. seen: the confusion matrix, with `per_class`. before, after: reliability as it is, and with the temperature that
-    was chosen on validation images. cost: of one image.
+    top1, low, high: percent, with the 95 % interval over test images (Wilson); n of them. right: (n,),
+    whether each was answered rightly, in the order of the data set. majority: percent right by always naming
+    the commonest test class. seen: the confusion matrix, with `per_class`. before, after: reliability as it
+    is, and with the temperature that was chosen on validation images. cost: of one image.
     """
 
     top1: float
@@ -114,12 +144,21 @@ class Report:
         rows = [
             ("top-1 on test images", f"{self.top1:.1f} % [{self.low:.1f}, {self.high:.1f}], n = {self.n}"),
             ("always the commonest class", f"{self.majority:.1f} %"),
-            ("worst class", "{} ({:.0f} % of {})".format(*self.seen.per_class.iloc[0][["class", "top1", "n"]])),
+            (
+                "worst class",
+                "{} ({:.0f} % of {})".format(*self.seen.per_class.iloc[0][["class", "top1", "n"]]),
+            ),
             (
                 "expected calibration error",
-                f"{100 * self.before.ece:.1f} %; {100 * self.after.ece:.1f} % at temperature {self.temperature:.2f}",
+                (
+                    f"{100 * self.before.ece:.1f} %; {100 * self.after.ece:.1f} % at temperature"
+                    f" {self.temperature:.2f}"
+                ),
             ),
-            ("trained parameters", f"adapter {roles['adapter']:,}, head {roles['head']:,}, backbone {roles['backbone']:,}"),
+            (
+                "trained parameters",
+                f"adapter {roles['adapter']:,}, head {roles['head']:,}, backbone {roles['backbone']:,}",
+            ),
             ("arithmetic", f"{self.cost.macs / 1e9:.2f} GMACs an image"),
         ]
         return pd.DataFrame(rows, columns=["", "value"]).set_index("")
@@ -148,19 +187,23 @@ def report(model: AdaptedViT, task: Task) -> Report:
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature in [0.25, 8] that the logits (N, C) are divided by for the smallest cross-entropy (Guo et al. 2017)."""
+    """The temperature in [0.25, 8] that the logits (N, C) are divided by for the smallest cross-entropy
+    (Guo et al. 2017)."""
     losses = [float(torch.nn.functional.cross_entropy(logits.double() / t, labels)) for t in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
 @torch.no_grad()
 def classify(model: AdaptedViT, path: str | Path, count: int = 3, temperature: float = 1.0) -> pd.DataFrame:
-    """The `count` most likely classes of one image file, read and resized as the model's data configuration says.
+    """The `count` most likely classes of one image file, read and resized as the model's data configuration
+    says.
 
-    model: with names in `model.classes`, as `from_pretrained` gives it; otherwise numbers. Columns: class, probability (percent).
+    model: with names in `model.classes`, as `from_pretrained` gives it; otherwise numbers. Columns: class,
+    probability (percent).
 
     Raises:
-        AdapterError: the file is missing, damaged or no image; a count below 1, or a temperature that is not above 0.
+        AdapterError: the file is missing, damaged or no image; a count below 1, or a temperature that is not
+            above 0.
     """
     whole_number("classify: count", count, 1)
     real_number("classify: temperature", temperature, 0, above=True)
@@ -171,4 +214,6 @@ def classify(model: AdaptedViT, path: str | Path, count: int = 3, temperature: f
     sure = (logits / temperature).softmax(0)
     names = model.classes or [str(label) for label in range(model.num_classes)]
     top = sure.topk(min(count, len(names)))
-    return pd.DataFrame({"class": [names[i] for i in top.indices.tolist()], "probability (%)": (100 * top.values).tolist()})
+    return pd.DataFrame(
+        {"class": [names[i] for i in top.indices.tolist()], "probability (%)": (100 * top.values).tolist()}
+    )

@@ -2,8 +2,9 @@
 
     Â_l = normalise_rows(mean over heads of A_l + I),     R = Â_L ⋯ Â_2 Â_1
 
-Abnar and Zuidema 2020, arXiv:2005.00928. The product exists only while the tokens stay the same; a model that shrinks its grid has one
-rollout for every group of blocks with a constant layout, as in the ILA paper (arXiv:2409.11051).
+Abnar and Zuidema 2020, arXiv:2005.00928. The product exists only while the tokens stay the same; a model that
+shrinks its grid has one rollout for every group of blocks with a constant layout, as in the ILA paper
+(arXiv:2409.11051).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ __all__ = ["GroupRollout", "constant_groups", "rollout", "rollout_groups"]
 class GroupRollout:
     """Rollout of consecutive blocks that see the same tokens.
 
-    blocks: their numbers. layout: of their tokens. matrix: (B, N, N). patches: (B, rows, columns), the row of what the head reads.
+    blocks: their numbers. layout: of their tokens. matrix: (B, N, N). patches: (B, rows, columns), the row of
+    what the head reads.
     """
 
     blocks: tuple[int, ...]
@@ -35,10 +37,14 @@ class GroupRollout:
     patches: Tensor
 
 
-def rollout(maps: Sequence[Tensor], fresh: Sequence[bool] | None = None, layout: Layout | None = None) -> Tensor:
-    """Maps of consecutive blocks, (B, heads, N, N) each or (B, N, N) averaged already → R, (B, N, N); its rows sum to 1.
+def rollout(
+    maps: Sequence[Tensor], fresh: Sequence[bool] | None = None, layout: Layout | None = None
+) -> Tensor:
+    """Maps of consecutive blocks, (B, heads, N, N) each or (B, N, N) averaged already → R, (B, N, N); its
+    rows sum to 1.
 
-    fresh: for every block, whether its prompts (which `layout` locates) were new there, so that they carry nothing from before.
+    fresh: for every block, whether its prompts (which `layout` locates) were new there, so that they carry
+    nothing from before.
 
     Raises:
         AdapterError: no map, or maps of different token counts.
@@ -48,7 +54,10 @@ def rollout(maps: Sequence[Tensor], fresh: Sequence[bool] | None = None, layout:
     averaged = [m.double().mean(1) if m.ndim == 4 else m.double() for m in maps]
     if len({m.shape for m in averaged}) > 1:
         counts = [m.shape[-1] for m in averaged]
-        raise AdapterError(f"rollout over changing token counts {counts}: there is no product of such maps; roll out each group by itself")
+        raise AdapterError(
+            f"rollout over changing token counts {counts}: there is no product of such maps; roll out each"
+            " group by itself"
+        )
     eye = torch.eye(averaged[0].shape[-1], dtype=torch.float64, device=averaged[0].device)
     rolled = eye.expand_as(averaged[0])
     for index, attention in enumerate(averaged):
@@ -61,7 +70,8 @@ def rollout(maps: Sequence[Tensor], fresh: Sequence[bool] | None = None, layout:
 
 
 def constant_groups(layouts: Sequence[Layout]) -> list[tuple[int, ...]]:
-    """Runs of equal neighbours, as block numbers from 1: e.g. [(1, 2, 3, 4), (5, …, 8), (9, …, 12)] for ILA."""
+    """Runs of equal neighbours, as block numbers from 1: e.g. [(1, 2, 3, 4), (5, …, 8), (9, …, 12)] for
+    ILA."""
     groups: list[tuple[int, ...]] = []
     for number, layout in enumerate(layouts, 1):
         if groups and layouts[groups[-1][-1] - 1] == layout:
@@ -73,10 +83,11 @@ def constant_groups(layouts: Sequence[Layout]) -> list[tuple[int, ...]]:
 
 @torch.no_grad()
 def rollout_groups(model: nn.Module, images: Tensor) -> list[GroupRollout]:
-    """Run images (B, C, H, W) through a timm ViT or an adapted model in evaluation mode; one rollout a constant-token group.
+    """Run images (B, C, H, W) through a timm ViT or an adapted model in evaluation mode; one rollout a
+    constant-token group.
 
-    Prompts that a method puts anew before every block (VPT-deep) start anew in the product as well. Modules between the blocks, such
-    as a non-down-sampling ILA, mix neighbours too; rollout knows of attention only.
+    Prompts that a method puts anew before every block (VPT-deep) start anew in the product as well. Modules
+    between the blocks, such as a non-down-sampling ILA, mix neighbours too; rollout knows of attention only.
 
     Raises:
         AdapterError: no image, or images of another size than the model was built for.

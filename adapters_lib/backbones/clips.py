@@ -1,12 +1,15 @@
-"""Clips through an image transformer: tubelets in the place of patches, positions in space and time, pooling in the place of a class token.
+"""Clips through an image transformer: tubelets in the place of patches, positions in space and time, pooling
+in the place of a class token.
 
     clip (B, C, T, H, W) ─ Conv3d t × P × P ─ + positions ─ blocks ─ mean over tokens ─ norm ─ head
 
-with N = T/t · H/P · W/P tokens, slice by slice: 784 for 8 frames of 224² pixels, t = 2 and P = 16. The result is still a timm
-`VisionTransformer`, so the engine, all methods, costs and files treat it as they treat an image model.
+with N = T/t · H/P · W/P tokens, slice by slice: 784 for 8 frames of 224² pixels, t = 2 and P = 16. The result
+is still a timm `VisionTransformer`, so the engine, all methods, costs and files treat it as they treat an
+image model.
 
-Tubelets: Arnab et al., "ViViT", ICCV 2021, arXiv:2103.15691; the inflated projection: Carreira and Zisserman 2017, arXiv:1705.07750; the
-sinusoid and the head: Tong et al., "VideoMAE", NeurIPS 2022, arXiv:2203.12602, as Li et al. 2025 (PAdapter) use them.
+Tubelets: Arnab et al., "ViViT", ICCV 2021, arXiv:2103.15691; the inflated projection: Carreira and Zisserman
+2017, arXiv:1705.07750; the sinusoid and the head: Tong et al., "VideoMAE", NeurIPS 2022, arXiv:2203.12602, as
+Li et al. 2025 (PAdapter) use them.
 """
 
 from __future__ import annotations
@@ -26,13 +29,23 @@ from .positions import separable, sinusoid
 from .videomae import load_videomae
 from .weight_files import about_file
 
-__all__ = ["CLIP_KWARGS", "EMBEDDED_CLIPS", "POSITIONS", "TubeletEmbed", "create_clip_backbone", "create_embedded_clips", "to_clip_model"]
+__all__ = [
+    "CLIP_KWARGS",
+    "EMBEDDED_CLIPS",
+    "POSITIONS",
+    "TubeletEmbed",
+    "create_clip_backbone",
+    "create_embedded_clips",
+    "to_clip_model",
+]
 
 EMBEDDED_CLIPS = "micro_vit_clips"
-"""Name of the clip model that ships with the package: `micro_vit` turned into one, and trained on further on leaves in motion."""
+"""Name of the clip model that ships with the package: `micro_vit` turned into one, and trained on further
+on leaves in motion."""
 
 CLIP_KWARGS: dict[str, Any] = {"image_size": 48, "frames": 8, "tubelet": 2}
-"""What its clips are: 8 frames of 48² pixels, two frames a token, so 4 × 36 tokens. Its positions are fixed: it takes no other size."""
+"""What its clips are: 8 frames of 48² pixels, two frames a token, so 4 × 36 tokens. Its positions are
+fixed: it takes no other size."""
 
 POSITIONS = ("separable", "sinusoid")
 
@@ -40,13 +53,18 @@ POSITIONS = ("separable", "sinusoid")
 class TubeletEmbed(PatchEmbed):
     """Clips (B, C, T, H, W) → tokens (B, T/t · H/P · W/P, D), made from an image's patch embedding.
 
-    Its weights are repeated t times in time and divided by t (Carreira and Zisserman 2017), so each slice of a still clip becomes
-    exactly what the image becomes. frames: T. tubelet: t. slices: T/t.
+    Its weights are repeated t times in time and divided by t (Carreira and Zisserman 2017), so each slice of
+    a still clip becomes exactly what the image becomes. frames: T. tubelet: t. slices: T/t.
     """
 
     def __init__(self, image: Any, frames: int, tubelet: int) -> None:
         flat = image.proj
-        shape = {"img_size": image.img_size, "patch_size": image.patch_size, "in_chans": flat.in_channels, "embed_dim": flat.out_channels}
+        shape = {
+            "img_size": image.img_size,
+            "patch_size": image.patch_size,
+            "in_chans": flat.in_channels,
+            "embed_dim": flat.out_channels,
+        }
         with torch.device(flat.weight.device):
             super().__init__(**shape)
             size = (tubelet, *image.patch_size)
@@ -66,14 +84,18 @@ class TubeletEmbed(PatchEmbed):
         wanted = (self.proj.in_channels, self.frames, *self.img_size)
         if tuple(x.shape[1:]) != wanted:
             raise AdapterError(
-                f"the input has shape {tuple(x.shape)}, but this backbone was built for clips (batch, channels, frames, height, width) = "
-                f"(B, {', '.join(map(str, wanted))}); give such clips, or pass frames=… and image_size=… to create_clip_backbone"
+                f"the input has shape {tuple(x.shape)}, but this backbone was built for clips (batch,"
+                f" channels, frames, height, width) = (B, {', '.join(map(str, wanted))}); give such clips, or"
+                " pass frames=… and image_size=… to create_clip_backbone"
             )
         return self.norm(self.proj(x).flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
 
     def set_input_size(self, *_sizes: Any, **_more: Any) -> None:
         """Raises AdapterError: positions in space and time are made for one size."""
-        raise AdapterError("a clip backbone keeps its size; create another one with create_clip_backbone(…, image_size=…, frames=…)")
+        raise AdapterError(
+            "a clip backbone keeps its size; create another one with create_clip_backbone(…, image_size=…,"
+            " frames=…)"
+        )
 
 
 def create_clip_backbone(
@@ -97,33 +119,44 @@ def create_clip_backbone(
         name, image_size, pretrained, **kwargs: as for `create_backbone`.
         frames: T, pictures of a clip, a multiple of `tubelet`.
         tubelet: t, pictures that one token sees.
-        positions: `separable`: the image's own positions (resampled to the image size) in every slice, plus a sinusoid over the slices, so
-            that an image model keeps what it knows; `sinusoid`: one sinusoid over all tokens in their order, as in VideoMAE, whose
+        positions: `separable`: the image's own positions (resampled to the image size) in every slice, plus a
+            sinusoid over the slices, so that an image model keeps what it knows; `sinusoid`: one sinusoid
+            over all tokens in their order, as in VideoMAE, whose
             weights need it. Both are fixed. None: `sinusoid` with `weights`, else `separable`.
-        time_scale: size (root mean square) of the separable positions' part in time, relative to that in space; with 0 the model
-            does not know one slice from another.
-        weights: a safetensors file of VideoMAE weights, see `load_videomae`, in place of the image model's own.
+        time_scale: size (root mean square) of the separable positions' part in time, relative to that in
+            space; with 0 the model does not know one slice from another.
+        weights: a safetensors file of VideoMAE weights, see `load_videomae`, in place of the image model's
+            own.
         fresh_norm: the norm behind the pooling starts at weight 1 and bias 0. So it does in the code of
             AdaptFormer and PAdapter, which drops the pre-trained final norm; here that one is kept and moves
             behind the pooling, unless this is True.
 
     Returns:
-        A timm VisionTransformer in evaluation mode, without class token. Its norm stands behind the pooling, and `adapt` lets it train.
+        A timm VisionTransformer in evaluation mode, without class token. Its norm stands behind the pooling,
+        and `adapt` lets it train.
 
     Raises:
-        AdapterError: frames, tubelet or positions break their rule, or the model cannot be turned into one of clips.
+        AdapterError: frames, tubelet or positions break their rule, or the model cannot be turned into one of
+            clips.
     """
     if name == EMBEDDED_CLIPS:
         if positions is not None or weights is not None or time_scale != 1.0:
-            raise AdapterError(f"{name} has weights and positions of its own; leave out positions, time_scale and weights")
+            raise AdapterError(
+                f"{name} has weights and positions of its own; leave out positions, time_scale and weights"
+            )
         kwargs |= {"fresh_norm": True} if fresh_norm else {}
         return create_embedded_clips(pretrained, image_size, {"frames": frames, "tubelet": tubelet, **kwargs})
     options: dict[str, Any] = {"frames": frames, "tubelet": tubelet, "time_scale": time_scale}
     options["positions"] = positions or ("sinusoid" if weights else "separable")
     _check(**options)
     if weights is not None and not pretrained:
-        raise AdapterError(f"pretrained=False asks for random weights, but weights={str(weights)!r} names a file of them; leave one out")
-    vit: Any = to_clip_model(create_image_backbone(name, pretrained and weights is None, image_size, **kwargs), **options)
+        raise AdapterError(
+            f"pretrained=False asks for random weights, but weights={str(weights)!r} names a file of them;"
+            " leave one out"
+        )
+    vit: Any = to_clip_model(
+        create_image_backbone(name, pretrained and weights is None, image_size, **kwargs), **options
+    )
     if weights is not None:
         load_videomae(vit, weights)
         vit.adapters_lib_weights = about_file(weights)
@@ -141,7 +174,8 @@ def create_embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict
     for option, value in CLIP_KWARGS.items():
         if asked.get(option, value) != value:
             raise AdapterError(
-                f"{EMBEDDED_CLIPS}: {option}={asked[option]}, but its weights are for {option}={value}; leave it out, or turn the image "
+                f"{EMBEDDED_CLIPS}: {option}={asked[option]}, but its weights are for {option}={value}; leave"
+                " it out, or turn the image "
                 f'model into another clip model: create_clip_backbone("{EMBEDDED}", frames=…, image_size=…)'
             )
     others = {name: value for name, value in kwargs.items() if name not in CLIP_KWARGS}
@@ -156,9 +190,14 @@ def create_embedded_clips(pretrained: bool, image_size: int | None, kwargs: dict
 
 
 def to_clip_model(
-    image_model: nn.Module, frames: int = 8, tubelet: int = 2, positions: str = "separable", time_scale: float = 1.0
+    image_model: nn.Module,
+    frames: int = 8,
+    tubelet: int = 2,
+    positions: str = "separable",
+    time_scale: float = 1.0,
 ) -> nn.Module:
-    """Turn a timm image ViT into a clip model; returns it, changed in place. Arguments and errors as for `create_clip_backbone`.
+    """Turn a timm image ViT into a clip model; returns it, changed in place. Arguments and errors as for
+    `create_clip_backbone`.
 
     A class token, registers and attention pooling are dropped; tokens are averaged in their place. The
     classifier stays, and so do the weights of the final norm, which moves behind the pooling.
@@ -170,10 +209,14 @@ def to_clip_model(
         raise AdapterError("this backbone is a clip model already; use it as it is")
     if type(vit)._pos_embed is not VisionTransformer._pos_embed:
         raise AdapterError(
-            f"a {type(vit).__name__} puts tokens of its own before the patches; use a plain ViT such as vit_small_patch16_224"
+            f"a {type(vit).__name__} puts tokens of its own before the patches; use a plain ViT such as"
+            " vit_small_patch16_224"
         )
     if vit.dynamic_img_size:
-        raise AdapterError("dynamic_img_size=True: positions of clips are made for one size; leave it out and pass image_size=…")
+        raise AdapterError(
+            "dynamic_img_size=True: positions of clips are made for one size; leave it out and pass"
+            " image_size=…"
+        )
     if positions == "separable" and vit.pos_embed is None:
         raise AdapterError('this model has no position embedding to keep; pass positions="sinusoid"')
     embed = TubeletEmbed(vit.patch_embed, frames, tubelet)
@@ -198,10 +241,15 @@ def to_clip_model(
 def _check(frames: int, tubelet: int, positions: str, time_scale: float) -> None:
     for option, value in (("frames", frames), ("tubelet", tubelet)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise AdapterError(f"{option}={value!r}: a whole number, at least 1, is needed, such as frames=8, tubelet=2")
+            raise AdapterError(
+                f"{option}={value!r}: a whole number, at least 1, is needed, such as frames=8, tubelet=2"
+            )
     if frames % tubelet:
         near = max(round(frames / tubelet), 1) * tubelet
-        raise AdapterError(f"frames={frames} does not divide into tubelets of {tubelet} frames; take frames={near}, for example")
+        raise AdapterError(
+            f"frames={frames} does not divide into tubelets of {tubelet} frames; take frames={near}, for"
+            " example"
+        )
     if positions not in POSITIONS:
         raise unknown("positions", positions, POSITIONS)
     if not time_scale >= 0:

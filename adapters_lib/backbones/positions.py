@@ -19,7 +19,8 @@ def sinusoid(count: int, width: int) -> Tensor:
 
 
 def separable(space: Tensor, slices: int, time_scale: float) -> Tensor:
-    """An image's positions in every time slice, plus a sinusoid over the slices: (rows · columns, D) → (slices · rows · columns, D).
+    """An image's positions in every time slice, plus a sinusoid over the slices: (rows · columns, D) →
+    (slices · rows · columns, D).
 
     time_scale: root mean square of the part in time, relative to that in space.
     """

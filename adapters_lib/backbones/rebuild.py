@@ -17,7 +17,8 @@ __all__ = ["rebuild_options"]
 def rebuild_options(
     name: str, kwargs: dict[str, Any], wanted: dict[str, Any], options: dict[str, Any]
 ) -> tuple[dict[str, Any], str | None]:
-    """Keyword arguments with which `create_backbone(name, …)` builds the model that `describe` called `wanted`.
+    """Keyword arguments with which `create_backbone(name, …)` builds the model that `describe` called
+    `wanted`.
 
     Args:
         kwargs: those that are known to have been given.
@@ -29,11 +30,16 @@ def rebuild_options(
         return kwargs, f"{name!r} is no name of timm's models"
     more, lacking = dict(kwargs), ["nothing was built"]
     try:
-        for _ in range(3):  # an option that is set may change what is right for another one: pooling and the norm behind it
+        # An option that is set may change what is right for another one: pooling and the norm behind it.
+        for _ in range(3):
             described, own = _by_name(name, json.dumps(more, sort_keys=True))
             if not (lacking := differences(wanted, described)):
                 return more, None
-            more |= {key: value for key, value in options.items() if own[key] != value and (key != "img_size" or "image_size" not in more)}
+            more |= {
+                key: value
+                for key, value in options.items()
+                if own[key] != value and (key != "img_size" or "image_size" not in more)
+            }
     except (AdapterError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         return kwargs, str(error)
     return kwargs, "; ".join(lacking[:3]).replace(" there", " in it").replace(" here", " by name")

@@ -3,8 +3,9 @@
     al.create_backbone("vit_base_patch16_224.augreg_in21k", weights="somewhere/model.safetensors")
     ADAPTERS_WEIGHTS=/mnt/weights python …      # looked through by the model's name before the hub is asked
 
-In that folder a model's weights are `<name>.safetensors` or `<name>/model.safetensors`, with the tag that timm gives them
-(`vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors`); a name without a tag stands for timm's own choice of it.
+In that folder a model's weights are `<name>.safetensors` or `<name>/model.safetensors`, with the tag that
+timm gives them (`vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors`); a name without a tag stands for
+timm's own choice of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ NAMED = 3
 
 
 def find_weights(name: str) -> Path | None:
-    """The file of a model in the folder $ADAPTERS_WEIGHTS; None if the variable is not set or the folder has none for it.
+    """The file of a model in the folder $ADAPTERS_WEIGHTS; None if the variable is not set or the folder has
+    none for it.
 
     Raises:
         AdapterError: the variable names no folder.
@@ -42,9 +44,16 @@ def find_weights(name: str) -> Path | None:
         return None
     folder = Path(given).expanduser()
     if not folder.is_dir():
-        raise AdapterError(f"{FOLDER_VARIABLE}={given} is no folder; set it to the one that holds the weights, or unset it")
+        raise AdapterError(
+            f"{FOLDER_VARIABLE}={given} is no folder; set it to the one that holds the weights, or unset it"
+        )
     names = [name]
-    if "." not in name and timm.is_model(name) and (config := timm.get_pretrained_cfg(name)) is not None and config.tag:
+    if (
+        "." not in name
+        and timm.is_model(name)
+        and (config := timm.get_pretrained_cfg(name)) is not None
+        and config.tag
+    ):
         names.append(f"{name}.{config.tag}")
     for each in names:
         if Path(each).name != each:
@@ -59,7 +68,11 @@ def about_file(path: str | Path) -> dict[str, Any]:
     """{"source": "file", "file": its name, "digest": SHA-256 of its content}."""
     path = Path(path)
     stat = path.stat()
-    return {"source": "file", "file": path.name, "digest": _file_digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)}
+    return {
+        "source": "file",
+        "file": path.name,
+        "digest": _file_digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns),
+    }
 
 
 @lru_cache(maxsize=32)
@@ -69,12 +82,16 @@ def _file_digest(path: str, size: int, changed: int) -> str:
 
 
 def about_weights(model: nn.Module, pretrained: bool) -> dict[str, Any]:
-    """Where the weights of a model that timm made came from: {"source": "hub", "file", "digest"}, or {"source": "random"}."""
+    """Where the weights of a model that timm made came from: {"source": "hub", "file", "digest"}, or
+    {"source": "random"}."""
     if not pretrained:
         return {"source": "random"}
     config: Any = getattr(model, "pretrained_cfg", None) or {}
     repository = config.get("hf_hub_id") or ""
-    found: dict[str, Any] = {"source": "hub", "file": repository or str(config.get("url") or config.get("file") or "")}
+    found: dict[str, Any] = {
+        "source": "hub",
+        "file": repository or str(config.get("url") or config.get("file") or ""),
+    }
     if repository:
         from huggingface_hub import try_to_load_from_cache
 
@@ -85,24 +102,32 @@ def about_weights(model: nn.Module, pretrained: bool) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
-    """Load a safetensors file into a timm ViT, in place, all of it checked before the first tensor is copied; returns `about_file`.
+    """Load a safetensors file into a timm ViT, in place, all of it checked before the first tensor is copied;
+    returns `about_file`.
 
-    Layouts that timm converts (its own, OpenCLIP's and others') are converted; positions of another image size are resampled as timm does.
-    A classifier of another size, or none, leaves the model's own as it is.
+    Layouts that timm converts (its own, OpenCLIP's and others') are converted; positions of another image
+    size are resampled as timm does. A classifier of another size, or none, leaves the model's own as it is.
 
     Raises:
-        AdapterError: no such file, no safetensors file, or tensors that are missing, unexpected or of another shape; the message names
-            them, and the model is as it was.
+        AdapterError: no such file, no safetensors file, or tensors that are missing, unexpected or of another
+            shape; the message names them, and the model is as it was.
     """
     path = Path(path).expanduser()
     state = _read(path)
     try:
         state = checkpoint_filter_fn(dict(state), model, adapt_layer_scale=True)  # type: ignore[arg-type]
     except Exception as error:  # a layout that timm begins to convert and cannot: no key of it is as expected
-        raise AdapterError(f"the weights {path} cannot be read as those of this model ({error}); are they of this architecture?") from error
+        raise AdapterError(
+            f"the weights {path} cannot be read as those of this model ({error}); are they of this"
+            " architecture?"
+        ) from error
     own = model.state_dict()
     heads = [name for name in own if name.partition(".")[0] in ("head", "head_dist")]
-    state = {name: t for name, t in state.items() if name.partition(".")[0] not in ("head", "head_dist") or _same(t, own.get(name))}
+    state = {
+        name: t
+        for name, t in state.items()
+        if name.partition(".")[0] not in ("head", "head_dist") or _same(t, own.get(name))
+    }
     _check(path, state, {name: tensor for name, tensor in own.items() if name not in heads}, set(heads))
     if not any(tensor.is_meta for tensor in own.values()):
         model.load_state_dict(state, strict=False)
@@ -116,23 +141,37 @@ def _same(tensor: Tensor, own: Tensor | None) -> bool:
 def _read(path: Path) -> Mapping[str, Tensor]:
     if path.is_file() and path.suffix != ".safetensors":
         raise AdapterError(
-            f"{path} is no safetensors file, and others may run code when they are read; convert it once where you trust it: "
-            'safetensors.torch.save_file(torch.load(path, weights_only=True), "weights.safetensors")'
+            f"{path} is no safetensors file, and others may run code when they are read; convert it once"
+            " where you trust it: safetensors.torch.save_file(torch.load(path, weights_only=True),"
+            ' "weights.safetensors")'
         )
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise AdapterError(f"cannot read the weights {path}: {error}; check the path, or fetch the file again") from error
+        raise AdapterError(
+            f"cannot read the weights {path}: {error}; check the path, or fetch the file again"
+        ) from error
 
 
 def _check(path: Path, state: Mapping[str, Tensor], own: Mapping[str, Tensor], heads: set[str]) -> None:
     missing = [name for name in own if name not in state]
     unexpected = [name for name in state if name not in own and name not in heads]
-    shapes = [f"{n} {tuple(state[n].shape)} for {tuple(t.shape)}" for n, t in own.items() if n in state and state[n].shape != t.shape]
-    parts = [f"{len(found)} {what} ({_named(found)})" for found, what in ((missing, "missing"), (unexpected, "unexpected")) if found]
+    shapes = [
+        f"{n} {tuple(state[n].shape)} for {tuple(t.shape)}"
+        for n, t in own.items()
+        if n in state and state[n].shape != t.shape
+    ]
+    parts = [
+        f"{len(found)} {what} ({_named(found)})"
+        for found, what in ((missing, "missing"), (unexpected, "unexpected"))
+        if found
+    ]
     parts += [f"{len(shapes)} of another shape ({_named(shapes)})"] if shapes else []
     if parts:
-        raise AdapterError(f"the weights {path} do not fit: {'; '.join(parts)}; give those of this architecture, patch size and width")
+        raise AdapterError(
+            f"the weights {path} do not fit: {'; '.join(parts)}; give those of this architecture, patch size"
+            " and width"
+        )
     for name, tensor in state.items():
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             what = f"is {tensor.dtype}" if not tensor.is_floating_point() else "holds NaN or infinity"

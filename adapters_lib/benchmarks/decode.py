@@ -1,4 +1,5 @@
-"""Is reading videos the bottleneck? Clips decoded per second, and the share of a training step that is spent waiting for data."""
+"""Is reading videos the bottleneck? Clips decoded per second, and the share of a training step that is
+spent waiting for data."""
 
 from __future__ import annotations
 
@@ -21,30 +22,43 @@ __all__ = ["bench_decode"]
 
 
 def bench_decode(
-    task: Task, model: Any = None, *, step_ms: float | None = None, batch: int = 8, workers: int = 2, steps: int = 20, clips: int = 64
+    task: Task,
+    model: Any = None,
+    *,
+    step_ms: float | None = None,
+    batch: int = 8,
+    workers: int = 2,
+    steps: int = 20,
+    clips: int = 64,
 ) -> dict[str, Any]:
     """Measure reading on a task of videos.
 
     Args:
-        model: an adapted clip model, whose training steps (forward, backward, SGD) are done while workers read ahead.
+        model: an adapted clip model, whose training steps (forward, backward, SGD) are done while workers
+            read ahead.
         step_ms: milliseconds that a step takes, slept in the place of a model's.
         batch, workers, steps: clips a step, loader processes, steps timed after a first one.
         clips: decoded in this process for the rate, without a cache.
 
-    Returns: `clips_per_second` and `decode_ms` (median) of one process, `frames_decoded` a clip (those up to a wanted one included),
-    `frames_used`; `step_ms` and `wait_ms` (means) and `wait_share` = wait / (wait + step); `start_s`, until the first batch is there;
-    `clips_per_second_training`; `workers`, `batch`, `cores`, `cache`.
+    Returns: `clips_per_second` and `decode_ms` (median) of one process, `frames_decoded` a clip (those up to
+    a wanted one included), `frames_used`; `step_ms` and `wait_ms` (means) and `wait_share` = wait / (wait +
+    step); `start_s`, until the first batch is there; `clips_per_second_training`; `workers`, `batch`,
+    `cores`, `cache`.
 
-    Raises AdapterError unless exactly one of `model` and `step_ms` is given, when the task is not of videos, or for numbers below 1.
+    Raises AdapterError unless exactly one of `model` and `step_ms` is given, when the task is not of videos,
+    or for numbers below 1.
     """
     train: Any = task.train
     if not isinstance(train, VideoClips):
-        raise AdapterError(f"bench decode: {task.name} is not a task of videos; use motion-leaves or a set of videos")
+        raise AdapterError(
+            f"bench decode: {task.name} is not a task of videos; use motion-leaves or a set of videos"
+        )
     if (model is None) == (step_ms is None):
         raise AdapterError("bench decode: give a model, or step_ms in its place, and not both")
     if min(batch, steps, clips) < 1 or workers < 0 or (step_ms is not None and step_ms < 0):
         raise AdapterError(
-            f"bench decode: batch={batch}, steps={steps}, clips={clips}, workers={workers}; at least 1, 1, 1 and 0 are needed"
+            f"bench decode: batch={batch}, steps={steps}, clips={clips}, workers={workers}; at least 1, 1, 1"
+            " and 0 are needed"
         )
     return {
         "data": task.name,
@@ -76,11 +90,20 @@ def _rate(train: VideoClips, clips: int) -> dict[str, float]:
     }
 
 
-def _training(train: VideoClips, step: Callable[[Tensor, Tensor], None], batch: int, workers: int, steps: int) -> dict[str, float]:
+def _training(
+    train: VideoClips, step: Callable[[Tensor, Tensor], None], batch: int, workers: int, steps: int
+) -> dict[str, float]:
     def batches() -> Iterator[Any]:
         epoch = 0
         while True:
-            yield from make_loader(train, min(batch, len(train)), True, torch.Generator().manual_seed(epoch), workers, drop_last=True)
+            yield from make_loader(
+                train,
+                min(batch, len(train)),
+                True,
+                torch.Generator().manual_seed(epoch),
+                workers,
+                drop_last=True,
+            )
             epoch += 1
 
     start = time.perf_counter()

@@ -1,8 +1,10 @@
-"""Is skipped computation skipped time? Wall-clock of `predict` against `model(x)` on the same batches, in turn, beside the MACs.
+"""Is skipped computation skipped time? Wall-clock of `predict` against `model(x)` on the same batches, in
+turn, beside the MACs.
 
     realised saving = (1 − t_exits / t_full) / (1 − MACs_exits / MACs_full)
 
-The exits need not be any good for this: thresholds are set such that a given share of the images leaves at each of them.
+The exits need not be any good for this: thresholds are set such that a given share of the images leaves at
+each of them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,15 @@ from ..vit.inputs import evaluating
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT
 
-__all__ = ["HALF", "bench_exits", "drawn_thresholds", "spread_shares", "time_curve", "time_thresholds", "timing_sample"]
+__all__ = [
+    "HALF",
+    "bench_exits",
+    "drawn_thresholds",
+    "spread_shares",
+    "time_curve",
+    "time_thresholds",
+    "timing_sample",
+]
 
 HALF = (0.4, 0.3, 0.2, 0.1)
 """Shares of four exits at equal intervals under which half the depth is run on average."""
@@ -47,12 +57,14 @@ def bench_exits(
     repeats: int = 10,
     labels: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Time images (N, C, H, W), `batch` at once, in three ways that take turns: full depth; exits; exits of which none is taken.
+    """Time images (N, C, H, W), `batch` at once, in three ways that take turns: full depth; exits; exits of
+    which none is taken.
 
     Returns:
-        `shares` that left at each exit; `mac_saving`, `time_saving`, `realised` (their ratio, with quartiles over the rounds) and
-        `overhead` of heads and bookkeeping when nothing leaves, each a fraction of the full depth; `ms_per_image` of the three, medians;
-        with `labels` also `top1` of the exits and `full_top1` of the full depth, percent.
+        `shares` that left at each exit; `mac_saving`, `time_saving`, `realised` (their ratio, with quartiles
+        over the rounds) and `overhead` of heads and bookkeeping when nothing leaves, each a fraction of the
+        full depth; `ms_per_image` of the three, medians; with `labels` also `top1` of the exits and
+        `full_top1` of the full depth, percent.
 
     Raises:
         AdapterError: as `predict`, or a batch below 1.
@@ -79,7 +91,11 @@ def bench_exits(
         )
     shares = (torch.bincount(found, minlength=len(costs.blocks)).double() / len(found)).tolist()
     macs = costs.expected(shares)
-    accuracy = {} if labels is None else _accuracy(model, parts, torch.cat([outcome.labels for outcome in outcomes]), labels)
+    accuracy = (
+        {}
+        if labels is None
+        else _accuracy(model, parts, torch.cat([outcome.labels for outcome in outcomes]), labels)
+    )
     mac_saving = 1 - macs / costs.full
     savings = [1 - ratio for ratio in measured.ratios["exits"]]
     return {
@@ -92,7 +108,9 @@ def bench_exits(
         "mac_saving": mac_saving,
         "time_saving": savings[0],
         "realised": savings[0] / mac_saving if mac_saving > 0 else None,
-        "realised_quartiles": sorted(saving / mac_saving for saving in savings[1:]) if mac_saving > 0 else None,
+        "realised_quartiles": sorted(saving / mac_saving for saving in savings[1:])
+        if mac_saving > 0
+        else None,
         "overhead": measured.ratios["never"][0] - 1,
         "overhead_quartiles": [ratio - 1 for ratio in measured.ratios["never"][1:]],
         "ms_per_image": {name: latency.median / len(images) for name, latency in measured.latencies.items()},
@@ -108,7 +126,10 @@ def bench_exits(
 def _accuracy(model: AdaptedViT, parts: Sequence[Tensor], found: Tensor, labels: Tensor) -> dict[str, float]:
     with evaluating(model):
         full = torch.cat([model(part).argmax(1) for part in parts])
-    return {name: 100 * float((given.cpu() == labels).double().mean()) for name, given in (("top1", found), ("full_top1", full))}
+    return {
+        name: 100 * float((given.cpu() == labels).double().mean())
+        for name, given in (("top1", found), ("full_top1", full))
+    }
 
 
 def time_curve(
@@ -122,15 +143,18 @@ def time_curve(
     warmup: int = 1,
     repeats: int = 5,
 ) -> pd.DataFrame:
-    """About `points` rows of a `controls.cost_curve`, evenly spread over its cost, with the measured `ms` per image beside the MACs.
+    """About `points` rows of a `controls.cost_curve`, evenly spread over its cost, with the measured `ms` per
+    image beside the MACs.
 
-    images: (N, C, H, W), a sample of those that the curve was drawn from. `full_ms`: milliseconds per image of the full depth, the same in
-    every row; see `time_thresholds`.
+    images: (N, C, H, W), a sample of those that the curve was drawn from. `full_ms`: milliseconds per image
+    of the full depth, the same in every row; see `time_thresholds`.
     """
     wanted = np.linspace(curve["relative"].min(), curve["relative"].max(), points)
     rows = curve.iloc[sorted({int((curve["relative"] - cost).abs().argmin()) for cost in wanted})].copy()
     limits = list(rows["thresholds"])
-    rows["ms"], rows["full_ms"] = time_thresholds(model, images, limits, policy=policy, batch=batch, warmup=warmup, repeats=repeats)
+    rows["ms"], rows["full_ms"] = time_thresholds(
+        model, images, limits, policy=policy, batch=batch, warmup=warmup, repeats=repeats
+    )
     return rows
 
 
@@ -162,7 +186,8 @@ def time_thresholds(
 
 
 def timing_sample(data: Dataset, n: int) -> tuple[Tensor, Tensor]:
-    """Images (n, C, H, W) and labels (n,) of a fixed draw: test sets are sorted by class, so the first few would be of one class."""
+    """Images (n, C, H, W) and labels (n,) of a fixed draw: test sets are sorted by class, so the first few
+    would be of one class."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:n].tolist()  # type: ignore[arg-type]
     images, labels = collate(getattr(data, "__getitems__", lambda rows: [data[i] for i in rows])(order))
     return images, torch.as_tensor(labels)
@@ -172,14 +197,17 @@ def timing_sample(data: Dataset, n: int) -> tuple[Tensor, Tensor]:
 def drawn_thresholds(
     model: AdaptedViT, images: Tensor, shares: Sequence[float], policy: str = "max_softmax", batch: int = 32
 ) -> tuple[float, ...]:
-    """Thresholds under which the share `shares[k]` of these very images leaves at exit k; for timing only, never for accuracy.
+    """Thresholds under which the share `shares[k]` of these very images leaves at exit k; for timing only,
+    never for accuracy.
 
     Raises:
         AdapterError: shares of the wrong number, negative, or that do not sum to 1.
     """
     exits = len(model.exits) + 1
     if len(shares) != exits or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise AdapterError(f"shares {tuple(shares)} for {exits} exits: give {exits} numbers from 0 to 1 that sum to 1")
+        raise AdapterError(
+            f"shares {tuple(shares)} for {exits} exits: give {exits} numbers from 0 to 1 that sum to 1"
+        )
     with evaluating(model):
         logits = torch.cat([torch.stack(model.forward_exits(part)) for part in images.split(batch)], dim=1)
     return quota_thresholds(confidences(logits, policy).cpu().numpy(), shares)

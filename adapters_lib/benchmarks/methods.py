@@ -1,7 +1,8 @@
-"""Measure what every method costs in training and inference, against full fine-tuning, the bare timm model, and peft's LoRA.
+"""Measure what every method costs in training and inference, against full fine-tuning, the bare timm model,
+and peft's LoRA.
 
-All candidates take turns in one process (`timing.compare_latency`), so a slow minute of the machine falls on all of them alike, and
-what is reported are medians and quartiles of the ratios within each round.
+All candidates take turns in one process (`al.compare_latency`), so a slow minute of the machine falls on
+all of them alike, and what is reported are medians and quartiles of the ratios within each round.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ def bench_methods(
     repeats: int = 15,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """Training steps relative to full fine-tuning, and forward passes relative to the bare timm model at each batch size.
+    """Training steps relative to full fine-tuning, and forward passes relative to the bare timm model at each
+    batch size.
 
     minutes: about how long all of it may take; then fewer rounds than `repeats` are made, at least 3.
 
-    Returns: {"backbone", "threads", "training": rows, "inference": {batch: rows}, "targets"}; a row is a method's name with its median
-    ratio, the quartiles of the ratio, milliseconds, rounds, and, for training, peak bytes and their ratio; for inference the ratio of
-    MACs. targets: see `bench_targets`.
+    Returns: {"backbone", "threads", "training": rows, "inference": {batch: rows}, "targets"}; a row is a
+    method's name with its median ratio, the quartiles of the ratio, milliseconds, rounds, and, for training,
+    peak bytes and their ratio; for inference the ratio of MACs. targets: see `benchmarks.targets`.
     """
     start = time.monotonic()
 
@@ -61,7 +63,9 @@ def bench_methods(
     inference = {}
     for index, batch in enumerate(batches):
         share = math.sqrt(batch) / sum(math.sqrt(later) for later in batches[index:])
-        inference[str(batch)] = bench_inference(backbone, names, batch, classes, repeats, seconds=left(share * 0.9))
+        inference[str(batch)] = bench_inference(
+            backbone, names, batch, classes, repeats, seconds=left(share * 0.9)
+        )
     return {
         "backbone": backbone,
         "device": bench_device().type,
@@ -74,9 +78,15 @@ def bench_methods(
 
 
 def bench_training(
-    backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
+    backbone: str,
+    methods: Sequence[str],
+    batch: int,
+    classes: int,
+    repeats: int,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Forward, backward and AdamW update on random images; the first row, `full`, divides the others; the last is `bench_targets.FLOOR`."""
+    """Forward, backward and AdamW update on random images; the first row, `full`, divides the others; the
+    last is `targets.FLOOR`."""
     bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(bench_device())
     models: dict[str, Any] = {name: adapted_copy(bare, name) for name in ("full", *methods)}
     peaks = {name: memory_use(model, batch).training for name, model in models.items()}
@@ -84,7 +94,10 @@ def bench_training(
         models[PEFT] = _peft_lora(bare)
     models[FLOOR] = _floor(bare)
     size = _side(bare)
-    images, labels = torch.randn(batch, 3, size, size, device=bench_device()), torch.arange(batch, device=bench_device()) % classes
+    images, labels = (
+        torch.randn(batch, 3, size, size, device=bench_device()),
+        torch.arange(batch, device=bench_device()) % classes,
+    )
     steps = {name: _step(model, images, labels) for name, model in models.items()}
     measured = compare_latency(steps, warmup=1, repeats=repeats, gradients=True, seconds=seconds)
     rows = _rows(measured)
@@ -94,9 +107,15 @@ def bench_training(
 
 
 def bench_inference(
-    backbone: str, methods: Sequence[str], batch: int, classes: int, repeats: int, seconds: float | None = None
+    backbone: str,
+    methods: Sequence[str],
+    batch: int,
+    classes: int,
+    repeats: int,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Forward passes in evaluation mode; mergeable methods also merged. The first row, the bare timm model, divides the others."""
+    """Forward passes in evaluation mode; mergeable methods also merged. The first row, the bare timm
+    model, divides the others."""
     bare = create_backbone(backbone, pretrained=False, num_classes=classes).to(bench_device())
     models: dict[str, nn.Module] = {BARE: bare}
     for name in methods:
@@ -117,7 +136,8 @@ def bench_inference(
 
 
 def adapted_copy(bare: nn.Module, method: str) -> Any:
-    """The method on a copy of the same weights: drawing new ones for every candidate would take longer than measuring it."""
+    """The method on a copy of the same weights: drawing new ones for every candidate would take longer
+    than measuring it."""
     return adapt(copy.deepcopy(bare), method, num_classes=int(bare.num_classes), seed=0).to(bench_device())  # type: ignore[arg-type]
 
 
@@ -152,7 +172,8 @@ def _step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Calla
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
-    objective: Any = getattr(model, "objective", None) or Objective()  # early heads train with a loss of their own
+    # Early heads train with a loss of their own.
+    objective: Any = getattr(model, "objective", None) or Objective()
     criterion = nn.functional.cross_entropy
 
     def step() -> None:

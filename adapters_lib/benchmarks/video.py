@@ -1,7 +1,9 @@
-"""What a training step on clips needs: memory and time, with every block's inside kept for the backward pass, or computed once more there.
+"""What a training step on clips needs: memory and time, with every block's inside kept for the backward pass,
+or computed once more there.
 
-Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv:1604.06174: a frozen backbone keeps its
-activations as well, since gradients pass through them to the adapters below; recomputing pays one more forward pass for them.
+Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv:1604.06174: a frozen
+backbone keeps its activations as well, since gradients pass through them to the adapters below; recomputing
+pays one more forward pass for them.
 """
 
 from __future__ import annotations
@@ -36,15 +38,17 @@ def bench_video(
     rounds: int = 1,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Memory of a training step (from shapes, AdamW's state included) and its measured time, per method, without and with recomputing.
+    """Memory of a training step (from shapes, AdamW's state included) and its measured time, per method,
+    without and with recomputing.
 
     Args:
         rounds: timed steps of each, in turn, after one that is not timed; 0 measures no time.
         device: where the time is measured.
 
     Returns:
-        {"backbone", "clip": [T, H, W], "tokens", "batch", "device", "threads", "rows"}; a row has method, recompute, trained (parameters),
-        step_bytes (peak, with weights and clips), weight_bytes, optimizer_bytes, and step_ms (median) if it was measured.
+        {"backbone", "clip": [T, H, W], "tokens", "batch", "device", "threads", "rows"}; a row has method,
+        recompute, trained (parameters), step_bytes (peak, with weights and clips), weight_bytes,
+        optimizer_bytes, and step_ms (median) if it was measured.
 
     Raises:
         AdapterError: batch or rounds out of range, or a clip model that is not possible.
@@ -56,7 +60,9 @@ def bench_video(
     facts: dict[str, Any] = {}
     for name in methods:
         for recompute in (False, True):
-            vit: Any = create_clip_backbone(backbone, frames, tubelet, image_size=image_size, pretrained=False)
+            vit: Any = create_clip_backbone(
+                backbone, frames, tubelet, image_size=image_size, pretrained=False
+            )
             vit.set_grad_checkpointing(recompute)
             model = adapt(vit, name, num_classes=classes, seed=0)
             needed = memory_use(model, batch)
@@ -96,7 +102,8 @@ def _step(model: Any, batch: int) -> Callable[[], None]:
 
 
 def _timed(steps: Sequence[Callable[[], None]], rounds: int, device: torch.device) -> list[list[float]]:
-    """Milliseconds of every step, round after round, so that a slow minute of the machine falls on all of them."""
+    """Milliseconds of every step, round after round, so that a slow minute of the machine falls on all of
+    them."""
     times: list[list[float]] = [[] for _ in steps]
     for turn in range(rounds + 1):
         for step, found in zip(steps, times, strict=True):

@@ -1,7 +1,8 @@
 """The command line: `python -m adapters_lib COMMAND …`.
 
-A command is a module with `add_arguments(parser)`, `run(args) -> dict` and, if the dict printed as it is would be hard to read,
-`show(result) -> str`. It is named in `COMMANDS`, and only the one that is asked for is imported, so that help comes at once.
+A command is a module with `add_arguments(parser)`, `run(args) -> dict` and, if the dict printed as it is
+would be hard to read, `show(result) -> str`. It is named in `COMMANDS`, and only the one that is asked for is
+imported, so that help comes at once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("adapters_lib.cli.train", "adapt a backbone to a data set and test it"),
     "evaluate": ("adapters_lib.cli.evaluate", "test a saved adapter on a data set"),
     "pretrain": ("adapters_lib.pretraining.images", "pre-train the embedded micro ViT on drawn leaves"),
-    "pretrain-clips": ("adapters_lib.pretraining.clips", "teach the embedded micro ViT to see motion, on drawn leaves"),
+    "pretrain-clips": (
+        "adapters_lib.pretraining.clips",
+        "teach the embedded micro ViT to see motion, on drawn leaves",
+    ),
     "exits": ("adapters_lib.cli.exits", "early exits: calibrate, evaluate, curve, study"),
     "bench": ("adapters_lib.cli.bench", "measured time beside counted MACs"),
     "results": ("adapters_lib.cli.results", "tables of stored runs: Markdown, LaTeX, CSV"),
@@ -40,10 +44,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0, 2 for a mistake that we can explain (one line on stderr), 130 after Ctrl-C.
+    """Run one command. Returns the exit code: 0, 2 for a mistake that we can explain (one line on stderr),
+    130 after Ctrl-C.
 
-    With `--json` the standard output is one JSON object and nothing else; whatever else is printed goes to stderr. argparse's own
-    exits (`--help`, wrong arguments) raise SystemExit. Signs that the terminal lacks are written in plain letters.
+    With `--json` the standard output is one JSON object and nothing else; whatever else is printed goes to
+    stderr. argparse's own exits (`--help`, wrong arguments) raise SystemExit. Signs that the terminal lacks
+    are written in plain letters.
     """
     with printable():
         return _main(list(sys.argv[1:] if argv is None else argv))
@@ -58,7 +64,10 @@ def _main(argv: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             result = command.run(args)
         if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` every process is here; one speaks
-            print(json.dumps(plain(result), allow_nan=False) if args.json else _text(command, result), flush=True)
+            print(
+                json.dumps(plain(result), allow_nan=False) if args.json else _text(command, result),
+                flush=True,
+            )
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -72,16 +81,23 @@ def _main(argv: list[str]) -> int:
 
 
 def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
-    """The parser, with the arguments of the one command that stands first in `argv`, and that command's module."""
-    parser = argparse.ArgumentParser(prog="python -m adapters_lib", description="Adapters for frozen vision transformers.")
+    """The parser, with the arguments of the one command that stands first in `argv`, and that command's
+    module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m adapters_lib", description="Adapters for frozen vision transformers."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None
     for name, (module, summary) in COMMANDS.items():
-        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, conflict_handler="resolve")
+        sub = commands.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False, conflict_handler="resolve"
+        )
         if argv and argv[0] == name:
             chosen = import_module(module)
             chosen.add_arguments(sub)
-            sub.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+            sub.add_argument(
+                "--json", action="store_true", help="print one JSON object on stdout and nothing else there"
+            )
     return parser, chosen
 
 

@@ -44,26 +44,37 @@ OWN = {
 class Bounded(argparse.Action):
     """Stores numbers that lie within bounds: `action=Bounded, type=int, least=1, most=9, unit="image"`.
 
-    Raises AdapterError that names the option, the value and the bounds, as for any other mistake that we can explain.
+    Raises AdapterError that names the option, the value and the bounds, as for any other mistake that we can
+    explain.
     """
 
-    def __init__(self, *args: Any, least: float = 0, most: float = 2**31 - 1, unit: str = "", **options: Any) -> None:
+    def __init__(
+        self, *args: Any, least: float = 0, most: float = 2**31 - 1, unit: str = "", **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self.least, self.most, self.unit = least, most, unit
 
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         unit = f" {self.unit}" if self.unit else ""
         for value in values if isinstance(values, list) else [values]:
             if not self.least <= value:  # not `<`: NaN is neither
                 raise AdapterError(f"{option_string}={value}; give at least {self.least:,}{unit}")
             if not value <= self.most:
-                raise AdapterError(f"{option_string}={value if value < 10**18 else '…'}; give at most {self.most:,}")
+                raise AdapterError(
+                    f"{option_string}={value if value < 10**18 else '…'}; give at most {self.most:,}"
+                )
         setattr(namespace, self.dest, values)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """--backbone and --method."""
-    parser.add_argument("--backbone", default="micro_vit", help="a timm model name, or micro_vit, which ships with the package (default)")
+    parser.add_argument(
+        "--backbone",
+        default="micro_vit",
+        help="a timm model name, or micro_vit, which ships with the package (default)",
+    )
     parser.add_argument(
         "--method",
         action="append",
@@ -76,18 +87,34 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     what = "side of the images (default: the backbone's own)"
-    parser.add_argument("--image-size", type=int, action=Bounded, least=1, most=MOST_SIDE, metavar="PIXELS", help=what)
+    parser.add_argument(
+        "--image-size", type=int, action=Bounded, least=1, most=MOST_SIDE, metavar="PIXELS", help=what
+    )
 
 
-def add_threads(parser: argparse.ArgumentParser, default: int | None = 1, what: str = "CPU threads (default 1)") -> None:
-    parser.add_argument("--threads", type=int, action=Bounded, least=1, most=max(2, available_cores()), default=default, help=what)
+def add_threads(
+    parser: argparse.ArgumentParser, default: int | None = 1, what: str = "CPU threads (default 1)"
+) -> None:
+    parser.add_argument(
+        "--threads",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=max(2, available_cores()),
+        default=default,
+        help=what,
+    )
 
 
 def add_clips(parser: argparse.ArgumentParser) -> None:
     """--frames and --tubelet, which make a clip model of the backbone."""
     bounds: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": 4096, "metavar": "T"}
-    parser.add_argument("--frames", help="clips of T frames instead of images, see create_clip_backbone", **bounds)
-    parser.add_argument("--tubelet", default=2, help="frames that one token sees, with --frames (default 2)", **bounds)
+    parser.add_argument(
+        "--frames", help="clips of T frames instead of images, see create_clip_backbone", **bounds
+    )
+    parser.add_argument(
+        "--tubelet", default=2, help="frames that one token sees, with --frames (default 2)", **bounds
+    )
 
 
 def clip_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -96,38 +123,65 @@ def clip_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def add_data(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
-    """What `load_data` wants to know. of_run: unless told otherwise, the seed is that of the run that a checkpoint comes from."""
+    """What `load_data` wants to know. of_run: unless told otherwise, the seed is that of the run that a
+    checkpoint comes from."""
     parser.add_argument("--root", metavar="FOLDER", help="where real data lie, or are downloaded to")
     parser.add_argument("--download", action="store_true", help="let torchvision fetch its data sets")
-    parser.add_argument("--n-per-class", type=int, action=Bounded, least=1, metavar="N", help="use only N training images of each class")
+    parser.add_argument(
+        "--n-per-class",
+        type=int,
+        action=Bounded,
+        least=1,
+        metavar="N",
+        help="use only N training images of each class",
+    )
     seed: dict[str, Any] = {"type": int, "action": Bounded, "most": MOST_SEED}
     if of_run:
-        parser.add_argument("--seed", help="of the data and the split (default: that of the training, else 0)", **seed)
+        parser.add_argument(
+            "--seed", help="of the data and the split (default: that of the training, else 0)", **seed
+        )
     else:
-        parser.add_argument("--seed", default=0, help="of the data, the split, the initial weights and the training (default 0)", **seed)
+        parser.add_argument(
+            "--seed",
+            default=0,
+            help="of the data, the split, the initial weights and the training (default 0)",
+            **seed,
+        )
     parser.add_argument(
-        "--data-option", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="an option of this data set; repeatable"
+        "--data-option",
+        action="append",
+        default=[],
+        type=key_value,
+        metavar="KEY=VALUE",
+        help="an option of this data set; repeatable",
     )
 
 
 def data_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments for `load_data` from what `add_data` read; options that were not given are left to their defaults."""
-    given: dict[str, Any] = {name: getattr(args, name) for name in ("root", "n_per_class") if getattr(args, name) is not None}
+    """Keyword arguments for `load_data` from what `add_data` read; options that were not given are left to
+    their defaults."""
+    given: dict[str, Any] = {
+        name: getattr(args, name) for name in ("root", "n_per_class") if getattr(args, name) is not None
+    }
     given |= {"download": True} if args.download else {}
     return {"seed": args.seed, **given, **checked_options(args.data_option)}
 
 
 def checked_options(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """What `--data-option` gave. Raises AdapterError for what has an option of its own, or is none of the data set's."""
+    """What `--data-option` gave. Raises AdapterError for what has an option of its own, or is none of the
+    data set's."""
     for name, value in pairs:
         if name in OWN:
             remedy = f"write {OWN[name]} instead" if OWN[name] else "leave it out"
-            raise AdapterError(f"--data-option {f'{name}={value}'[:40]!r}: that is no option of a data set; {remedy}")
+            raise AdapterError(
+                f"--data-option {f'{name}={value}'[:40]!r}: that is no option of a data set; {remedy}"
+            )
     return dict(pairs)
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """`key=value` → (key, value), the value read as a Python literal if it is one (3, 0.5, True, None, (1, 2)), else as text."""
+    """`key=value` → (key, value), the value read as a Python literal if it is one (3, 0.5, True, None, (1,
+    2)), else as text."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form key=value")
@@ -140,7 +194,8 @@ def key_value(text: str) -> tuple[str, Any]:
 
 
 def device_of(name: str | None) -> Any:
-    """The torch device of that name; None is a GPU if there is one. Raises AdapterError where it cannot be used."""
+    """The torch device of that name; None is a GPU if there is one. Raises AdapterError where it cannot be
+    used."""
     import torch
 
     if name is None:
@@ -149,7 +204,9 @@ def device_of(name: str | None) -> Any:
         device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AdapterError(f"device {name!r} cannot be used here: {reason}; leave --device out, or give cpu") from error
+        raise AdapterError(
+            f"device {name!r} cannot be used here: {reason}; leave --device out, or give cpu"
+        ) from error
     if device.type == "meta":
         raise AdapterError("device 'meta' computes nothing; leave --device out, or give cpu")
     return device
@@ -165,9 +222,11 @@ def save_figure(figure: Any, path: str, **options: Any) -> None:
 
 
 def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The model in `args.checkpoint` and the task `args.data` for it, split as in the training if it is the same data set.
+    """The model in `args.checkpoint` and the task `args.data` for it, split as in the training if it is the
+    same data set.
 
-    Seed and options (number of classes, fractions of the split, …) that the command does not give are those of the training.
+    Seed and options (number of classes, fractions of the split, …) that the command does not give are those
+    of the training.
 
     Raises:
         AdapterError: the data set has another number of classes than the model's head.
@@ -180,11 +239,13 @@ def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
     same = told if told.get("data") == args.data else {}
     if args.seed is None:
         args.seed = same.get("seed") or 0
-    task = load_data(args.data, backbone=model.backbone, **{**_plain_options(same.get("options")), **data_options(args)})
+    task = load_data(
+        args.data, backbone=model.backbone, **{**_plain_options(same.get("options")), **data_options(args)}
+    )
     if task.num_classes != model.num_classes:
         raise AdapterError(
-            f"{args.checkpoint} has a head of {model.num_classes} classes, but {args.data} has {task.num_classes}; "
-            "give the data set and the --data-option on which it was trained"
+            f"{args.checkpoint} has a head of {model.num_classes} classes, but {args.data} has"
+            f" {task.num_classes}; give the data set and the --data-option on which it was trained"
         )
     return model, task
 
@@ -206,7 +267,12 @@ _NOT_TAKEN = (
 
 
 def _plain_options(options: Any) -> dict[str, Any]:
-    """Of the options in a file, those that say how a data set is drawn or divided: numbers and words, no place and no address."""
+    """Of the options in a file, those that say how a data set is drawn or divided: numbers and words, no
+    place and no address."""
     found = options if isinstance(options, dict) else {}
-    plain = {k: v for k, v in found.items() if v is None or isinstance(v, bool | int | float) or (isinstance(v, str) and v.isidentifier())}
+    plain = {
+        k: v
+        for k, v in found.items()
+        if v is None or isinstance(v, bool | int | float) or (isinstance(v, str) and v.isidentifier())
+    }
     return {key: value for key, value in plain.items() if key not in _NOT_TAKEN and key.isidentifier()}

@@ -15,7 +15,9 @@ __all__ = ["add_arguments", "run", "show"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    exits = actions.add_parser("exits", help="early exits against the full depth, on the same batches, in turn", allow_abbrev=False)
+    exits = actions.add_parser(
+        "exits", help="early exits against the full depth, on the same batches, in turn", allow_abbrev=False
+    )
     add_model(exits)
     exits.add_argument(
         "--shares",
@@ -26,13 +28,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of images that leave at each exit (default: 4 : 3 : 2 : 1)",
     )
-    exits.add_argument("--checkpoint", metavar="FOLDER", help="a trained model instead, with --data and its calibrated thresholds")
+    exits.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="a trained model instead, with --data and its calibrated thresholds",
+    )
     exits.add_argument("--data", help="test images for --checkpoint")
     exits.add_argument(
-        "--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, nargs="+", default=[1, 32], help="images at once (default 1 32)"
+        "--batch",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        nargs="+",
+        default=[1, 32],
+        help="images at once (default 1 32)",
     )
-    exits.add_argument("--images", type=int, action=Bounded, least=2, most=MOST_BATCH, default=32, help="images per round (default 32)")
-    exits.add_argument("--rounds", type=int, action=Bounded, least=1, most=100_000, default=10, help="timed rounds (default 10)")
+    exits.add_argument(
+        "--images",
+        type=int,
+        action=Bounded,
+        least=2,
+        most=MOST_BATCH,
+        default=32,
+        help="images per round (default 32)",
+    )
+    exits.add_argument(
+        "--rounds",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=100_000,
+        default=10,
+        help="timed rounds (default 10)",
+    )
     add_threads(exits)
     exits.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     exits.add_argument(
@@ -45,7 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="outputs of the heads, without --checkpoint (default 100)",
     )
     add_data(exits)
-    methods = actions.add_parser("methods", help="training steps against full fine-tuning, inference against bare timm", allow_abbrev=False)
+    methods = actions.add_parser(
+        "methods",
+        help="training steps against full fine-tuning, inference against bare timm",
+        allow_abbrev=False,
+    )
     add_model(methods)
     methods.add_argument(
         "--batch",
@@ -58,9 +91,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images at once in inference (default 1 16)",
     )
     methods.add_argument(
-        "--train-batch", type=int, action=Bounded, least=2, most=MOST_BATCH, default=8, help="images of a training step (default 8)"
+        "--train-batch",
+        type=int,
+        action=Bounded,
+        least=2,
+        most=MOST_BATCH,
+        default=8,
+        help="images of a training step (default 8)",
     )
-    methods.add_argument("--rounds", type=int, action=Bounded, least=1, most=100_000, default=15, help="timed rounds at most (default 15)")
+    methods.add_argument(
+        "--rounds",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=100_000,
+        default=15,
+        help="timed rounds at most (default 15)",
+    )
     methods.add_argument(
         "--minutes",
         type=float,
@@ -72,37 +119,101 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(methods)
     methods.add_argument(
-        "--classes", type=int, action=Bounded, least=1, most=MOST_CLASSES, default=100, help="outputs of the heads (default 100)"
+        "--classes",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_CLASSES,
+        default=100,
+        help="outputs of the heads (default 100)",
     )
-    latency = actions.add_parser("latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False)
+    latency = actions.add_parser(
+        "latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False
+    )
     latency.add_argument(
-        "--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, nargs="+", default=[1, 16], help="images at once (default 1 16)"
+        "--batch",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        nargs="+",
+        default=[1, 16],
+        help="images at once (default 1 16)",
     )
-    steps = actions.add_parser("steps", help="every method's training step against full fine-tuning, as a table", allow_abbrev=False)
-    steps.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=4, help="images of a step (default 4)")
+    steps = actions.add_parser(
+        "steps", help="every method's training step against full fine-tuning, as a table", allow_abbrev=False
+    )
+    steps.add_argument(
+        "--batch",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        default=4,
+        help="images of a step (default 4)",
+    )
     for each, name in ((latency, "latency"), (steps, "steps")):
         out = f"data/results/{name}.csv"
-        each.add_argument("--backbone", default="micro_vit", help="default micro_vit, which ships with the package")
-        each.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default: those of the methods grid)")
-        each.add_argument("--rounds", type=int, action=Bounded, least=1, most=100_000, default=20, help="timed rounds (default 20)")
+        each.add_argument(
+            "--backbone", default="micro_vit", help="default micro_vit, which ships with the package"
+        )
+        each.add_argument(
+            "--method",
+            action="append",
+            metavar="NAME[:KEY=VALUE,…]",
+            help="repeatable (default: those of the methods grid)",
+        )
+        each.add_argument(
+            "--rounds",
+            type=int,
+            action=Bounded,
+            least=1,
+            most=100_000,
+            default=20,
+            help="timed rounds (default 20)",
+        )
         add_threads(each)
         each.add_argument(
-            "--classes", type=int, action=Bounded, least=1, most=MOST_CLASSES, default=20, help="outputs of the heads (default 20)"
+            "--classes",
+            type=int,
+            action=Bounded,
+            least=1,
+            most=MOST_CLASSES,
+            default=20,
+            help="outputs of the heads (default 20)",
         )
         each.add_argument("--out", default=out, metavar="FILE", help=f"default {out}")
-    video = actions.add_parser("video", help="memory and time of a training step on clips, blocks kept or recomputed", allow_abbrev=False)
+    video = actions.add_parser(
+        "video",
+        help="memory and time of a training step on clips, blocks kept or recomputed",
+        allow_abbrev=False,
+    )
     bench_video.add_arguments(video)
-    decode = actions.add_parser("decode", help="clips read per second, and the share of a step spent waiting for them", allow_abbrev=False)
+    decode = actions.add_parser(
+        "decode",
+        help="clips read per second, and the share of a step spent waiting for them",
+        allow_abbrev=False,
+    )
     bench_decode.add_arguments(decode)
     for action in (exits, methods, latency, steps, video, decode):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print one JSON object on stdout and nothing else there",
         )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    runs = {"methods": _methods, "exits": _exits, "latency": _table, "steps": _table, "video": bench_video.run, "decode": bench_decode.run}
+    runs = {
+        "methods": _methods,
+        "exits": _exits,
+        "latency": _table,
+        "steps": _table,
+        "video": bench_video.run,
+        "decode": bench_decode.run,
+    }
     return runs[args.action](args)
 
 
@@ -112,7 +223,12 @@ def _methods(args: argparse.Namespace) -> dict[str, Any]:
     from ..benchmarks.methods import bench_methods
 
     torch.set_num_threads(args.threads)
-    chosen = {"train_batch": args.train_batch, "batches": args.batch, "classes": args.classes, "repeats": args.rounds}
+    chosen = {
+        "train_batch": args.train_batch,
+        "batches": args.batch,
+        "classes": args.classes,
+        "repeats": args.rounds,
+    }
     chosen["minutes"] = args.minutes
     return bench_methods(args.backbone, args.method or None, **chosen)
 
@@ -151,8 +267,17 @@ def _exits(args: argparse.Namespace) -> dict[str, Any]:
         else:
             shares = args.shares or spread_shares(len(model.exits) + 1)
             thresholds, policy = drawn_thresholds(model, images, shares, batch=batch), "max_softmax"
-        results.append(bench_exits(model, images, thresholds, policy=policy, batch=batch, repeats=args.rounds, labels=labels))
-    return {"backbone": model.backbone_name, "methods": [m.name for m in model.methods], "checkpoint": args.checkpoint, "results": results}
+        results.append(
+            bench_exits(
+                model, images, thresholds, policy=policy, batch=batch, repeats=args.rounds, labels=labels
+            )
+        )
+    return {
+        "backbone": model.backbone_name,
+        "methods": [m.name for m in model.methods],
+        "checkpoint": args.checkpoint,
+        "results": results,
+    }
 
 
 def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
@@ -178,7 +303,9 @@ def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     if args.data is None:
         raise AdapterError("--checkpoint needs --data: the data set whose test images are timed")
     if "exits" not in model.extra:
-        raise AdapterError(f"{args.checkpoint} has no thresholds; run `exits calibrate --checkpoint {args.checkpoint}` first")
+        raise AdapterError(
+            f"{args.checkpoint} has no thresholds; run `exits calibrate --checkpoint {args.checkpoint}` first"
+        )
     test = load_data(args.data, backbone=model.backbone, **data_options(args)).test
     return model, *timing_sample(test, args.images)
 
@@ -194,36 +321,65 @@ def show(result: dict[str, Any]) -> str:
         return _show_table(result)
     lines = [f"{result['backbone']} + {' + '.join(result['methods'])}"]
     for row in result["results"]:
-        realised = "nothing to save" if row["realised"] is None else f"realised {row['realised']:.2f} of the MAC saving"
+        realised = (
+            "nothing to save"
+            if row["realised"] is None
+            else f"realised {row['realised']:.2f} of the MAC saving"
+        )
         lines.append(
-            f"batch {row['batch']:3}: MACs saved {100 * row['mac_saving']:.1f} %, time saved {100 * row['time_saving']:.1f} %, {realised}; "
-            f"overhead when none leaves {100 * row['overhead']:.1f} % ({row['device']}, {row['threads']} threads, {row['rounds']} rounds)"
+            f"batch {row['batch']:3}: MACs saved {100 * row['mac_saving']:.1f} %, time saved"
+            f" {100 * row['time_saving']:.1f} %, {realised}; overhead when none leaves"
+            f" {100 * row['overhead']:.1f} % ({row['device']}, {row['threads']} threads, {row['rounds']}"
+            " rounds)"
         )
         if "top1" in row:
-            lines.append(f"           top-1 {row['top1']:.1f} % with exits, {row['full_top1']:.1f} % at full depth, {row['images']} images")
+            lines.append(
+                f"           top-1 {row['top1']:.1f} % with exits, {row['full_top1']:.1f} % at full depth,"
+                f" {row['images']} images"
+            )
     return "\n".join(lines)
 
 
 def _show_methods(result: dict[str, Any]) -> str:
-    lines = [f"{result['backbone']} on {result['device']}, {result['threads']} threads; medians [quartiles] of ratios within a round"]
+    lines = [
+        f"{result['backbone']} on {result['device']}, {result['threads']} threads; medians [quartiles] of"
+        " ratios within a round"
+    ]
     tables = {"training step ÷ full fine-tuning": result["training"]}
     tables |= {f"inference, batch {batch} ÷ bare timm": rows for batch, rows in result["inference"].items()}
     for title, rows in tables.items():
         lines.append(title)
         for name, row in rows.items():
-            more = "".join(f", {what} ×{row[key]:.2f}" for key, what in (("peak_ratio", "memory"), ("macs_ratio", "MACs")) if key in row)
-            lines.append(f"  {name:24}×{row['ratio']:.3f} [{row['ratio_q25']:.3f}, {row['ratio_q75']:.3f}] {row['ms']:9.2f} ms{more}")
+            more = "".join(
+                f", {what} ×{row[key]:.2f}"
+                for key, what in (("peak_ratio", "memory"), ("macs_ratio", "MACs"))
+                if key in row
+            )
+            lines.append(
+                f"  {name:24}×{row['ratio']:.3f} [{row['ratio_q25']:.3f}, {row['ratio_q75']:.3f}]"
+                f" {row['ms']:9.2f} ms{more}"
+            )
     lines.append("targets")
     for row in result["targets"]:
-        lines.append(f"  {'met   ' if row['met'] else 'MISSED'} {row['target']}: {row['measured']:.3f}, limit {row['limit']:.3f}")
+        lines.append(
+            f"  {'met   ' if row['met'] else 'MISSED'} {row['target']}: {row['measured']:.3f}, limit"
+            f" {row['limit']:.3f}"
+        )
     return "\n".join(lines)
 
 
 def _show_table(result: dict[str, Any]) -> str:
     first = result["rows"][0]
-    lines = [f"{first['backbone']} on {first['device']}, {first['threads']} threads, {first['rounds']} rounds; {result['table']}"]
+    lines = [
+        f"{first['backbone']} on {first['device']}, {first['threads']} threads, {first['rounds']} rounds;"
+        f" {result['table']}"
+    ]
     for row in result["rows"]:
         name = f"{row['method']}{', merged' * row.get('merged', False)}"
-        time = f"{row['step_ms']:9.2f} ms a step" if "step_ms" in row else f"{row['latency_ms']:9.2f} ms an image"
+        time = (
+            f"{row['step_ms']:9.2f} ms a step"
+            if "step_ms" in row
+            else f"{row['latency_ms']:9.2f} ms an image"
+        )
         lines.append(f"  batch {row['batch']:3}  {name:28}{time}, ×{row['ratio']:.3f} of {first['method']}")
     return "\n".join(lines)

@@ -14,8 +14,14 @@ __all__ = ["add_arguments", "run", "show"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", default="motion-leaves", help="a set of videos (default motion-leaves)")
-    parser.add_argument("--backbone", default="micro_vit", help="a timm model name; it becomes a clip model (default micro_vit)")
-    parser.add_argument("--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default padapter)")
+    parser.add_argument(
+        "--backbone",
+        default="micro_vit",
+        help="a timm model name; it becomes a clip model (default micro_vit)",
+    )
+    parser.add_argument(
+        "--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default padapter)"
+    )
     parser.add_argument(
         "--step-ms",
         type=float,
@@ -34,13 +40,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of a clip (default 64 for drawn clips, 224 for others)",
     )
-    parser.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=8, help="clips a step (default 8)")
     parser.add_argument(
-        "--workers", type=int, action=Bounded, least=0, most=max(2, available_cores()), default=2, help="loader processes (default 2)"
+        "--batch",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        default=8,
+        help="clips a step (default 8)",
     )
-    parser.add_argument("--steps", type=int, action=Bounded, least=1, most=MOST_BATCH, default=20, help="timed steps (default 20)")
     parser.add_argument(
-        "--clips", type=int, action=Bounded, least=1, most=MOST_BATCH, default=64, help="clips decoded for the rate (default 64)"
+        "--workers",
+        type=int,
+        action=Bounded,
+        least=0,
+        most=max(2, available_cores()),
+        default=2,
+        help="loader processes (default 2)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        default=20,
+        help="timed steps (default 20)",
+    )
+    parser.add_argument(
+        "--clips",
+        type=int,
+        action=Bounded,
+        least=1,
+        most=MOST_BATCH,
+        default=64,
+        help="clips decoded for the rate (default 64)",
     )
     add_threads(parser, 1, "CPU threads of the training step (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
@@ -76,11 +110,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    step = f"{result['backbone']} on {result['device']}" if result["backbone"] else "a pause in the place of training"
+    step = (
+        f"{result['backbone']} on {result['device']}"
+        if result["backbone"]
+        else "a pause in the place of training"
+    )
     return (
-        f"{result['data']} at {result['size']} px: {result['clips_per_second']:.0f} clips/s in one process, {result['decode_ms']:.1f} ms; "
-        f"{result['frames_decoded']:.0f} frames decoded for {result['frames_used']}\n"
-        f"training ({step}, {result['batch']} clips a step, {result['workers']} workers, {result['cores']} cores): "
-        f"step {result['step_ms']:.0f} ms, waiting {result['wait_ms']:.1f} ms = {100 * result['wait_share']:.1f} % of the time; "
-        f"{result['clips_per_second_training']:.1f} clips/s; first step after {result['start_s']:.1f} s"
+        f"{result['data']} at {result['size']} px: {result['clips_per_second']:.0f} clips/s in one process,"
+        f" {result['decode_ms']:.1f} ms; {result['frames_decoded']:.0f} frames decoded for"
+        f" {result['frames_used']}\ntraining ({step}, {result['batch']} clips a step, {result['workers']}"
+        f" workers, {result['cores']} cores): step {result['step_ms']:.0f} ms, waiting"
+        f" {result['wait_ms']:.1f} ms = {100 * result['wait_share']:.1f} % of the time;"
+        f" {result['clips_per_second_training']:.1f} clips/s; first step after {result['start_s']:.1f} s"
     )

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="every name that load_data knows", allow_abbrev=False)
     describe = actions.add_parser("describe", help="classes, counts, image size, source", allow_abbrev=False)
-    sheet = actions.add_parser("contact-sheet", help="draw a few images of each class into a file", allow_abbrev=False)
+    sheet = actions.add_parser(
+        "contact-sheet", help="draw a few images of each class into a file", allow_abbrev=False
+    )
     for sub in (describe, sheet):
         sub.add_argument("name", help="a name that `data list` shows")
         add_data(sub)
@@ -22,11 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("--out", required=True, metavar="FILE", help="a .png or .pdf file")
     bounds: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": 1000}
     sheet.add_argument("--classes", default=20, help="the first so many classes (default 20)", **bounds)
-    sheet.add_argument("--per-class", **bounds, help="test images of each class (default 8), or clips, whose frames are drawn (default 1)")
+    sheet.add_argument(
+        "--per-class",
+        **bounds,
+        help="test images of each class (default 8), or clips, whose frames are drawn (default 1)",
+    )
     for sub in (listing, describe, sheet):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         sub.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print one JSON object on stdout and nothing else there",
         )
 
 
@@ -34,7 +43,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..datasets.load import DATA_SETS, load_data
 
     if args.action == "list":
-        needs = {name: "nothing" if not entry.files else "files" + " or --download" * entry.download for name, entry in DATA_SETS.items()}
+        needs = {
+            name: "nothing" if not entry.files else "files" + " or --download" * entry.download
+            for name, entry in DATA_SETS.items()
+        }
         return {"data_sets": {name: {"needs": need} for name, need in needs.items()}}
     task = load_data(args.name, image_size=args.image_size, **data_options(args))
     if args.action == "describe":

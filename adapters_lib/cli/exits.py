@@ -1,4 +1,5 @@
-"""`exits`: calibrate early exits on validation images, evaluate them on test images, draw the curve, run the study."""
+"""`exits`: calibrate early exits on validation images, evaluate them on test images, draw the curve, run
+the study."""
 
 from __future__ import annotations
 
@@ -17,22 +18,48 @@ __all__ = ["add_arguments", "run", "show"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     calibrate = actions.add_parser(
-        "calibrate", help="choose thresholds on validation images and keep them in the checkpoint", allow_abbrev=False
+        "calibrate",
+        help="choose thresholds on validation images and keep them in the checkpoint",
+        allow_abbrev=False,
     )
-    evaluate = actions.add_parser("evaluate", help="classify test images with real exits, beside the controls", allow_abbrev=False)
-    curve = actions.add_parser("curve", help="accuracy against cost on test images, thresholds from validation images", allow_abbrev=False)
-    study = actions.add_parser("study", help="every ablation and control, three seeds, one CSV table", allow_abbrev=False)
+    evaluate = actions.add_parser(
+        "evaluate", help="classify test images with real exits, beside the controls", allow_abbrev=False
+    )
+    curve = actions.add_parser(
+        "curve",
+        help="accuracy against cost on test images, thresholds from validation images",
+        allow_abbrev=False,
+    )
+    study = actions.add_parser(
+        "study", help="every ablation and control, three seeds, one CSV table", allow_abbrev=False
+    )
     for sub in (calibrate, evaluate, curve):
-        sub.add_argument("--checkpoint", required=True, metavar="FOLDER", help="what save_pretrained or `train --out` wrote")
+        sub.add_argument(
+            "--checkpoint",
+            required=True,
+            metavar="FOLDER",
+            help="what save_pretrained or `train --out` wrote",
+        )
         sub.add_argument("--data", required=True, help="a name that `data list` shows")
         batch: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": MOST_BATCH}
         sub.add_argument("--batch-size", default=64, help="images at once (default 64)", **batch)
         add_data(sub, of_run=True)
     for sub in (calibrate, curve):
-        sub.add_argument("--policy", default="max_softmax", help="max_softmax (default), entropy, margin or patience")
-    calibrate.add_argument("--budget", default="0.5", help="expected MACs as a fraction of the full depth, or `best` (default 0.5)")
+        sub.add_argument(
+            "--policy", default="max_softmax", help="max_softmax (default), entropy, margin or patience"
+        )
+    calibrate.add_argument(
+        "--budget",
+        default="0.5",
+        help="expected MACs as a fraction of the full depth, or `best` (default 0.5)",
+    )
     evaluate.add_argument("--split", default="test", choices=("val", "test"), help="default test")
-    evaluate.add_argument("--thresholds", type=float, nargs="+", help="one for every exit but the last (default: the calibrated ones)")
+    evaluate.add_argument(
+        "--thresholds",
+        type=float,
+        nargs="+",
+        help="one for every exit but the last (default: the calibrated ones)",
+    )
     evaluate.add_argument("--policy", help="with --thresholds (default max_softmax)")
     curve.add_argument(
         "--timed",
@@ -45,17 +72,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     curve.add_argument("--table", metavar="FILE", help="write the points as CSV")
     curve.add_argument("--figure", metavar="FILE", help="draw the curve into a .png or .pdf file")
-    study.add_argument("--table", default="data/results/exits.csv", metavar="FILE", help="default data/results/exits.csv")
-    study.add_argument("--logits", metavar="FOLDER", help="keep the logits of every run here, for figures and sliders")
+    study.add_argument(
+        "--table", default="data/results/exits.csv", metavar="FILE", help="default data/results/exits.csv"
+    )
+    study.add_argument(
+        "--logits", metavar="FOLDER", help="keep the logits of every run here, for figures and sliders"
+    )
     study.add_argument("--host", default="lora", help="the method that the exits are added to (default lora)")
     study.add_argument("--data", default="leaves-mixed", help="default leaves-mixed")
     study.add_argument("--seeds", type=int, action=Bounded, most=MOST_SEED, nargs="+", default=[0, 1, 2])
     study.add_argument("--settings", nargs="+", metavar="NAME", help="only these (default: all)")
-    study.add_argument("--epochs", type=int, action=Bounded, least=1, most=MOST_BATCH, help="default: the offline recipe's")
-    study.add_argument("--dyn", default="", metavar="KEY=VALUE,…", help="options of dyn that all settings share, e.g. every=2,pool=avg")
+    study.add_argument(
+        "--epochs", type=int, action=Bounded, least=1, most=MOST_BATCH, help="default: the offline recipe's"
+    )
+    study.add_argument(
+        "--dyn",
+        default="",
+        metavar="KEY=VALUE,…",
+        help="options of dyn that all settings share, e.g. every=2,pool=avg",
+    )
     study.add_argument("--backbone", default="micro_vit", help="default micro_vit")
     study.add_argument(
-        "--data-option", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="an option of the data set; repeatable"
+        "--data-option",
+        action="append",
+        default=[],
+        type=key_value,
+        metavar="KEY=VALUE",
+        help="an option of the data set; repeatable",
     )
     study.add_argument(
         "--jobs",
@@ -69,12 +112,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for sub in (calibrate, evaluate, curve, study):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         sub.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print one JSON object on stdout and nothing else there",
         )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    return {"calibrate": _calibrate, "evaluate": _evaluate, "curve": _curve, "study": _study}[args.action](args)
+    return {"calibrate": _calibrate, "evaluate": _evaluate, "curve": _curve, "study": _study}[args.action](
+        args
+    )
 
 
 def _calibrate(args: argparse.Namespace) -> dict[str, Any]:
@@ -84,18 +132,26 @@ def _calibrate(args: argparse.Namespace) -> dict[str, Any]:
     model, task = load_checkpoint(args)
     point = calibrate(model, task.val, _budget(args.budget), args.policy, args.batch_size)
     model.save_pretrained(args.checkpoint)
-    return {"action": "calibrate", "checkpoint": args.checkpoint, **point.to_dict(), "costs": exit_costs(model).to_dict()}
+    return {
+        "action": "calibrate",
+        "checkpoint": args.checkpoint,
+        **point.to_dict(),
+        "costs": exit_costs(model).to_dict(),
+    }
 
 
 def _budget(text: str) -> float | None:
     try:
         return None if text == "best" else float(text)
     except ValueError:
-        raise AdapterError(f"budget {text!r}: give a fraction of the full depth's MACs, such as 0.5, or best") from None
+        raise AdapterError(
+            f"budget {text!r}: give a fraction of the full depth's MACs, such as 0.5, or best"
+        ) from None
 
 
 def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
-    """The controls from stored logits, the numbers that count from `predict`, and on how many images the two disagree."""
+    """The controls from stored logits, the numbers that count from `predict`, and on how many images the
+    two disagree."""
     import torch
 
     from ..datasets.load import make_loader
@@ -111,7 +167,10 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     thresholds = args.thresholds or kept.get("thresholds")
     policy = args.policy or (kept.get("policy") if args.thresholds is None else None) or "max_softmax"
     device = next(model.parameters()).device
-    found = [predict(model, images.to(device), thresholds, policy) for images, _ in make_loader(data, args.batch_size)]
+    found = [
+        predict(model, images.to(device), thresholds, policy)
+        for images, _ in make_loader(data, args.batch_size)
+    ]
     labels, index = (torch.cat([getattr(p, name).cpu() for p in found]) for name in ("labels", "exit_index"))
     simulated = simulate(stored, thresholds, policy)
     return {
@@ -142,7 +201,9 @@ def _curve(args: argparse.Namespace) -> dict[str, Any]:
 
         title = f"{task.name}{' (synthetic)' if task.synthetic else ''}"
         cost = "ms" if args.timed else "relative"
-        drawing = exit_curve({"early exits": table}, cost=cost, full_depth=float(test.accuracies[-1]), title=title)
+        drawing = exit_curve(
+            {"early exits": table}, cost=cost, full_depth=float(test.accuracies[-1]), title=title
+        )
         save_figure(drawing, args.figure)
     return {"action": "curve", "full_depth": float(test.accuracies[-1]), "points": table.to_dict("records")}
 
@@ -154,14 +215,25 @@ def _timed(model: Any, test: Any, table: Any, args: argparse.Namespace) -> Any:
 
     torch.set_num_threads(1)
     images, _ = timing_sample(test, 64)
-    return time_curve(model, images.to(next(model.parameters()).device), table, policy=args.policy, points=args.timed)
+    return time_curve(
+        model, images.to(next(model.parameters()).device), table, policy=args.policy, points=args.timed
+    )
 
 
 def _study(args: argparse.Namespace) -> dict[str, Any]:
     from ..experiments.exit_study import run_study
 
-    options = {name: getattr(args, name) for name in ("settings", "epochs", "dyn", "backbone", "logits", "jobs")}
-    table = run_study(args.table, args.host, args.data, args.seeds, data_options=checked_options(args.data_option), **options)
+    options = {
+        name: getattr(args, name) for name in ("settings", "epochs", "dyn", "backbone", "logits", "jobs")
+    }
+    table = run_study(
+        args.table,
+        args.host,
+        args.data,
+        args.seeds,
+        data_options=checked_options(args.data_option),
+        **options,
+    )
     return {"action": "study", "table": args.table, "rows": table.to_dict("records")}
 
 
@@ -169,19 +241,28 @@ def show(result: dict[str, Any]) -> str:
     if result["action"] == "study":
         return f"{len(result['rows'])} rows in {result['table']}"
     if result["action"] == "curve":
-        lines = [f"{'MACs':>8} {'top-1':>7} {'random':>7} {'fixed':>7}   (full depth {result['full_depth']:.1f} %)"]
+        lines = [
+            f"{'MACs':>8} {'top-1':>7} {'random':>7} {'fixed':>7}   (full depth {result['full_depth']:.1f} %)"
+        ]
         step = max(len(result["points"]) // 20, 1)
         points = result["points"][::step]
-        return "\n".join(lines + [f"{p['relative']:8.3f} {p['top1']:7.2f} {p['random']:7.2f} {p['fixed_depth']:7.2f}" for p in points])
+        return "\n".join(
+            lines
+            + [
+                f"{p['relative']:8.3f} {p['top1']:7.2f} {p['random']:7.2f} {p['fixed_depth']:7.2f}"
+                for p in points
+            ]
+        )
     text = (
-        f"{result['checkpoint']}: {result['policy']} thresholds {', '.join(f'{t:.4f}' for t in result['thresholds'])}: "
-        f"top-1 {result['top1']:.2f} % at {result['relative']:.3f} of the full depth's MACs; "
-        f"leaving: {', '.join(f'{100 * s:.0f} %' for s in result['shares'])}"
+        f"{result['checkpoint']}: {result['policy']} thresholds"
+        f" {', '.join(f'{t:.4f}' for t in result['thresholds'])}: top-1 {result['top1']:.2f} % at"
+        f" {result['relative']:.3f} of the full depth's MACs; leaving:"
+        f" {', '.join(f'{100 * s:.0f} %' for s in result['shares'])}"
     )
     if result["action"] == "evaluate":
         text += (
-            f"\nfull depth {result['full_depth']:.2f} %; at equal cost: random exit {result['random']:.2f} %, "
-            f"fixed depth {result['fixed_depth']:.2f} %; "
-            f"{result['differ_from_simulation']} of {result['images']} images differ from the simulation"
+            f"\nfull depth {result['full_depth']:.2f} %; at equal cost: random exit {result['random']:.2f} %,"
+            f" fixed depth {result['fixed_depth']:.2f} %; {result['differ_from_simulation']} of"
+            f" {result['images']} images differ from the simulation"
         )
     return text

@@ -1,4 +1,5 @@
-"""`methods`: every adapter, with its options, their defaults and its source; `methods --recipes`: the published recipes."""
+"""`methods`: every adapter, with its options, their defaults and its source; `methods --recipes`: the
+published recipes."""
 
 from __future__ import annotations
 
@@ -11,7 +12,11 @@ __all__ = ["add_arguments", "run", "show"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipes", action="store_true", help="list the papers' recipes (al.recipes.…) instead of the methods")
+    parser.add_argument(
+        "--recipes",
+        action="store_true",
+        help="list the papers' recipes (al.recipes.…) instead of the methods",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -23,12 +28,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     found = {}
     for name, cls in sorted(METHODS.items()):
         options = {field.name: field.default for field in dataclasses.fields(cls)}
-        found[name] = {"summary": inspect.getdoc(cls).splitlines()[0], "source": cls.source, "options": options}  # type: ignore[union-attr]
+        found[name] = {
+            "summary": inspect.getdoc(cls).splitlines()[0],
+            "source": cls.source,
+            "options": options,
+        }  # type: ignore[union-attr]
     return {"methods": found}
 
 
 def _recipes() -> dict[str, Any]:
-    """{name: {"recipe": what differs from a plain Recipe, "scales", "rates", "methods", "head", "source", "note"}}"""
+    """{name: {"recipe": what differs from a plain Recipe, "scales", "rates", "methods", "head", "source",
+    "note"}}"""
     from ..training.published_recipes import PRESETS
     from ..training.recipe import Recipe
 
@@ -37,7 +47,9 @@ def _recipes() -> dict[str, Any]:
         fields = {f.name: getattr(preset.recipe, f.name) for f in dataclasses.fields(Recipe)}
         kept = ("epochs", "lr", "batch_size", "weight_decay", "optimizer")
         found[name] = {
-            "recipe": {key: value for key, value in fields.items() if key in kept or value != getattr(plain, key)},
+            "recipe": {
+                key: value for key, value in fields.items() if key in kept or value != getattr(plain, key)
+            },
             "lr_follows_batch": not isinstance(preset.value, Recipe),
             "rates": list(preset.rates),
             "methods": list(preset.methods),
@@ -53,9 +65,17 @@ def _show_recipes(recipes: dict[str, Any]) -> str:
     for name, about in recipes.items():
         fields = ", ".join(f"{key}={value}" for key, value in about["recipe"].items())
         scaled = "(batch_size=…)" if about["lr_follows_batch"] else ""
-        lines += [f"al.recipes.{name}{scaled}", f"    {fields}", f"    for:     {', '.join(about['methods'])}; head {about['head']}"]
-        lines += [f"    rates:   {', '.join(f'{rate:g}' for rate in about['rates'])}"] if about["rates"] else []
-        lines += [f"    source:  {about['source']}"] + ([f"    note:    {about['note']}"] if about["note"] else [])
+        lines += [
+            f"al.recipes.{name}{scaled}",
+            f"    {fields}",
+            f"    for:     {', '.join(about['methods'])}; head {about['head']}",
+        ]
+        lines += (
+            [f"    rates:   {', '.join(f'{rate:g}' for rate in about['rates'])}"] if about["rates"] else []
+        )
+        lines += [f"    source:  {about['source']}"] + (
+            [f"    note:    {about['note']}"] if about["note"] else []
+        )
     return "\n".join(lines)
 
 
@@ -65,7 +85,12 @@ def show(result: dict[str, Any]) -> str:
     lines = []
     for name, about in result["methods"].items():
         options = ", ".join(f"{key}={_written(value)}" for key, value in about["options"].items())
-        lines += [f"{name}", f"    {about['summary']}", f"    options: {options or 'none'}", f"    source:  {about['source']}"]
+        lines += [
+            f"{name}",
+            f"    {about['summary']}",
+            f"    options: {options or 'none'}",
+            f"    source:  {about['source']}",
+        ]
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""`results table GRID`: the stored runs of a grid as a table, and the README's block made from it; `results claims`: what they decide."""
+"""`results table GRID`: the stored runs of a grid as a table, and the README's block made from it;
+`results claims`: what they decide."""
 
 from __future__ import annotations
 
@@ -10,17 +11,28 @@ __all__ = ["add_arguments", "run", "show"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    table = actions.add_parser("table", help="mean and 95 % interval over seeds, parameters, MACs, step time", allow_abbrev=False)
+    table = actions.add_parser(
+        "table", help="mean and 95 % interval over seeds, parameters, MACs, step time", allow_abbrev=False
+    )
     table.add_argument("grid", help="a table in the folder, e.g. methods")
     table.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
     table.add_argument("--format", default="markdown", help="markdown (default), latex or csv")
-    table.add_argument("--readme", metavar="FILE", help="write it between this file's two marker lines as well")
-    claims = actions.add_parser("claims", help="the workbook's four claims: shown, refuted or undecided", allow_abbrev=False)
-    claims.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
+    table.add_argument(
+        "--readme", metavar="FILE", help="write it between this file's two marker lines as well"
+    )
+    claims = actions.add_parser(
+        "claims", help="the workbook's four claims: shown, refuted or undecided", allow_abbrev=False
+    )
+    claims.add_argument(
+        "--folder", default="data/results", help="where the tables are (default data/results)"
+    )
     for action in (table, claims):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object on stdout and nothing else there"
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print one JSON object on stdout and nothing else there",
         )
 
 
@@ -37,7 +49,8 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _table(args: argparse.Namespace) -> dict[str, Any]:
-    """{"grid", "rows": one dict a method, "text": the table, "readme": whether that file changed, or None}."""
+    """{"grid", "rows": one dict a method, "text": the table, "readme": whether that file changed, or
+    None}."""
     from ..experiments.report import render, stored_table, update_block
 
     table = stored_table(args.grid, args.folder)

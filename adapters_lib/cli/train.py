@@ -27,11 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_clips(parser)
     fresh = "the norm behind a clip model's pooling starts at 1 and 0, see create_clip_backbone"
     parser.add_argument("--fresh-norm", action="store_true", help=fresh)
-    parser.add_argument("--data", default="leaves-ultra", help="a name that `data list` shows (default leaves-ultra)")
+    parser.add_argument(
+        "--data", default="leaves-ultra", help="a name that `data list` shows (default leaves-ultra)"
+    )
     add_data(parser)
-    parser.add_argument("--out", metavar="FOLDER", help="keep checkpoints, adapter and result here; the same command resumes a killed run")
-    parser.add_argument("--restart", action="store_true", help="begin again instead of resuming the run in --out")
-    parser.add_argument("--random-weights", action="store_true", help="a backbone without pre-trained weights, drawn from the seed")
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="keep checkpoints, adapter and result here; the same command resumes a killed run",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="begin again instead of resuming the run in --out"
+    )
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="a backbone without pre-trained weights, drawn from the seed",
+    )
     parser.add_argument(
         "--preset",
         metavar="NAME",
@@ -42,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, meaning) in _RECIPE.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     parser.add_argument(
-        "--recipe", action="append", default=[], type=key_value, metavar="KEY=VALUE", help="any other field of al.Recipe; repeatable"
+        "--recipe",
+        action="append",
+        default=[],
+        type=key_value,
+        metavar="KEY=VALUE",
+        help="any other field of al.Recipe; repeatable",
     )
 
 
@@ -72,7 +89,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             raise unknown("recipe field", name, known)
     recipe = named_recipe(args.preset, **settings) if args.preset else Recipe(**settings)
     head = args.head or (PRESETS[args.preset].head if args.preset else "linear")
-    torch.manual_seed(args.seed)  # random weights come out the same again, so that such a run can be resumed, too
+    # Random weights come out the same again, so that such a run can be resumed, too.
+    torch.manual_seed(args.seed)
     pretrained = not args.random_weights
     clips = clip_options(args) | ({"fresh_norm": True} if args.fresh_norm else {})
     backbone = create_backbone(args.backbone, pretrained, args.image_size, **clips)
@@ -100,8 +118,14 @@ def show(result: dict[str, Any]) -> str:
     test, trainable = result["test"], sum(result["cost"]["trainable"].values())
     subject = "clip" if "frames" in result["cost"] else "image"
     lines = [
-        f"{result['backbone']} + {' + '.join(result['methods']) or 'a head'} on {result['data']['name']}, {len(result['history'])} epochs",
-        f"test: top-1 {test['top1']:.2f} %, top-5 {test['top5']:.2f} %, loss {test['loss']:.4f} nats on {test['n']} images",
+        (
+            f"{result['backbone']} + {' + '.join(result['methods']) or 'a head'} on {result['data']['name']},"
+            f" {len(result['history'])} epochs"
+        ),
+        (
+            f"test: top-1 {test['top1']:.2f} %, top-5 {test['top5']:.2f} %, loss {test['loss']:.4f} nats on"
+            f" {test['n']} images"
+        ),
         f"cost: {trainable:,} trainable parameters, {result['cost']['macs'] / 1e9:.3f} GMACs per {subject}",
     ]
     return "\n".join(lines + ([f"kept in {result['out']}"] if result["out"] else []))

@@ -1,4 +1,5 @@
-"""Messages of the library in the words of the command line: `download=True` becomes `--download`, `root=…` `--root …`."""
+"""Messages of the library in the words of the command line: `download=True` becomes `--download`, `root=…`
+`--root …`."""
 
 from __future__ import annotations
 
@@ -18,14 +19,23 @@ _LOADED = re.compile(r"load_data\('([\w:.-]+)'\)")
 
 
 def spoken(message: str, args: argparse.Namespace) -> str:
-    """`message` with the options of this command in the place of Python's arguments; other text stays as it is."""
-    options = {name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in ("name", "json", "action")}
+    """`message` with the options of this command in the place of Python's arguments; other text stays as
+    it is."""
+    options = {
+        name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in ("name", "json", "action")
+    }
 
     def option(found: re.Match[str]) -> str:
         name, value = found[1], found[2] or ""
         known = name if name in options else PYTHON.get(name, "")
         if known in options and isinstance(getattr(args, known), bool):
-            return options[known] if value == "True" else f"no {options[known]}" if value == "False" else found[0]
+            return (
+                options[known]
+                if value == "True"
+                else f"no {options[known]}"
+                if value == "False"
+                else found[0]
+            )
         if known in options and value == "None":
             return f"no {options[known]}"
         if known in options:
@@ -38,7 +48,9 @@ def spoken(message: str, args: argparse.Namespace) -> str:
 
     message = _GIVEN.sub(option, _LOADED.sub(r"the data set \1", message))
     bare = [re.escape(name) for name in options if "_" in name]  # words that no sentence has
-    return re.sub(rf"(?<![\w./'-])({'|'.join(bare) or '$^'})(?![\w=(.'])", lambda found: options[found[1]], message)
+    return re.sub(
+        rf"(?<![\w./'-])({'|'.join(bare) or '$^'})(?![\w=(.'])", lambda found: options[found[1]], message
+    )
 
 
 def _fields() -> set[str]:

@@ -1,4 +1,5 @@
-"""What a model costs: parameters by role, MACs and FLOPs, tokens; and, on request, memory and measured latency."""
+"""What a model costs: parameters by role, MACs and FLOPs, tokens; and, on request, memory and measured
+latency."""
 
 from __future__ import annotations
 
@@ -25,10 +26,12 @@ __all__ = ["Cost", "cost"]
 class Cost:
     """Costs of one image, or one clip, (batch 1) in evaluation mode.
 
-    ``trainable``: parameters that train, by role: "adapter", "head", "backbone" (class token, norms or biases of the backbone that a
-    method unfreezes; everything in full fine-tuning); ``frozen``: those that do not. ``macs``: multiply-accumulate operations in
-    matrix products and convolutions, see `adapters_lib.costs.macs`. ``tokens``: one entry per group of neighbouring blocks with
-    equal token count, class and register tokens included. ``image_size``: (height, width) in pixels. ``frames``: of a clip, else None.
+    ``trainable``: parameters that train, by role: "adapter", "head", "backbone" (class token, norms or biases
+    of the backbone that a method unfreezes; everything in full fine-tuning); ``frozen``: those that do not.
+    ``macs``: multiply-accumulate operations in matrix products and convolutions, see
+    `adapters_lib.costs.macs`. ``tokens``: one entry per group of neighbouring blocks with equal token count,
+    class and register tokens included. ``image_size``: (height, width) in pixels. ``frames``: of a clip, else
+    None.
     """
 
     trainable: dict[str, int]
@@ -51,7 +54,11 @@ class Cost:
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers, lists and dicts only, ready for JSON; memory and latency only when they are there."""
-        content = asdict(self) | {"flops": self.flops, "total": self.total, "image_size": list(self.image_size)}
+        content = asdict(self) | {
+            "flops": self.flops,
+            "total": self.total,
+            "image_size": list(self.image_size),
+        }
         return {name: value for name, value in content.items() if value is not None}
 
     @classmethod
@@ -74,19 +81,28 @@ class Cost:
         size = f"{self.image_size[0]}×{self.image_size[1]} pixels"
         subject = f"image of {size}" if self.frames is None else f"clip of {self.frames} frames of {size}"
         rows = [
-            ("trainable", f"{trained:,} parameters ({parts}), {100 * trained / max(self.total, 1):.2f} % of all"),
+            (
+                "trainable",
+                f"{trained:,} parameters ({parts}), {100 * trained / max(self.total, 1):.2f} % of all",
+            ),
             ("frozen", f"{self.frozen:,} parameters"),
             ("compute", f"{_giga(self.macs)}MACs = {_giga(self.flops)}FLOPs per {subject}"),
             ("tokens", " → ".join(map(str, self.tokens))),
         ]
-        return rows + [(name, str(value)) for name, value in (("memory", self.memory), ("latency", self.latency)) if value]
+        return rows + [
+            (name, str(value))
+            for name, value in (("memory", self.memory), ("latency", self.latency))
+            if value
+        ]
 
     def __str__(self) -> str:
         return "\n".join(f"{name:10}{text}" for name, text in self.rows())
 
     def _repr_html_(self) -> str:
         left = "style='text-align:left'"
-        rows = "".join(f"<tr><th {left}>{name}</th><td {left}>{escape(text)}</td></tr>" for name, text in self.rows())
+        rows = "".join(
+            f"<tr><th {left}>{name}</th><td {left}>{escape(text)}</td></tr>" for name, text in self.rows()
+        )
         return f"<table>{rows}</table>"
 
     def measured(self, memory: Memory | None = None, latency: Latency | None = None) -> Cost:
@@ -97,9 +113,10 @@ class Cost:
 def cost(model: nn.Module, image_size: int | Sequence[int] | None = None) -> Cost:
     """Costs of an adapted model, or of a plain timm vision transformer, for one image.
 
-    Works from shapes, so ViT-B at 448 pixels takes a fraction of a second and no memory, and nothing in ``model`` changes; a
-    model whose path depends on the values of its input is run once on noise instead. Raises AdapterError for a model without
-    ``patch_embed`` and ``blocks``, and for an image size that the model was not built for.
+    Works from shapes, so ViT-B at 448 pixels takes a fraction of a second and no memory, and nothing in
+    ``model`` changes; a model whose path depends on the values of its input is run once on noise instead.
+    Raises AdapterError for a model without ``patch_embed`` and ``blocks``, and for an image size that the
+    model was not built for.
     """
     size = image_size_of(model, image_size)
     roles = _parameters(model)

@@ -1,7 +1,9 @@
-"""Measured time, told honestly: warmed up, median and quartiles, with device, data type, batch size and threads beside them.
+"""Measured time, told honestly: warmed up, median and quartiles, with device, data type, batch size and
+threads beside them.
 
-Two models timed one after the other are compared across whatever the machine did in between; `compare_latency` therefore takes the
-candidates in turn, round after round, and compares them within each round.
+Two models timed one after the other are compared across whatever the machine did in between;
+`compare_latency` therefore takes the candidates in turn, round after round, and compares them within each
+round.
 """
 
 import copy
@@ -23,7 +25,8 @@ __all__ = ["Comparison", "Latency", "compare_latency", "latency"]
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per call: ``median`` and quartiles ``q25``, ``q75`` of ``repeats`` calls after ``warmup``."""
+    """Milliseconds per call: ``median`` and quartiles ``q25``, ``q75`` of ``repeats`` calls after
+    ``warmup``."""
 
     median: float
     q25: float
@@ -42,7 +45,9 @@ class Latency:
             [
                 *([f"batch {self.batch}"] if self.batch else []),
                 *([self.dtype] if self.dtype else []),
-                self.device if self.device != "cpu" else f"cpu, {self.threads} thread{'s' * (self.threads != 1)}",
+                self.device
+                if self.device != "cpu"
+                else f"cpu, {self.threads} thread{'s' * (self.threads != 1)}",
             ]
         )
         return f"{self.median:.2f} ms [{self.q25:.2f}, {self.q75:.2f}] ({where}, {self.repeats} repeats)"
@@ -50,17 +55,23 @@ class Latency:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Latencies by name, and for each the ratio to the first: (median, q25, q75) of the ratios within each round."""
+    """Latencies by name, and for each the ratio to the first: (median, q25, q75) of the ratios within each
+    round."""
 
     latencies: dict[str, Latency]
     ratios: dict[str, tuple[float, float, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: {**self.latencies[name].to_dict(), "ratio": list(self.ratios[name])} for name in self.latencies}
+        return {
+            name: {**self.latencies[name].to_dict(), "ratio": list(self.ratios[name])}
+            for name in self.latencies
+        }
 
     def __str__(self) -> str:
         width = max(map(len, self.latencies))
-        return "\n".join(f"{name:{width}}  ×{self.ratios[name][0]:.2f}  {self.latencies[name]}" for name in self.latencies)
+        return "\n".join(
+            f"{name:{width}}  ×{self.ratios[name][0]:.2f}  {self.latencies[name]}" for name in self.latencies
+        )
 
 
 def latency(
@@ -71,10 +82,11 @@ def latency(
     repeats: int = 30,
     dtype: torch.dtype | None = None,
 ) -> Latency:
-    """Milliseconds of one forward pass of ``batch`` images in evaluation mode without gradients, on the model's device.
+    """Milliseconds of one forward pass of ``batch`` images in evaluation mode without gradients, on the
+    model's device.
 
-    ``dtype`` other than the model's own: measured on a copy of the model cast to it. Raises AdapterError for an impossible image
-    size, batch, warm-up or number of repeats.
+    ``dtype`` other than the model's own: measured on a copy of the model cast to it. Raises AdapterError for
+    an impossible image size, batch, warm-up or number of repeats.
     """
     own = next(model.parameters()).dtype
     dtype = dtype or own
@@ -94,21 +106,31 @@ def compare_latency(
     gradients: bool = False,
     seconds: float | None = None,
 ) -> Comparison:
-    """Time functions without arguments against each other, in turn; the first is what the others are compared with.
+    """Time functions without arguments against each other, in turn; the first is what the others are compared
+    with.
 
-    Each round calls every candidate once and begins with another one, so that a slow second of the machine, or the cache left by a
-    neighbour, falls on all of them. ``gradients``: leave them on, to time training steps. ``device``: the one to wait for; default the
-    GPU once one is in use. ``seconds``: begin no further round after so long, once there are 3 (the rounds made are in each `Latency`).
-    Raises AdapterError without candidates, or for an impossible warm-up or number of repeats.
+    Each round calls every candidate once and begins with another one, so that a slow second of the machine,
+    or the cache left by a neighbour, falls on all of them. ``gradients``: leave them on, to time training
+    steps. ``device``: the one to wait for; default the GPU once one is in use. ``seconds``: begin no further
+    round after so long, once there are 3 (the rounds made are in each `Latency`). Raises AdapterError without
+    candidates, or for an impossible warm-up or number of repeats.
     """
     if not candidates:
         raise AdapterError("compare_latency: no candidates; give it a dict of name to function")
     if device is None:
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
     where = torch.device(device)
-    times = dict(zip(candidates, _interleave(list(candidates.values()), warmup, repeats, where, gradients, seconds), strict=True))
+    times = dict(
+        zip(
+            candidates,
+            _interleave(list(candidates.values()), warmup, repeats, where, gradients, seconds),
+            strict=True,
+        )
+    )
     base = next(iter(times.values()))
-    ratios = {name: _quartiles([t / b for t, b in zip(series, base, strict=True)]) for name, series in times.items()}
+    ratios = {
+        name: _quartiles([t / b for t, b in zip(series, base, strict=True)]) for name, series in times.items()
+    }
     return Comparison({name: _summary(series, where) for name, series in times.items()}, ratios)
 
 
@@ -153,7 +175,9 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return median(values), low, high
 
 
-def _summary(times: Sequence[float], device: torch.device, dtype: str | None = None, batch: int | None = None) -> Latency:
+def _summary(
+    times: Sequence[float], device: torch.device, dtype: str | None = None, batch: int | None = None
+) -> Latency:
     middle, low, high = _quartiles(times)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return Latency(middle, low, high, len(times), name, torch.get_num_threads(), dtype, batch)

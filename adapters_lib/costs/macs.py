@@ -1,15 +1,17 @@
 """Count multiply-accumulate operations (MACs) from shapes alone.
 
-``torch.utils.flop_counter`` watches every operator that runs. Alone it has blind spots: an operator without a formula counts as
-nothing, and which attention operator runs depends on device, data type and version of torch, so that the same model may cost 17.58
-or 16.87 GMACs. Here every fused attention is given the formula of its definition, and the operators that only some devices use are
-added, so one model has one number: fused or not, on CPU, GPU or the meta device.
+``torch.utils.flop_counter`` watches every operator that runs. Alone it has blind spots: an operator without a
+formula counts as nothing, and which attention operator runs depends on device, data type and version of
+torch, so that the same model may cost 17.58 or 16.87 GMACs. Here every fused attention is given the formula
+of its definition, and the operators that only some devices use are added, so one model has one number: fused
+or not, on CPU, GPU or the meta device.
 
-What is counted, each as the number of scalar multiplications of its definition (1 MAC = 2 FLOPs): matrix products; convolutions;
-attention's two products; and the scale and shift of layer norms, one MAC per element (0.02 % of a ViT-B, without which
-ViT-Ti/16 would be 0.5 % below its published 1.26 GMACs). What is not: means and variances, batch norms, activations, softmax, other
-element-wise operations, look-ups. Masked or causal attention counts in full. The backward pass of fused attention counts as twice its
-forward pass (four products), though some kernels compute the scores once more.
+What is counted, each as the number of scalar multiplications of its definition (1 MAC = 2 FLOPs): matrix
+products; convolutions; attention's two products; and the scale and shift of layer norms, one MAC per element
+(0.02 % of a ViT-B, without which ViT-Ti/16 would be 0.5 % below its published 1.26 GMACs). What is not: means
+and variances, batch norms, activations, softmax, other element-wise operations, look-ups. Masked or causal
+attention counts in full. The backward pass of fused attention counts as twice its forward pass (four
+products), though some kernels compute the scores once more.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +35,9 @@ def _attention(query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: A
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _attention_backward(_gradient: Shape, query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any) -> int:
+def _attention_backward(
+    _gradient: Shape, query: Shape, key: Shape, value: Shape, *_args: Any, **_kwargs: Any
+) -> int:
     return 2 * _attention(query, key, value)
 
 
@@ -91,19 +95,26 @@ _FORMULAS: dict[str, Callable[..., int]] = {
 
 
 class _WholeCall(nullcontext[None]):
-    """In place of the counter's tally per module, whose hooks fail on a view of a parameter that is made without gradients."""
+    """In place of the counter's tally per module, whose hooks fail on a view of a parameter that is made
+    without gradients."""
 
     parents = frozenset({"Global"})
 
 
 def count_macs(fn: Callable[..., object], *args: Any, **kwargs: Any) -> int:
-    """MACs of one call ``fn(*args, **kwargs)``, whatever it runs: a module, a step with its backward pass, one exit's share.
+    """MACs of one call ``fn(*args, **kwargs)``, whatever it runs: a module, a step with its backward pass,
+    one exit's share.
 
-    ``fn`` really runs, on the tensors given; hand it tensors on the meta device, or a module through `on_shapes`, to count without
-    computing. Operations inside ``torch.compile`` are not seen.
+    ``fn`` really runs, on the tensors given; hand it tensors on the meta device, or a module through
+    `on_shapes`, to count without computing. Operations inside ``torch.compile`` are not seen.
     """
-    table = {getattr(torch.ops.aten, name): formula for name, formula in _FORMULAS.items() if hasattr(torch.ops.aten, name)}
-    fast_path = torch.backends.mha.get_fastpath_enabled()  # nn.MultiheadAttention's fused inference kernel hides its products
+    table = {
+        getattr(torch.ops.aten, name): formula
+        for name, formula in _FORMULAS.items()
+        if hasattr(torch.ops.aten, name)
+    }
+    # nn.MultiheadAttention's fused inference kernel hides its products.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         counter = FlopCounterMode(display=False, custom_mapping=table)
@@ -119,9 +130,9 @@ def count_macs(fn: Callable[..., object], *args: Any, **kwargs: Any) -> int:
 def on_shapes(model: nn.Module) -> Iterator[Callable[..., Tensor]]:
     """Yields ``model`` as a function that computes shapes only: no arithmetic, no memory, at any image size.
 
-    Inside the context new tensors are stand-ins without data, and the function uses such stand-ins for all parameters and buffers,
-    so weights, gradients and batch-norm statistics of ``model`` stay untouched. Code that needs values (``.item()``,
-    ``if tensor:``) raises RuntimeError.
+    Inside the context new tensors are stand-ins without data, and the function uses such stand-ins for all
+    parameters and buffers, so weights, gradients and batch-norm statistics of ``model`` stay untouched. Code
+    that needs values (``.item()``, ``if tensor:``) raises RuntimeError.
     """
     tensors: dict[str, Tensor] = dict(model.named_parameters()) | dict(model.named_buffers())
     if any(tensor.is_meta for tensor in tensors.values()):
@@ -130,6 +141,7 @@ def on_shapes(model: nn.Module) -> Iterator[Callable[..., Tensor]]:
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         learning = torch.is_grad_enabled()  # without gradients the stand-ins are constants
         stand_ins: dict[str, Tensor] = {
-            name: mode.from_tensor(tensor.detach()).requires_grad_(tensor.requires_grad and learning) for name, tensor in tensors.items()
+            name: mode.from_tensor(tensor.detach()).requires_grad_(tensor.requires_grad and learning)
+            for name, tensor in tensors.items()
         }
         yield partial(torch.func.functional_call, model, stand_ins)

@@ -1,9 +1,10 @@
 """Peak memory of a computation, in bytes.
 
-On a GPU the allocator keeps the number. On a CPU nobody does, and the process's resident size depends on everything else in it; so there
-we watch every operator and add up the storages that it allocates, until they are freed. That count is exact, repeatable and the
-same on every machine, and it works on tensors without data, so the peak of a ViT-B at batch 64 is known in a second on a laptop.
-It leaves out what kernels allocate for themselves for the time of one call, and the allocator's rounding.
+On a GPU the allocator keeps the number. On a CPU nobody does, and the process's resident size depends on
+everything else in it; so there we watch every operator and add up the storages that it allocates, until they
+are freed. That count is exact, repeatable and the same on every machine, and it works on tensors without
+data, so the peak of a ViT-B at batch 64 is known in a second on a laptop. It leaves out what kernels allocate
+for themselves for the time of one call, and the allocator's rounding.
 """
 
 import weakref
@@ -36,7 +37,8 @@ class _LiveBytes(TorchDispatchMode):
         given = {x.untyped_storage()._cdata for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)}
         out = func(*args, **kwargs)
         for x in tree_iter(out):
-            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in given:  # a view or an in-place result allocates nothing
+            # A view or an in-place result allocates nothing.
+            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in given:
                 self._add(x.untyped_storage())
         return out
 
@@ -54,9 +56,11 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def peak_memory(fn: Callable[..., object], *args: Any, **kwargs: Any) -> int:
-    """Most bytes that ``fn(*args, **kwargs)`` holds at once, on top of what was allocated before the call (weights, inputs).
+    """Most bytes that ``fn(*args, **kwargs)`` holds at once, on top of what was allocated before the call
+    (weights, inputs).
 
-    With a tensor or module on a GPU among ``fn`` and its arguments: the allocator's own peak. Otherwise: storages alive, as above.
+    With a tensor or module on a GPU among ``fn`` and its arguments: the allocator's own peak. Otherwise:
+    storages alive, as above.
     """
     device = _cuda_device(fn, args, kwargs)
     if device is None:
@@ -73,9 +77,11 @@ def peak_memory(fn: Callable[..., object], *args: Any, **kwargs: Any) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at a given batch size: ``weights`` alone; at the peak of ``inference``; at the peak of a ``training`` step.
+    """Bytes at a given batch size: ``weights`` alone; at the peak of ``inference``; at the peak of a
+    ``training`` step.
 
-    The two peaks include the weights and the images. ``training`` includes gradients and ``optimizer`` (its state, also given apart).
+    The two peaks include the weights and the images. ``training`` includes gradients and ``optimizer`` (its
+    state, also given apart).
     """
 
     weights: int
@@ -88,19 +94,27 @@ class Memory:
         return asdict(self)
 
     def __str__(self) -> str:
-        weights, inference, training = (f"{n / 2**20:,.1f} MiB" for n in (self.weights, self.inference, self.training))
+        weights, inference, training = (
+            f"{n / 2**20:,.1f} MiB" for n in (self.weights, self.inference, self.training)
+        )
         return f"weights {weights}, inference {inference}, training step {training} (batch {self.batch})"
 
 
-def memory_use(model: nn.Module, batch: int = 8, image_size: int | Sequence[int] | None = None, optimizer_states: int = 2) -> Memory:
-    """Peak memory of ``model`` at inference and in a training step, worked out from shapes: nothing is computed or allocated.
+def memory_use(
+    model: nn.Module, batch: int = 8, image_size: int | Sequence[int] | None = None, optimizer_states: int = 2
+) -> Memory:
+    """Peak memory of ``model`` at inference and in a training step, worked out from shapes: nothing is
+    computed or allocated.
 
-    ``optimizer_states``: tensors that the optimiser keeps per trainable parameter: 2 for AdamW, 1 for SGD with momentum. In the
-    parameters' own data type, without mixed precision. Raises AdapterError for an impossible image size or batch.
+    ``optimizer_states``: tensors that the optimiser keeps per trainable parameter: 2 for AdamW, 1 for SGD
+    with momentum. In the parameters' own data type, without mixed precision. Raises AdapterError for an
+    impossible image size or batch.
     """
     size = image_size_of(model, image_size)
     weights = sum(t.untyped_storage().nbytes() for t in {*model.parameters(), *model.buffers()})
-    state = optimizer_states * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    state = optimizer_states * sum(
+        p.numel() * p.element_size() for p in model.parameters() if p.requires_grad
+    )
 
     def infer(run: Callable[..., Tensor]) -> None:
         with torch.no_grad():
@@ -119,7 +133,8 @@ def memory_use(model: nn.Module, batch: int = 8, image_size: int | Sequence[int]
 
 
 class _Step(nn.Module):
-    """Forward and backward in one call, because blocks that are recomputed must find the stand-ins in the backward pass as well."""
+    """Forward and backward in one call, because blocks that are recomputed must find the stand-ins in the
+    backward pass as well."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -128,7 +143,9 @@ class _Step(nn.Module):
     def forward(self, images: Tensor) -> None:
         logits = self.model(images)
         if logits.requires_grad:
-            F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=logits.device)).backward()
+            F.cross_entropy(
+                logits, torch.zeros(len(images), dtype=torch.long, device=logits.device)
+            ).backward()
 
 
 def _cuda_device(*nested: Any) -> torch.device | None:

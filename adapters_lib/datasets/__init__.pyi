@@ -38,4 +38,8 @@ from .transforms import (
     resolve_config as resolve_config,
 )
 from .video.motion_leaves import clip_states as clip_states
-from .video.motion_states import MOTIONS as MOTIONS, motion_parameters as motion_parameters, single_frame_features as single_frame_features
+from .video.motion_states import (
+    MOTIONS as MOTIONS,
+    motion_parameters as motion_parameters,
+    single_frame_features as single_frame_features,
+)

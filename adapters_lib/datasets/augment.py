@@ -1,4 +1,5 @@
-"""Random views of a whole batch at once: no Python loop over samples, so that a CPU keeps up with a small ViT.
+"""Random views of a whole batch at once: no Python loop over samples, so that a CPU keeps up with a small
+ViT.
 
 Every draw comes from torch's global generator, so re-seeding it replays the same views.
 """
@@ -31,7 +32,8 @@ def _reflect(index: Tensor, size: int) -> Tensor:
 
 
 def _shift(x: Tensor, reach: float = 1 / 12) -> Tensor:
-    """Move each image by whole pixels, up to `reach` of its side: a crop from the reflect-padded image, still sharp."""
+    """Move each image by whole pixels, up to `reach` of its side: a crop from the reflect-padded image,
+    still sharp."""
     batch, channels, height, width = x.shape
     far = max(1, round(reach * min(height, width)))
     dy, dx = torch.randint(-far, far + 1, (2, batch, 1), device=x.device)
@@ -42,7 +44,8 @@ def _shift(x: Tensor, reach: float = 1 / 12) -> Tensor:
 
 
 def _light(x: Tensor, reach: float = 0.2) -> Tensor:
-    """Brightness and contrast, each times a factor from U(1 - reach, 1 + reach) a sample; values stay in [0, 1]."""
+    """Brightness and contrast, each times a factor from U(1 - reach, 1 + reach) a sample; values stay in
+    [0, 1]."""
     gain, contrast = 1 + reach * (2 * torch.rand(2, x.shape[0], 1, 1, 1, device=x.device) - 1)
     middle = x.mean(dim=(1, 2, 3), keepdim=True)
     return (gain * (middle + contrast * (x - middle))).clamp(0, 1)
@@ -65,7 +68,8 @@ def check_augmentation(mode: str | None) -> None:
 
 
 def augment_batch(images: Tensor, mode: str | None) -> Tensor:
-    """Return a random view of each image: float (B, 3, H, W) in [0, 1] -> the same shape and range; None changes nothing."""
+    """Return a random view of each image: float (B, 3, H, W) in [0, 1] -> the same shape and range; None
+    changes nothing."""
     check_augmentation(mode)
     for step in AUGMENTATIONS[mode] if mode is not None else ():
         images = step(images)

@@ -1,13 +1,14 @@
-"""Which images a data set holds: a digest that tells one from another, and marks of single images that two sets share.
+"""Which images a data set holds: a digest that tells one from another, and marks of single images that two
+sets share.
 
-`identity` goes into the folder of a run and into the rows of a grid: the same labels on other pixels are another run. It covers pixels in
-memory, files, labels, transforms and sizes. Files are read where all of them take at most `SMALL`; otherwise their names, sizes and
-times of
-change stand for them. A data set of your own is walked attribute by attribute; it may say instead who it is, by a method `identity()` that
-returns any plain value.
+`identity` goes into the folder of a run and into the rows of a grid: the same labels on other pixels are
+another run. It covers pixels in memory, files, labels, transforms and sizes. Files are read where all of them
+take at most `SMALL`; otherwise their names, sizes and times of
+change stand for them. A data set of your own is walked attribute by attribute; it may say instead who it is,
+by a method `identity()` that returns any plain value.
 
-`marks` gives one number an image, from its content, wherever the file lies and whatever it is called. A run keeps a `sketch` of those
-that it
+`marks` gives one number an image, from its content, wherever the file lies and whatever it is called. A run
+keeps a `sketch` of those that it
 trained on, and `shared` finds them again among images that are about to be tested.
 """
 
@@ -64,7 +65,8 @@ def identity(data: Dataset, views: bool = True) -> str:
 
 
 class _Walk:
-    """A digest of a nested value; files are collected on the way and added at the end, when their common folder and size are known."""
+    """A digest of a nested value; files are collected on the way and added at the end, when their common
+    folder and size are known."""
 
     def __init__(self, views: bool) -> None:
         self.digest, self.views = hashlib.sha256(), views
@@ -115,7 +117,16 @@ class _Walk:
             self.say("set", *sorted(map(repr, value)))
         elif isinstance(value, Image.Image):
             self.say("image", value.mode, value.size, hashlib.sha256(value.tobytes()).hexdigest())
-        elif isinstance(value, type | types.ModuleType | types.BuiltinFunctionType | torch.dtype | torch.device | np.dtype | np.ufunc):
+        elif isinstance(
+            value,
+            type
+            | types.ModuleType
+            | types.BuiltinFunctionType
+            | torch.dtype
+            | torch.device
+            | np.dtype
+            | np.ufunc,
+        ):
             self.say(type(value).__name__, getattr(value, "__qualname__", value))
         elif isinstance(value, types.FunctionType):
             self._add_function(value)
@@ -147,7 +158,14 @@ class _Walk:
             for slot in (slots,) if isinstance(slots, str) else slots:
                 if hasattr(value, slot):
                     fields.setdefault(slot, getattr(value, slot))
-        ours = next((_FIELDS[kind.__name__] for kind in type(value).__mro__ if _is_ours(kind) and kind.__name__ in _FIELDS), None)
+        ours = next(
+            (
+                _FIELDS[kind.__name__]
+                for kind in type(value).__mro__
+                if _is_ours(kind) and kind.__name__ in _FIELDS
+            ),
+            None,
+        )
         if ours is not None:
             more = {} if _is_ours(type(value)) else _content(fields, ours)
             fields = {name: getattr(value, name, None) for name in ours} | more
@@ -175,7 +193,9 @@ class _Walk:
         self.say("array", tuple(value.shape), value.dtype)
         if isinstance(value, Tensor):
             flat = value.detach().to("cpu").contiguous().reshape(-1)
-            self.digest.update((flat.view(torch.uint8) if flat.numel() else flat.to(torch.uint8)).numpy().data)
+            self.digest.update(
+                (flat.view(torch.uint8) if flat.numel() else flat.to(torch.uint8)).numpy().data
+            )
         else:
             self.digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
 
@@ -209,7 +229,11 @@ def _is_ours(kind: type) -> bool:
 def _content(fields: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     """What a subclass added to one of our data sets, without counters and what is private."""
     skipped = (*known, "pixels", "cache")
-    return {n: v for n, v in fields.items() if n not in skipped and not n.startswith("_") and not isinstance(v, _COUNTERS)}
+    return {
+        n: v
+        for n, v in fields.items()
+        if n not in skipped and not n.startswith("_") and not isinstance(v, _COUNTERS)
+    }
 
 
 def _is_filled(cell: types.CellType) -> bool:
@@ -235,7 +259,8 @@ def _content_digest(path: Path) -> str:
 
 
 def names_of(data: Dataset) -> list[str] | None:
-    """The files of a data set by name, below the folder that all of them share, in the order of the samples; None if it has none."""
+    """The files of a data set by name, below the folder that all of them share, in the order of the
+    samples; None if it has none."""
     paths = _paths(data)
     if not paths:
         return None
@@ -248,26 +273,43 @@ def _paths(data: Any) -> list[Path] | None:
         inner = _paths(data.data)
         return None if inner is None else [inner[i] for i in data.indices.tolist()]
     found: Any = getattr(data, "paths", None)
-    if found is None and isinstance(samples := getattr(data, "samples", None), list):  # torchvision's ImageFolder
+    # Torchvision's ImageFolder.
+    if found is None and isinstance(samples := getattr(data, "samples", None), list):
         found = [sample[0] for sample in samples if isinstance(sample, tuple)]
-    return [Path(path) for path in found] if isinstance(found, Sequence) and not isinstance(found, str) else None
+    return (
+        [Path(path) for path in found] if isinstance(found, Sequence) and not isinstance(found, str) else None
+    )
 
 
 def marks(data: Any) -> Tensor | None:
-    """int64 (N,), a number for the content of each sample; None where that cannot be told, or beyond `MOST` samples."""
+    """int64 (N,), a number for the content of each sample; None where that cannot be told, or beyond
+    `MOST` samples."""
     if len(data) > MOST:
         return None
     if isinstance(kept := getattr(data, "marks", None), Tensor):  # cached features know those of their images
         return kept
     if isinstance(data, View | Subset):
-        inner, chosen = (data.data, data.indices) if isinstance(data, View) else (data.dataset, torch.as_tensor(list(data.indices)))
+        inner, chosen = (
+            (data.data, data.indices)
+            if isinstance(data, View)
+            else (data.dataset, torch.as_tensor(list(data.indices)))
+        )
         found = marks(inner)
         return None if found is None else found[chosen]
     if isinstance(data, ConcatDataset):
         parts = [marks(part) for part in data.datasets]
-        return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
+        return (
+            None
+            if any(part is None for part in parts)
+            else torch.cat([part for part in parts if part is not None])
+        )
     if isinstance(data, TensorImages):
-        return _numbers([hashlib.blake2b(image.data, digest_size=8).digest() for image in data.images.contiguous().numpy()])
+        return _numbers(
+            [
+                hashlib.blake2b(image.data, digest_size=8).digest()
+                for image in data.images.contiguous().numpy()
+            ]
+        )
     for name in ("clips", "data"):  # views of clips; samples under other labels
         below: Any = getattr(data, name, None)
         count = getattr(data, "count", 1)
@@ -300,14 +342,15 @@ def _numbers(digests: list[bytes]) -> Tensor:
 
 
 def sketch(*found: Tensor | None) -> Tensor | None:
-    """The smallest `KEPT` distinct marks of all those given; None if nothing is known. As they are like random numbers, so is the
-    choice."""
+    """The smallest `KEPT` distinct marks of all those given; None if nothing is known. As they are like
+    random numbers, so is the choice."""
     known = [each for each in found if each is not None]
     return torch.cat(known).unique()[:KEPT] if known else None
 
 
 def shared(kept: Tensor, found: Tensor) -> int:
-    """How many of the samples with marks `found` are among those of a `sketch`; if that is full, among those that it can know."""
+    """How many of the samples with marks `found` are among those of a `sketch`; if that is full, among
+    those that it can know."""
     return int(torch.isin(found, kept).sum())
 
 

@@ -1,7 +1,9 @@
-"""Data sets of (image, label): images that live in memory, views of other data sets, and the labels of any of them.
+"""Data sets of (image, label): images that live in memory, views of other data sets, and the labels of any of
+them.
 
-Every data set of ours yields `(image, label)`: float32 (3, H, W), normalised, and an int. It also carries `labels`, a LongTensor (N,),
-and `deterministic`, True when the same index always gives the same image (then features of frozen blocks may be cached).
+Every data set of ours yields `(image, label)`: float32 (3, H, W), normalised, and an int. It also carries
+`labels`, a LongTensor (N,), and `deterministic`, True when the same index always gives the same image (then
+features of frozen blocks may be cached).
 """
 
 from __future__ import annotations
@@ -25,8 +27,14 @@ def check_labels(what: str, labels: Tensor, num_classes: int | None = None) -> N
     bad = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
     if bad.any():
         where = int(bad.nonzero()[0])
-        rule = "labels start at 0" if num_classes is None else f"labels of {num_classes} classes lie in 0..{num_classes - 1}"
-        raise AdapterError(f"{what}: sample {where} has label {int(labels[where])}; {rule} (are they 1-based?)")
+        rule = (
+            "labels start at 0"
+            if num_classes is None
+            else f"labels of {num_classes} classes lie in 0..{num_classes - 1}"
+        )
+        raise AdapterError(
+            f"{what}: sample {where} has label {int(labels[where])}; {rule} (are they 1-based?)"
+        )
 
 
 class TensorImages(Dataset):
@@ -37,10 +45,12 @@ class TensorImages(Dataset):
         labels: integers (N,), from 0.
         mean, std: three numbers each, on the scale [0, 1], as in a timm data config.
         augment: None (deterministic) or a name in AUGMENTATIONS.
-        size: side in pixels to resize to, batch by batch (small images stay small in memory); None keeps H and W.
+        size: side in pixels to resize to, batch by batch (small images stay small in memory); None keeps H
+            and W.
         interpolation: "bicubic", "bilinear" or "nearest".
 
-    Raises AdapterError for another dtype or shape, unequal lengths, negative labels or an unknown augmentation.
+    Raises AdapterError for another dtype or shape, unequal lengths, negative labels or an unknown
+    augmentation.
     """
 
     def __init__(
@@ -54,10 +64,15 @@ class TensorImages(Dataset):
         interpolation: str = "bicubic",
     ) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise AdapterError(f"TensorImages: images are {images.dtype} {tuple(images.shape)}; give uint8 (N, 3, H, W)")
+            raise AdapterError(
+                f"TensorImages: images are {images.dtype} {tuple(images.shape)}; give uint8 (N, 3, H, W)"
+            )
         labels = torch.as_tensor(labels)
         if labels.shape != images.shape[:1] or labels.is_floating_point() or labels.is_complex():
-            raise AdapterError(f"TensorImages: labels {labels.dtype} {tuple(labels.shape)} for {len(images)} images; give integers (N,)")
+            raise AdapterError(
+                f"TensorImages: labels {labels.dtype} {tuple(labels.shape)} for {len(images)} images; give"
+                " integers (N,)"
+            )
         check_labels("TensorImages", labels)
         check_augmentation(augment)
         self.images, self.labels = images, labels.long()
@@ -72,11 +87,14 @@ class TensorImages(Dataset):
         return len(self.labels)
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A ready batch: float32 (B, 3, size, size) and int64 (B,). torch's DataLoader calls this by itself."""
+        """A ready batch: float32 (B, 3, size, size) and int64 (B,). torch's DataLoader calls this by
+        itself."""
         index = torch.as_tensor(indices, dtype=torch.long)
         x = self.images[index].float() / 255
         if self.size is not None and x.shape[-2:] != (self.size, self.size):
-            smooth: dict[str, Any] = {"antialias": True} if self.interpolation in ("bicubic", "bilinear") else {}
+            smooth: dict[str, Any] = (
+                {"antialias": True} if self.interpolation in ("bicubic", "bilinear") else {}
+            )
             x = F.interpolate(x, size=(self.size, self.size), mode=self.interpolation, **smooth).clamp(0, 1)
         x = augment_batch(x, self.augment)
         return (x - self.mean) / self.std, self.labels[index]
@@ -87,7 +105,8 @@ class TensorImages(Dataset):
 
 
 class View(Dataset):
-    """Chosen samples of another data set, in the given order. Batches stay batches; `labels` and `deterministic` follow.
+    """Chosen samples of another data set, in the given order. Batches stay batches; `labels` and
+    `deterministic` follow.
 
     Raises AdapterError for indices that are no whole numbers or lie outside the data set.
     """
@@ -115,22 +134,34 @@ class View(Dataset):
 
 
 def data_set_of(data: Any, what: str = "data set") -> Dataset:
-    """`data` as the library's functions take it: what torch's `Subset` and `random_split` give becomes a `View`.
+    """`data` as the library's functions take it: what torch's `Subset` and `random_split` give becomes a
+    `View`.
 
-    Raises AdapterError for a DataLoader, a Task and whatever else has no samples by number, and says what to pass instead.
+    Raises AdapterError for a DataLoader, a Task and whatever else has no samples by number, and says what to
+    pass instead.
     """
     if isinstance(data, Subset | View):
-        parent, indices = (data.dataset, data.indices) if isinstance(data, Subset) else (data.data, data.indices)
+        parent, indices = (
+            (data.dataset, data.indices) if isinstance(data, Subset) else (data.data, data.indices)
+        )
         parent = data_set_of(parent, what)
         if hasattr(parent, "chosen"):  # cached features: some of them are features again
             return parent.chosen(_checked_indices(indices, len(labels_of(parent))))  # type: ignore[no-any-return]
         return View(parent, indices) if isinstance(data, Subset) else data
     if isinstance(data, DataLoader):
-        raise AdapterError(f"{what}: a DataLoader; pass its data set (loader.dataset), and the batch size as an option or in the recipe")
+        raise AdapterError(
+            f"{what}: a DataLoader; pass its data set (loader.dataset), and the batch size as an option or in"
+            " the recipe"
+        )
     if callable(getattr(data, "parts", None)):  # a `Task`
         raise AdapterError(f"{what}: a whole Task; pass one of its parts: task.train, task.val or task.test")
-    if isinstance(data, Tensor | Mapping | str) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        remedy = "pass a torch Dataset of (image, label) with `labels`, such as TensorImages(images, labels, mean, std)"
+    if isinstance(data, Tensor | Mapping | str) or not (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    ):
+        remedy = (
+            "pass a torch Dataset of (image, label) with `labels`, such as TensorImages(images, labels, mean,"
+            " std)"
+        )
         raise AdapterError(f"{what}: a {type(data).__name__}; {remedy}")
     return data  # type: ignore[no-any-return]
 
@@ -138,10 +169,11 @@ def data_set_of(data: Any, what: str = "data set") -> Dataset:
 def labels_of(data: Dataset) -> Tensor:
     """Labels (N,), int64, of a data set without reading an image.
 
-    They are its `labels`, or torchvision's `targets`, or the second tensor of a TensorDataset; those of a `Subset` (as `random_split`
-    makes) and of a `ConcatDataset` come from the sets that they are made of.
+    They are its `labels`, or torchvision's `targets`, or the second tensor of a TensorDataset; those of a
+    `Subset` (as `random_split` makes) and of a `ConcatDataset` come from the sets that they are made of.
 
-    Raises AdapterError when there are none, when they are no whole numbers (N,), or when `data` is a DataLoader.
+    Raises AdapterError when there are none, when they are no whole numbers (N,), or when `data` is a
+    DataLoader.
     """
     if isinstance(data, Subset):
         labels = labels_of(data.dataset)
@@ -154,7 +186,9 @@ def labels_of(data: Dataset) -> Tensor:
     for name in ("labels", "targets"):
         if (found := getattr(data, name, None)) is not None:
             return _whole_labels(data, found)
-    raise AdapterError(f"{type(data).__name__} has neither `labels` nor `targets`; add a LongTensor `labels` of shape (N,)")
+    raise AdapterError(
+        f"{type(data).__name__} has neither `labels` nor `targets`; add a LongTensor `labels` of shape (N,)"
+    )
 
 
 def _whole_labels(data: Any, labels: Any) -> Tensor:
@@ -163,12 +197,24 @@ def _whole_labels(data: Any, labels: Any) -> Tensor:
     try:
         found = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise AdapterError(f"{name}: labels {str(labels)[:60]!r} are no whole numbers; give a LongTensor (N,)") from error
+        raise AdapterError(
+            f"{name}: labels {str(labels)[:60]!r} are no whole numbers; give a LongTensor (N,)"
+        ) from error
     if found.ndim != 1:
-        raise AdapterError(f"{name}: labels of shape {tuple(found.shape)}; give one whole number a sample, (N,)")
-    if found.is_complex() or (found.is_floating_point() and not bool((found == found.round()).all() & found.isfinite().all())):
-        odd = int((found != found.round()).nonzero()[0]) if found.is_floating_point() and bool((found != found.round()).any()) else 0
-        raise AdapterError(f"{name}: sample {odd} has label {found[odd].item()}; labels are whole numbers from 0")
+        raise AdapterError(
+            f"{name}: labels of shape {tuple(found.shape)}; give one whole number a sample, (N,)"
+        )
+    if found.is_complex() or (
+        found.is_floating_point() and not bool((found == found.round()).all() & found.isfinite().all())
+    ):
+        odd = (
+            int((found != found.round()).nonzero()[0])
+            if found.is_floating_point() and bool((found != found.round()).any())
+            else 0
+        )
+        raise AdapterError(
+            f"{name}: sample {odd} has label {found[odd].item()}; labels are whole numbers from 0"
+        )
     if len(found) != len(data):
         raise AdapterError(f"{name}: {len(found)} labels for {len(data)} samples; give one a sample")
     return found.long()
@@ -179,11 +225,15 @@ def _checked_indices(indices: Any, count: int) -> Tensor:
     try:
         found = torch.as_tensor(indices)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise AdapterError(f"indices {str(indices)[:60]} are no whole numbers; give a list of them") from error
+        raise AdapterError(
+            f"indices {str(indices)[:60]} are no whole numbers; give a list of them"
+        ) from error
     if found.numel() == 0:
         return found.long().flatten()
     if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise AdapterError(f"indices {found.dtype} {tuple(found.shape)}; give whole numbers (M,)")
     if not -count <= int(found.min()) <= int(found.max()) < count:
-        raise AdapterError(f"index {int(found.max())} or {int(found.min())} lies outside a data set of {count} samples")
+        raise AdapterError(
+            f"index {int(found.max())} or {int(found.min())} lies outside a data set of {count} samples"
+        )
     return found.long() % count

@@ -1,4 +1,5 @@
-"""Lists that somebody else wrote: their text whatever the encoding, whole numbers only, and paths that stay in the root."""
+"""Lists that somebody else wrote: their text whatever the encoding, whole numbers only, and paths that
+stay in the root."""
 
 from __future__ import annotations
 
@@ -23,13 +24,16 @@ MARKS = (
 
 
 def list_text(file: Path) -> str:
-    """The text of a list in UTF-8, in UTF-16 or UTF-32 (as spreadsheets export), or else in Western Latin-1/cp1252.
+    """The text of a list in UTF-8, in UTF-16 or UTF-32 (as spreadsheets export), or else in Western
+    Latin-1/cp1252.
 
     Raises AdapterError when it cannot be read, is larger than 1 GiB, or is no text at all.
     """
     try:
         if file.stat().st_size > LARGEST:
-            raise AdapterError(f"{file} has {file.stat().st_size:,} bytes; a list of files has at most {LARGEST:,}")
+            raise AdapterError(
+                f"{file} has {file.stat().st_size:,} bytes; a list of files has at most {LARGEST:,}"
+            )
         data = file.read_bytes()
     except OSError as error:
         raise AdapterError(f"{file} cannot be read ({error.strerror}); put the list there again") from error
@@ -56,7 +60,8 @@ def _decoded(data: bytes) -> str | None:
 
 
 def list_json(file: Path, kind: type) -> Any:
-    """The object in a JSON file. Raises AdapterError for what is not JSON, or holds something else than a `kind`."""
+    """The object in a JSON file. Raises AdapterError for what is not JSON, or holds something else than a
+    `kind`."""
     try:
         found = json.loads(list_text(file))
     except (ValueError, RecursionError) as error:
@@ -69,7 +74,8 @@ def list_json(file: Path, kind: type) -> Any:
 
 
 def whole_number(where: str, value: object, rule: str = "give a whole number") -> int:
-    """`value`, a number or its text, as an int. Raises AdapterError for 1.7, true, infinity, words and monsters.
+    """`value`, a number or its text, as an int. Raises AdapterError for 1.7, true, infinity, words and
+    monsters.
 
     where: file and line, for the message.
     """
@@ -86,8 +92,8 @@ def whole_number(where: str, value: object, rule: str = "give a whole number") -
 class Fence:
     """Keeps the paths of a list inside a root: call it with a path and where it stands in the list.
 
-    A path may name a file through links and `..` as long as the file lies in the root. `outside_root`: the user said
-    that lists may name files anywhere.
+    A path may name a file through links and `..` as long as the file lies in the root. `outside_root`: the
+    user said that lists may name files anywhere.
     """
 
     def __init__(self, root: Path, outside_root: bool = False) -> None:
@@ -96,7 +102,8 @@ class Fence:
         self._folders: dict[str, str] = {}  # lists name the same few folders again and again
 
     def __call__(self, path: Path, where: str) -> Path:
-        """`path` as it is. Raises AdapterError when it leaves the root, or is none that a file system can have."""
+        """`path` as it is. Raises AdapterError when it leaves the root, or is none that a file system can
+        have."""
         name = str(path)
         if "\0" in name or len(name) > 4000 or any(len(os.fsencode(part)) > 255 for part in path.parts):
             raise AdapterError(f"{where}: {name[:60]!r} is no name of a file; correct the list")

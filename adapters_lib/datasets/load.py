@@ -1,4 +1,5 @@
-"""Data sets by name: `load_data("leaves-ultra", backbone=model)` returns a Task with train, val and test parts."""
+"""Data sets by name: `load_data("leaves-ultra", backbone=model)` returns a Task with train, val and test
+parts."""
 
 from __future__ import annotations
 
@@ -22,12 +23,24 @@ from .labelled import TensorImages, View
 from .task import DataWarning, Task, make_loader, subset
 from .transforms import resolve_config
 
-__all__ = ["DATA_SETS", "DataWarning", "ImageFiles", "Task", "TensorImages", "View", "files_digest", "load_data", "make_loader", "subset"]
+__all__ = [
+    "DATA_SETS",
+    "DataWarning",
+    "ImageFiles",
+    "Task",
+    "TensorImages",
+    "View",
+    "files_digest",
+    "load_data",
+    "make_loader",
+    "subset",
+]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what `load_data` may pass on.
+    """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what
+    `load_data` may pass on.
 
     clips: it yields clips (C, T, H, W). image_size: side in pixels where neither a model nor the caller says.
     """
@@ -50,12 +63,19 @@ DATA_SETS: dict[str, Entry] = {
     "cifar100": Entry("images.torchvision_sets", "flip-shift", download=True),
     "svhn": Entry("images.torchvision_sets", "shift", download=True),
     "folder": Entry("images.folder", "crop"),
-    **{name: Entry("images.ultra_fgvc", "ultra") for name in ("cotton80", "soylocal", "soygene", "soyglobal", "soyageing")},
+    **{
+        name: Entry("images.ultra_fgvc", "ultra")
+        for name in ("cotton80", "soylocal", "soygene", "soyglobal", "soyageing")
+    },
     **{f"soyageing-r{stage}": Entry("images.ultra_fgvc", "ultra") for stage in (1, 3, 4, 5, 6)},
     **{f"vtab:{task}": Entry("images.vtab", None) for task in VTAB_CLASSES},
     "motion-leaves": Entry("video.motion_leaves", "crop", files=False, clips=True, image_size=64),
-    "ssv2": Entry("video.tasks", "crop", clips=True, image_size=224),  # not mirrored: left and right are in the labels
-    **{name: Entry("video.tasks", "crop-flip", clips=True, image_size=224) for name in ("hmdb51", "ucf101", "diving48")},
+    # Not mirrored: left and right are in the labels.
+    "ssv2": Entry("video.tasks", "crop", clips=True, image_size=224),
+    **{
+        name: Entry("video.tasks", "crop-flip", clips=True, image_size=224)
+        for name in ("hmdb51", "ucf101", "diving48")
+    },
     "video-folder": Entry("video.folder", "crop", clips=True, image_size=224),
 }
 
@@ -72,22 +92,25 @@ def load_data(
     download: bool = False,
     **options: Any,
 ) -> Task:
-    """Load a data set for a model: its image size, normalisation, interpolation and crop come from the model's timm data config.
+    """Load a data set for a model: its image size, normalisation, interpolation and crop come from the
+    model's timm data config.
 
     Args:
         name: a key of DATA_SETS; "leaves-..." and "digits" need no files.
-        backbone: an adapted model or a timm model; None means 96 px (clips: 64 drawn, 224 real) and mean = std = 0.5.
-            A clip model also sets the number of frames of a set of clips.
+        backbone: an adapted model or a timm model; None means 96 px (clips: 64 drawn, 224 real) and mean =
+            std = 0.5. A clip model also sets the number of frames of a set of clips.
         image_size: side in pixels, if other than the model's.
         seed: of the synthetic images or of a split that is not official.
-        n_per_class: keep so many training images of each class (validation and test stay whole; see `subset`).
+        n_per_class: keep so many training images of each class (validation and test stay whole; see
+            `subset`).
         root: folder of the files; a relative default below data/real.
-        augment: views of training images: "default" is the data set's own choice, None makes training images deterministic.
+        augment: views of training images: "default" is the data set's own choice, None makes training images
+            deterministic.
         download: let torchvision fetch its sets.
         options: the data set's own: `val_fraction`, `strict`, `verify`, `cache` and others, see its `load`.
 
-    Raises AdapterError for an unknown name or option, a value of the wrong kind or out of its bounds, a size that the model cannot take,
-    and missing or unusable files.
+    Raises AdapterError for an unknown name or option, a value of the wrong kind or out of its bounds, a size
+    that the model cannot take, and missing or unusable files.
     """
     if not isinstance(name, str) or name not in DATA_SETS:
         raise unknown("data set", name, DATA_SETS)
@@ -95,17 +118,24 @@ def load_data(
     check_seed(seed, f"{name}: seed")
     if n_per_class is not None:
         whole_number(f"{name}: n_per_class", n_per_class, 1)
-    given: dict[str, tuple[Any, Any]] = {"root": (root, str | os.PathLike | None), "augment": (augment, str | None)}
+    given: dict[str, tuple[Any, Any]] = {
+        "root": (root, str | os.PathLike | None),
+        "augment": (augment, str | None),
+    }
     for what, (value, kind) in {**given, "download": (download, bool)}.items():
         _check_kind(name, what, value, kind)
-    config = resolve_config(backbone, image_size if image_size is not None or backbone is not None else entry.image_size)
+    config = resolve_config(
+        backbone, image_size if image_size is not None or backbone is not None else entry.image_size
+    )
     options = _with_frames(name, entry, backbone, options)
     load = importlib.import_module(f"adapters_lib.datasets.{entry.module}").load
     common: dict[str, Any] = {"seed": seed, "augment": entry.augment if augment == "default" else augment}
     if not entry.files and (root is not None or download):
         raise AdapterError(f"{name} needs no files: leave out root and download")
     if download and not entry.download:
-        raise AdapterError(f"{name} cannot be downloaded from here: put the files in a folder and pass root=<that folder>")
+        raise AdapterError(
+            f"{name} cannot be downloaded from here: put the files in a folder and pass root=<that folder>"
+        )
     if entry.module == "leaves.task":
         common |= {"image_size": config["input_size"][-1], "mean": config["mean"], "std": config["std"]}
     else:
@@ -118,14 +148,17 @@ def load_data(
     task = replace(task, data_config={**config, **task.data_config}, loaded=loaded)
     if n_per_class is None:
         return task
-    return replace(task, train=subset(task.train, n_per_class, seed), info={**task.info, "n_per_class": n_per_class})
+    return replace(
+        task, train=subset(task.train, n_per_class, seed), info={**task.info, "n_per_class": n_per_class}
+    )
 
 
 def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits of the images behind a data set that lies in files; "" for one that is drawn or ships with a package.
+    """16 hexadecimal digits of the images behind a data set that lies in files; "" for one that is drawn or
+    ships with a package.
 
-    options: as for `load_data`. No image is decoded for it (unless the set keeps arrays); the digest says nothing of sizes and
-    augmentation.
+    options: as for `load_data`. No image is decoded for it (unless the set keeps arrays); the digest says
+    nothing of sizes and augmentation.
     Raises AdapterError as `load_data`.
     """
     from .identity import identity
@@ -137,25 +170,34 @@ def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
     known = inspect.signature(load).parameters
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # those who load it to train on it are told
-        task = load_data(name, seed=seed, **{**options, **{key: value for key, value in quick.items() if key in known}})
+        task = load_data(
+            name, seed=seed, **{**options, **{key: value for key, value in quick.items() if key in known}}
+        )
     parts = "".join(identity(data, views=False) for data in task.parts().values())
     return hashlib.sha256(f"{parts}{task.classes}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _with_frames(name: str, entry: Entry, backbone: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, with the frames that a clip model takes. Raises AdapterError where model and data set do not fit."""
+    """The options, with the frames that a clip model takes. Raises AdapterError where model and data set
+    do not fit."""
     frames = getattr(getattr(getattr(backbone, "backbone", backbone), "patch_embed", None), "frames", None)
     if frames is None:
         return options
     if not entry.clips:
-        raise AdapterError(f"{name} is a set of images, but the model takes clips of {frames} frames; use motion-leaves or a set of videos")
+        raise AdapterError(
+            f"{name} is a set of images, but the model takes clips of {frames} frames; use motion-leaves or a"
+            " set of videos"
+        )
     if options.get("frames", frames) != frames:
-        raise AdapterError(f"{name}: frames={options['frames']}, but the model takes clips of {frames}; leave frames out")
+        raise AdapterError(
+            f"{name}: frames={options['frames']}, but the model takes clips of {frames}; leave frames out"
+        )
     return {**options, "frames": frames}
 
 
 def _check_options(name: str, load: Any, common: dict[str, Any], options: dict[str, Any]) -> None:
-    """Raise AdapterError for an option that `load` has no parameter for, or whose value is of another kind than it declares."""
+    """Raise AdapterError for an option that `load` has no parameter for, or whose value is of another kind
+    than it declares."""
     parameters = inspect.signature(load).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in common]
     kinds = typing.get_type_hints(load)

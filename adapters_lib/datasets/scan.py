@@ -1,7 +1,7 @@
 """Which files of a folder are data, and why each of the others is not: one walk for images and for videos.
 
-Programs keep copies and notes of their own in hidden folders at any depth (`.ipynb_checkpoints`, `__MACOSX`, `@eaDir`);
-these are passed over in silence. Everything else that is not used is named with its reason.
+Programs keep copies and notes of their own in hidden folders at any depth (`.ipynb_checkpoints`, `__MACOSX`,
+`@eaDir`); these are passed over in silence. Everything else that is not used is named with its reason.
 """
 
 from __future__ import annotations
@@ -15,20 +15,36 @@ from typing import NamedTuple
 __all__ = ["Found", "hidden", "scan"]
 
 CLUTTER = frozenset(
-    {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini"}
+    {
+        "__macosx",
+        "__pycache__",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "lost+found",
+        "thumbs.db",
+        "desktop.ini",
+    }
     | {"system volume information", "icon\r", "ehthumbs.db"}
 )
 """What systems leave behind without a leading dot, in lower case."""
 
-UNREADABLE = {".heic": "HEIC", ".heif": "HEIF", ".avif": "AVIF", ".webp": "WebP", ".jp2": "JPEG 2000", ".jxl": "JPEG XL"}
+UNREADABLE = {
+    ".heic": "HEIC",
+    ".heif": "HEIF",
+    ".avif": "AVIF",
+    ".webp": "WebP",
+    ".jp2": "JPEG 2000",
+    ".jxl": "JPEG XL",
+}
 """Photographs that are none of the formats read here; the remedy is another than for a text file."""
 
 
 class Found(NamedTuple):
     """What a folder holds, hidden things aside; each list is sorted.
 
-    files: what is to be read. left_out: (path, reason) of what one would have expected to be read. foreign: (path, reason) of
-    what is something else by its name, such as notes and lists.
+    files: what is to be read. left_out: (path, reason) of what one would have expected to be read. foreign:
+    (path, reason) of what is something else by its name, such as notes and lists.
     """
 
     files: list[Path]
@@ -37,7 +53,8 @@ class Found(NamedTuple):
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder of this name belongs to a program: a leading dot or double underscore, or known clutter."""
+    """Whether a file or folder of this name belongs to a program: a leading dot or double underscore, or
+    known clutter."""
     return name.startswith((".", "__")) or name.lower() in CLUTTER
 
 
@@ -47,7 +64,8 @@ def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: in
     Args:
         extensions: endings of the files that are data, in lower case, with the dot.
         what: a file is, in the singular, for the reasons.
-        depth: how many levels of folders are entered; None: all, 0: the folder's own files only, and no word on folders.
+        depth: how many levels of folders are entered; None: all, 0: the folder's own files only, and no word
+            on folders.
     """
     known = frozenset(extensions)
     files: list[Path] = []
@@ -78,7 +96,9 @@ def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: in
             elif hidden(path.name):
                 left_out.append((path, "hidden: its name begins with __"))
             elif path.is_symlink():
-                left_out.append((path, f"a linked folder; copy its {what}s here, or link the class folder itself"))
+                left_out.append(
+                    (path, f"a linked folder; copy its {what}s here, or link the class folder itself")
+                )
             else:
                 waiting.append((path, level + 1))
                 named_like_files += [path] if path.suffix.lower() in known else []
@@ -101,7 +121,11 @@ def _other(path: Path, known: frozenset[str], what: str) -> str | None:
         return "hidden: its name begins with __"
     if ending in known or (what == "image" and ending in UNREADABLE):
         return None
-    return f"{path.suffix} is no ending of {_an(what)}" if ending else f"a name without the ending of {_an(what)}"
+    return (
+        f"{path.suffix} is no ending of {_an(what)}"
+        if ending
+        else f"a name without the ending of {_an(what)}"
+    )
 
 
 def _unread(path: Path, known: frozenset[str]) -> str | None:

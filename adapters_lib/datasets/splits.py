@@ -1,4 +1,5 @@
-"""Pieces the file-based sets share: a seeded stratified split, counts against what was expected, and the finished task."""
+"""Pieces the file-based sets share: a seeded stratified split, counts against what was expected, and the
+finished task."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ OFFLINE_HINT = "No network? load_data('leaves-ultra') needs no files"
 def stratified_split(labels: Tensor, fractions: Sequence[float], seed: int) -> list[Tensor]:
     """Split 0..N-1 into 1 + len(fractions) parts, class by class: the rest first, then one part a fraction.
 
-    Every part gets round(fraction * n) of a class's n samples and at least one; so a class needs one sample for each part.
-    Indices come back sorted. Raises AdapterError for fractions that do not sum to less than 1, or a class that is too small.
+    Every part gets round(fraction * n) of a class's n samples and at least one; so a class needs one sample
+    for each part. Indices come back sorted. Raises AdapterError for fractions that do not sum to less than 1,
+    or a class that is too small.
     """
     if not (all(f > 0 for f in fractions) and sum(fractions) < 1):
         raise AdapterError(f"split fractions {tuple(fractions)}: each must be above 0 and their sum below 1")
@@ -46,7 +48,9 @@ def stratified_split(labels: Tensor, fractions: Sequence[float], seed: int) -> l
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
         if len(members) < len(parts):
-            raise AdapterError(f"class {label} has {len(members)} images; splitting it {len(parts)} ways needs {len(parts)}")
+            raise AdapterError(
+                f"class {label} has {len(members)} images; splitting it {len(parts)} ways needs {len(parts)}"
+            )
         members = members[torch.randperm(len(members), generator=generator)]
         sizes = [max(1, round(f * len(members))) for f in fractions]
         while sum(sizes) >= len(members):  # rounding up small classes may leave nothing for the first part
@@ -62,22 +66,37 @@ def split_samples(samples: Sequence[Sample], fractions: Sequence[float], seed: i
     return [[samples[i] for i in part.tolist()] for part in indices]
 
 
-def check_counts(name: str, expected: dict[str, int], found: dict[str, int], skipped: Skipped, strict: bool, where: Path) -> None:
-    """Compare counts, files left out in mind: a mismatch is one AdapterError that says it all, or one DataWarning when not `strict`."""
-    wrong = [f"expected {expected[key]} {key}, found {found[key]}" for key in expected if expected[key] != found[key]]
+def check_counts(
+    name: str, expected: dict[str, int], found: dict[str, int], skipped: Skipped, strict: bool, where: Path
+) -> None:
+    """Compare counts, files left out in mind: a mismatch is one AdapterError that says it all, or one
+    DataWarning when not `strict`."""
+    wrong = [
+        f"expected {expected[key]} {key}, found {found[key]}"
+        for key in expected
+        if expected[key] != found[key]
+    ]
     if not wrong and not skipped:
         return
     unusable = [f"not usable: {_listing(skipped, where)}"] if skipped else []
     message = f"{name}: {'; '.join(wrong + unusable)} (in {where})"
     if wrong and strict:
-        raise AdapterError(f"{message}. Complete the files, or pass strict=False to go on with what is there. {OFFLINE_HINT}.")
+        raise AdapterError(
+            f"{message}. Complete the files, or pass strict=False to go on with what is there."
+            f" {OFFLINE_HINT}."
+        )
     warnings.warn(message, DataWarning, stacklevel=4)
 
 
 def warn_skipped(name: str, skipped: Skipped, root: Path) -> None:
-    """One DataWarning that counts what was left out and names the first five with their reasons; silent when nothing was."""
+    """One DataWarning that counts what was left out and names the first five with their reasons; silent
+    when nothing was."""
     if skipped:
-        warnings.warn(f"{name}: left out {len(skipped)}: {_listing(skipped, root)}. All: task.info['skipped']", DataWarning, stacklevel=4)
+        warnings.warn(
+            f"{name}: left out {len(skipped)}: {_listing(skipped, root)}. All: task.info['skipped']",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
 def _listing(skipped: Skipped, root: Path) -> str:
@@ -100,7 +119,8 @@ def files_task(
     max_pixels: int = MAX_PIXELS,
     info: dict[str, Any],
 ) -> Task:
-    """Build the Task of `parts` {"train", "val", "test": [(path, label)]} with transforms from `config` (see `image_transforms`)."""
+    """Build the Task of `parts` {"train", "val", "test": [(path, label)]} with transforms from `config`
+    (see `image_transforms`)."""
     train_view, eval_view = image_transforms(config, augment)
     data = {
         part: ImageFiles(

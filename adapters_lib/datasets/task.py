@@ -1,6 +1,7 @@
 """What a task is, class-balanced subsets, and the loader that feeds a data set to a loop.
 
-A `Task` marks its data sets (see `labelled`) with `part`, "train", "val" or "test", and with `origin`, the task that they are of.
+A `Task` marks its data sets (see `labelled`) with `part`, "train", "val" or "test", and with `origin`, the
+task that they are of.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ __all__ = [
 
 
 class DataWarning(UserWarning):
-    """Some of the data is not what it should be; the task was loaded without it. The message says what and why."""
+    """Some of the data is not what it should be; the task was loaded without it. The message says what and
+    why."""
 
 
 @dataclass(frozen=True)
 class Origin:
     """Which task a data set is a part of: what its labels mean, and how the task was divided into parts.
 
-    data: the task's name. classes: names, in the order of the labels. seed, options: as `load_data` got them; None if it was not asked.
-    held_out: a digest of the validation and test parts: names of files, or labels.
+    data: the task's name. classes: names, in the order of the labels. seed, options: as `load_data` got them;
+    None if it was not asked. held_out: a digest of the validation and test parts: names of files, or labels.
     """
 
     data: str
@@ -77,12 +79,20 @@ class Task:
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
-            raise AdapterError(f"{self.name}: {len(self.classes)} class(es); a classification task needs at least 2")
+            raise AdapterError(
+                f"{self.name}: {len(self.classes)} class(es); a classification task needs at least 2"
+            )
         self.train, self.val, self.test = (data_set_of(data, part) for part, data in self.parts().items())
         for part, data in self.parts().items():
             check_labels(f"{self.name} {part}", labels_of(data), len(self.classes))
             data.part = part  # type: ignore[attr-defined]  # so that test images are not taken for something else
-        origin = Origin(self.name, tuple(self.classes), self.loaded.get("seed"), self.loaded.get("options"), self._held_out())
+        origin = Origin(
+            self.name,
+            tuple(self.classes),
+            self.loaded.get("seed"),
+            self.loaded.get("options"),
+            self._held_out(),
+        )
         for data in self.parts().values():
             data.origin = origin  # type: ignore[attr-defined]
 
@@ -101,13 +111,24 @@ class Task:
     def describe(self) -> dict[str, Any]:
         """Numbers and facts as plain JSON values (sizes are in images, `image_size` in pixels)."""
         sizes = {part: len(labels_of(data)) for part, data in self.parts().items()}
-        info = {key: [[str(path), why] for path, why in value] if key == "skipped" else value for key, value in self.info.items()}
+        info = {
+            key: [[str(path), why] for path, why in value] if key == "skipped" else value
+            for key, value in self.info.items()
+        }
         size = self.data_config["input_size"][-1]
-        return {"name": self.name, "classes": len(self.classes), **sizes, "image_size": size, "synthetic": self.synthetic, "info": info}
+        return {
+            "name": self.name,
+            "classes": len(self.classes),
+            **sizes,
+            "image_size": size,
+            "synthetic": self.synthetic,
+            "info": info,
+        }
 
 
 def subset(data: Dataset, n_per_class: int, seed: int = 0) -> View:
-    """Return exactly `n_per_class` samples of every class present, drawn without replacement by `seed`, in the original order.
+    """Return exactly `n_per_class` samples of every class present, drawn without replacement by `seed`, in
+    the original order.
 
     Raises AdapterError when `n_per_class` < 1 or a class has fewer samples (it says which).
     """
@@ -119,7 +140,10 @@ def subset(data: Dataset, n_per_class: int, seed: int = 0) -> View:
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
         if len(members) < n_per_class:
-            raise AdapterError(f"subset: class {label} has {len(members)} images, {n_per_class} were asked for; lower n_per_class")
+            raise AdapterError(
+                f"subset: class {label} has {len(members)} images, {n_per_class} were asked for; lower"
+                " n_per_class"
+            )
         chosen.append(members[torch.randperm(len(members), generator=generator)[:n_per_class]])
     return View(data, torch.cat(chosen).sort().values)
 
@@ -137,10 +161,11 @@ def make_loader(
     num_workers: int = 0,
     drop_last: bool = False,
 ) -> DataLoader:
-    """A DataLoader of `(images (B, 3, H, W), labels (B,))` for our data sets and for any torch data set of pairs.
+    """A DataLoader of `(images (B, 3, H, W), labels (B,))` for our data sets and for any torch data set of
+    pairs.
 
-    `generator` fixes the order (and the workers' seeds). Raises AdapterError for an empty data set, something that is none,
-    batch_size < 1, or more workers than there are cores.
+    `generator` fixes the order (and the workers' seeds). Raises AdapterError for an empty data set, something
+    that is none, batch_size < 1, or more workers than there are cores.
     """
     data = data_set_of(data)
     whole_number("batch_size", batch_size, 1, MOST_BATCH)

@@ -1,4 +1,5 @@
-"""Transforms from the model's own timm data config, so that images arrive as the backbone was trained to see them."""
+"""Transforms from the model's own timm data config, so that images arrive as the backbone was trained to
+see them."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ def resolve_config(backbone: Any = None, image_size: int | None = None) -> dict[
     if backbone is None:
         config = dict(NO_MODEL)
     elif isinstance(backbone, str):
-        raise AdapterError(f"backbone={backbone!r} is a name; pass the model itself: backbone=create_backbone({backbone!r})")
+        raise AdapterError(
+            f"backbone={backbone!r} is a name; pass the model itself: backbone=create_backbone({backbone!r})"
+        )
     elif isinstance(getattr(backbone, "data_config", None), dict):
         config = dict(backbone.data_config)
     elif isinstance(backbone, nn.Module):
@@ -64,11 +67,15 @@ def resolve_config(backbone: Any = None, image_size: int | None = None) -> dict[
 
 
 def _model_size(patches: Any, config: dict[str, Any]) -> int:
-    """The side the model was built for; `create_model(img_size=...)` leaves the config's input_size stale, so ask the patches first."""
+    """The side the model was built for; `create_model(img_size=...)` leaves the config's input_size stale,
+    so ask the patches first."""
     own = getattr(patches, "img_size", None)
     height, width = own if own is not None else config["input_size"][-2:]
     if height != width:
-        raise AdapterError(f"the model takes {height}x{width} px images; only square ones are supported, pass image_size=<side>")
+        raise AdapterError(
+            f"the model takes {height}x{width} px images; only square ones are supported, pass"
+            " image_size=<side>"
+        )
     return int(height)
 
 
@@ -79,10 +86,15 @@ def _check_size(size: int, patches: Any, config: dict[str, Any]) -> None:
     if size > MOST_SIDE:
         raise AdapterError(f"image_size={size}; give at most {MOST_SIDE} pixels")
     if config["input_size"][0] != 3:
-        raise AdapterError(f"the model takes {config['input_size'][0]} input channels; our images have 3, create it with in_chans=3")
+        raise AdapterError(
+            f"the model takes {config['input_size'][0]} input channels; our images have 3, create it with"
+            " in_chans=3"
+        )
     own = getattr(patches, "img_size", None)
     if own is not None and getattr(patches, "strict_img_size", False) and tuple(own) != (size, size):
-        raise AdapterError(f"image_size={size} but the model takes {own[0]} px; create the backbone with image_size={size}")
+        raise AdapterError(
+            f"image_size={size} but the model takes {own[0]} px; create the backbone with image_size={size}"
+        )
     patch = getattr(patches, "patch_size", (1, 1))[0]
     if size % patch and not getattr(patches, "dynamic_img_pad", False):
         near = max(patch, round(size / patch) * patch)
@@ -90,7 +102,8 @@ def _check_size(size: int, patches: Any, config: dict[str, Any]) -> None:
 
 
 class TorchSeeded:
-    """Make a transform that draws from Python's and NumPy's global generators follow torch's instead; those two are left as found."""
+    """Make a transform that draws from Python's and NumPy's global generators follow torch's instead;
+    those two are left as found."""
 
     def __init__(self, transform: Transform) -> None:
         self.transform = transform
@@ -116,7 +129,8 @@ def image_transforms(config: dict[str, Any], augment: str | None) -> tuple[Trans
             "crop": timm's random resized crop (at least 35 % of the area), mirror and colour jitter.
             "flip": the eval geometry and a mirror.
             "rand": as "crop", with RandAugment m9 in place of the jitter.
-            "ultra": square resize to 1.34 x size, random crop, mirror; a centre crop in evaluation, whatever `config` says.
+            "ultra": square resize to 1.34 x size, random crop, mirror; a centre crop in evaluation, whatever
+            `config` says.
 
     Raises AdapterError for an unknown `augment`.
     """
@@ -136,4 +150,7 @@ def image_transforms(config: dict[str, Any], augment: str | None) -> tuple[Trans
     if augment == "flip":
         return transforms.Compose([mirror, *evaluate.transforms]), evaluate
     drawn = "rand-m9-mstd0.5-inc1" if augment == "rand" else None
-    return TorchSeeded(create_transform(**config, is_training=True, scale=(0.35, 1.0), auto_augment=drawn)), evaluate
+    return (
+        TorchSeeded(create_transform(**config, is_training=True, scale=(0.35, 1.0), auto_augment=drawn)),
+        evaluate,
+    )

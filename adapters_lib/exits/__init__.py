@@ -1,4 +1,5 @@
-"""Early exits after training: thresholds, real early-exit prediction, simulation from stored logits, controls."""
+"""Early exits after training: thresholds, real early-exit prediction, simulation from stored logits,
+controls."""
 
 import lazy_loader
 

@@ -1,4 +1,5 @@
-"""What leaving by confidence must beat: leaving at random, and a network of fixed depth, each at the same expected cost."""
+"""What leaving by confidence must beat: leaving at random, and a network of fixed depth, each at the same
+expected cost."""
 
 from __future__ import annotations
 
@@ -15,18 +16,21 @@ __all__ = ["cost_curve", "evaluate_point", "fixed_depth_accuracy", "random_exit_
 
 
 def random_exit_accuracy(stored: StoredExits, shares: Sequence[float]) -> float:
-    """Expected top-1 (percent) when every image leaves at exit k with probability `shares[k]`, whatever it shows: Σ_k share_k · acc_k.
+    """Expected top-1 (percent) when every image leaves at exit k with probability `shares[k]`, whatever it
+    shows: Σ_k share_k · acc_k.
 
     At the shares of an operating point it costs exactly what that point costs.
     """
-    return float(sum(share * accuracy for share, accuracy in zip(shares, stored.accuracies.tolist(), strict=True)))
+    return float(
+        sum(share * accuracy for share, accuracy in zip(shares, stored.accuracies.tolist(), strict=True))
+    )
 
 
 def fixed_depth_accuracy(stored: StoredExits, macs: float) -> float:
     """Top-1 (percent) of leaving at one depth for all images, at an expected cost of `macs`.
 
-    Between two exits: a mixture of both, in the proportion that meets the cost. Beyond the ends: the nearest exit. The one head that is
-    used is paid for, the others are not there.
+    Between two exits: a mixture of both, in the proportion that meets the cost. Beyond the ends: the nearest
+    exit. The one head that is used is paid for, the others are not there.
     """
     return float(np.interp(macs, stored.costs.alone, stored.accuracies.tolist()))
 
@@ -34,8 +38,8 @@ def fixed_depth_accuracy(stored: StoredExits, macs: float) -> float:
 def evaluate_point(stored: StoredExits, point: OperatingPoint) -> dict[str, Any]:
     """An operating point on other images than it was chosen on, beside its controls; accuracies in percent.
 
-    `top1`, `macs`, `relative`, `shares`; `mean_block`, after which an image leaves; `full_depth` (the last exit for all), `random` and
-    `fixed_depth` at equal cost; `exits`, top-1 of every exit on all images.
+    `top1`, `macs`, `relative`, `shares`; `mean_block`, after which an image leaves; `full_depth` (the last
+    exit for all), `random` and `fixed_depth` at equal cost; `exits`, top-1 of every exit on all images.
     """
     here = measure(stored, point.thresholds, point.policy)
     return {
@@ -49,10 +53,14 @@ def evaluate_point(stored: StoredExits, point: OperatingPoint) -> dict[str, Any]
     }
 
 
-def cost_curve(calibration: StoredExits, evaluation: StoredExits, policy: str = "max_softmax") -> pd.DataFrame:
-    """Accuracy against cost on `evaluation`, with thresholds chosen on `calibration`: one row an operating point.
+def cost_curve(
+    calibration: StoredExits, evaluation: StoredExits, policy: str = "max_softmax"
+) -> pd.DataFrame:
+    """Accuracy against cost on `evaluation`, with thresholds chosen on `calibration`: one row an operating
+    point.
 
-    Columns: macs (per image), relative (to the full depth), top1, random, fixed_depth (percent), mean_block, val_top1, thresholds.
+    Columns: macs (per image), relative (to the full depth), top1, random, fixed_depth (percent), mean_block,
+    val_top1, thresholds.
     """
     sure = confidences(evaluation.logits, policy)
     rows = []

@@ -1,4 +1,5 @@
-"""What leaving costs: MACs up to each exit, every head on the way included; and the heads' parameters, apart from adapters."""
+"""What leaving costs: MACs up to each exit, every head on the way included; and the heads' parameters,
+apart from adapters."""
 
 from __future__ import annotations
 
@@ -25,9 +26,10 @@ __all__ = ["ExitCosts", "check_exits", "exit_costs"]
 class ExitCosts:
     """Costs of one image by exit, in the order of depth.
 
-    blocks: where the exits stand. macs: cumulative, the trunk up to the exit and every head on the way. alone: the trunk and this exit's
-    head only, which is what a network of fixed depth costs. full: MACs of `model(x)`, the full depth without early heads.
-    head_parameters: of every exit's head; the last is the backbone's classifier.
+    blocks: where the exits stand. macs: cumulative, the trunk up to the exit and every head on the way.
+    alone: the trunk and this exit's head only, which is what a network of fixed depth costs. full: MACs of
+    `model(x)`, the full depth without early heads. head_parameters: of every exit's head; the last is the
+    backbone's classifier.
     """
 
     blocks: tuple[int, ...]
@@ -46,17 +48,22 @@ class ExitCosts:
         return self.macs[0] / self.full, self.macs[-1] / self.full
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> ExitCosts:
         """What `to_dict` gave."""
-        fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
         return cls(**fields)
 
 
 class _UpTo(nn.Module):
-    """The model up to one exit, with or without the heads on the way, as a module of its own, so that its shapes can be run."""
+    """The model up to one exit, with or without the heads on the way, as a module of its own, so that its
+    shapes can be run."""
 
     def __init__(self, model: AdaptedViT, block: int, heads: bool) -> None:
         super().__init__()
@@ -95,7 +102,8 @@ def check_exits(model: AdaptedViT) -> None:
     """Raise an AdapterError unless the model has an exit in front of its last block."""
     if not len(model.exits):
         raise AdapterError(
-            "this model has no early exits; adapt the backbone with al.DynExits() in the list, e.g. [al.LoRA(), al.DynExits()]"
+            "this model has no early exits; adapt the backbone with al.DynExits() in the list, e.g."
+            " [al.LoRA(), al.DynExits()]"
         )
 
 
@@ -111,4 +119,6 @@ def _count(model: AdaptedViT, size: tuple[int, int]) -> ExitCosts:
         alone = tuple(macs(_UpTo(model, block, heads=False)) for block in blocks)
     heads = [model.exits[str(block)].parameters() for block in blocks[:-1]]
     heads.append(p for module in model.head_modules() for p in module.parameters())
-    return ExitCosts(blocks, cumulative, alone, alone[-1], tuple(sum(p.numel() for p in head) for head in heads))
+    return ExitCosts(
+        blocks, cumulative, alone, alone[-1], tuple(sum(p.numel() for p in head) for head in heads)
+    )

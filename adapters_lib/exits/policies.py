@@ -1,10 +1,11 @@
-"""When is an exit sure enough? Four confidences in [0, 1], and the one rule that compares them with thresholds.
+"""When is an exit sure enough? Four confidences in [0, 1], and the one rule that compares them with
+thresholds.
 
-A threshold t of an exit means: 0, every image leaves here; 1, none does; in between, those with a confidence above t leave. The last exit
-has no threshold, as it takes all that is left.
+A threshold t of an exit means: 0, every image leaves here; 1, none does; in between, those with a confidence
+above t leave. The last exit has no threshold, as it takes all that is left.
 
     max_softmax   max_c p_c                            Hendrycks & Gimpel 2017; Huang et al. 2018 (MSDNet)
-    entropy       1 + Σ_c p_c log p_c / log C          Teerapittayanon et al. 2016 (BranchyNet), turned so that more is surer
+    entropy       1 + Σ_c p_c log p_c / log C          Teerapittayanon et al. 2016 (BranchyNet); more is surer
     margin        the largest p minus the second       Scheffer et al. 2001
     patience      (exits in a row with this label − 1) / (exits − 1)   Zhou et al. 2020 (PABEE)
 """
@@ -32,10 +33,12 @@ def check_policy(policy: str) -> None:
 
 
 def check_thresholds(thresholds: Sequence[float] | Tensor, blocks: Sequence[int]) -> tuple[float, ...]:
-    """The thresholds as numbers that float32 holds, so that one image and a batch are compared with the very same.
+    """The thresholds as numbers that float32 holds, so that one image and a batch are compared with the very
+    same.
 
     Raises:
-        AdapterError: there is not one for every exit but the last, one is no number, or does not lie in [0, 1].
+        AdapterError: there is not one for every exit but the last, one is no number, or does not lie in [0,
+            1].
     """
     try:
         values = tuple(float(t) for t in thresholds)
@@ -44,19 +47,26 @@ def check_thresholds(thresholds: Sequence[float] | Tensor, blocks: Sequence[int]
         raise AdapterError(f"thresholds {thresholds!r}: {rule}") from None
     if len(values) != len(blocks) - 1:
         raise AdapterError(
-            f"{len(values)} thresholds for exits behind blocks {', '.join(map(str, blocks))}: give {len(blocks) - 1}, "
-            "one for every exit but the last, which takes all that is left"
+            f"{len(values)} thresholds for exits behind blocks {', '.join(map(str, blocks))}: give"
+            f" {len(blocks) - 1}, one for every exit but the last, which takes all that is left"
         )
     for block, value in zip(blocks, values, strict=False):
         if not 0 <= value <= 1:  # NaN too
-            raise AdapterError(f"threshold {value} of the exit behind block {block}: it must lie in [0, 1]; at 0 all leave, at 1 none")
+            raise AdapterError(
+                f"threshold {value} of the exit behind block {block}: it must lie in [0, 1]; at 0 all leave,"
+                " at 1 none"
+            )
     return tuple(float(np.float32(value)) for value in values)
 
 
-def confidence(policy: str, logits: Tensor, memory: Tensor | None = None, exits: int = 2) -> tuple[Tensor, Tensor | None]:
-    """Confidence (B,), float32 in [0, 1], of logits (B, C); and what the policy must remember of these images at the next exit.
+def confidence(
+    policy: str, logits: Tensor, memory: Tensor | None = None, exits: int = 2
+) -> tuple[Tensor, Tensor | None]:
+    """Confidence (B,), float32 in [0, 1], of logits (B, C); and what the policy must remember of these images
+    at the next exit.
 
-    memory: what the exit before gave, with the rows of images that left taken out; None at the first exit. exits: S.
+    memory: what the exit before gave, with the rows of images that left taken out; None at the first exit.
+    exits: S.
     """
     logits = logits.float()
     if policy == "patience":
@@ -85,7 +95,8 @@ def leaves(sure: Tensor | float, threshold: float) -> Any:
 
 
 def patience_thresholds(patience: int, exits: int) -> tuple[float, ...]:
-    """Thresholds under which the policy `patience` lets an image leave once `patience` further exits agree with an earlier one.
+    """Thresholds under which the policy `patience` lets an image leave once `patience` further exits agree
+    with an earlier one.
 
     Raises:
         AdapterError: patience is not in 1 … exits − 1.

@@ -1,6 +1,8 @@
-"""Prediction with exits that really exit: what leaves is taken out of the batch, and the blocks behind run on the rest, or not at all.
+"""Prediction with exits that really exit: what leaves is taken out of the batch, and the blocks behind run on
+the rest, or not at all.
 
-The host waits for the device once an exit (to learn who stays) and once at the end, however many images there are.
+The host waits for the device once an exit (to learn who stays) and once at the end, however many images there
+are.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ __all__ = ["Prediction", "predict"]
 class Prediction:
     """What came out for N images, in the order in which they came in.
 
-    logits: float32 (N, C), of the exit at which the image left. exit_index: (N,), from 0. confidence: (N,), the policy's, at that exit.
-    blocks: the blocks behind which the exits stand. costs, or model and image_size: where the MACs are looked up when they are asked for.
+    logits: float32 (N, C), of the exit at which the image left. exit_index: (N,), from 0. confidence: (N,),
+    the policy's, at that exit. blocks: the blocks behind which the exits stand. costs, or model and
+    image_size: where the MACs are looked up when they are asked for.
     """
 
     logits: Tensor
@@ -63,36 +66,48 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict(model: AdaptedViT, images: Tensor, thresholds: Sequence[float] | Tensor | None = None, policy: str | None = None) -> Prediction:
+def predict(
+    model: AdaptedViT,
+    images: Tensor,
+    thresholds: Sequence[float] | Tensor | None = None,
+    policy: str | None = None,
+) -> Prediction:
     """Classify images (B, C, H, W), or clips (B, C, T, H, W), each as deep as it needs.
 
     Args:
         model: with `DynExits` among its methods; evaluation mode is used, whatever mode it is in.
-        thresholds: one for every exit but the last, in [0, 1] (see `exits.policies`); None takes those that `calibrate` left in
-            `model.extra["exits"]`, with their policy.
+        thresholds: one for every exit but the last, in [0, 1] (see `exits.policies`); None takes those that
+            `calibrate` left in `model.extra["exits"]`, with their policy.
         policy: `max_softmax` (default), `entropy`, `margin` or `patience`.
 
     Raises:
-        AdapterError: no early exits, no batch of images, no thresholds, thresholds of the wrong number or range, unknown policy, or NaN
-            logits.
+        AdapterError: no early exits, no batch of images, no thresholds, thresholds of the wrong number or
+            range, unknown policy, or NaN logits.
     """
     check_exits(model)
     one = input_shape(model)
     if not isinstance(images, Tensor) or images.ndim != 1 + len(one):
         shape = tuple(getattr(images, "shape", ())) or type(images).__name__
         batch = "images as a tensor (B, C, H, W)" if len(one) == 3 else "clips as a tensor (B, C, T, H, W)"
-        raise AdapterError(f"predict needs a batch of {batch}, got {shape}; for a single image pass image[None]")
+        raise AdapterError(
+            f"predict needs a batch of {batch}, got {shape}; for a single image pass image[None]"
+        )
     if model.training:
         with evaluating(model):
             return predict(model, images, thresholds, policy)
     if thresholds is None:
         if "exits" not in model.extra:
-            raise AdapterError("no thresholds: pass them, or call al.calibrate(model, validation_images) first")
+            raise AdapterError(
+                "no thresholds: pass them, or call al.calibrate(model, validation_images) first"
+            )
         stored = model.extra["exits"]
         thresholds, calibrated = stored["thresholds"], stored.get("policy", "max_softmax")
         policy = policy or calibrated
         if policy != calibrated:
-            raise AdapterError(f"the stored thresholds are for {calibrated!r}, not {policy!r}; calibrate for it, or pass thresholds")
+            raise AdapterError(
+                f"the stored thresholds are for {calibrated!r}, not {policy!r}; calibrate for it, or pass"
+                " thresholds"
+            )
     policy = policy or "max_softmax"
     check_policy(policy)
     blocks = exit_blocks(model)
@@ -105,7 +120,9 @@ Found = tuple[Tensor, Tensor, Tensor]
 """Logits (B, C), exit indices (B,), confidences (B,)."""
 
 
-def _one(model: AdaptedViT, image: Tensor, blocks: tuple[int, ...], limits: tuple[float, ...], policy: str) -> Found:
+def _one(
+    model: AdaptedViT, image: Tensor, blocks: tuple[int, ...], limits: tuple[float, ...], policy: str
+) -> Found:
     """A single image returns as soon as it is sure; nothing needs to be sorted back."""
     x, layout = model.embed(image)
     memory, done, logits, sure, stage = None, 0, image, image, 0
@@ -123,7 +140,9 @@ def _one(model: AdaptedViT, image: Tensor, blocks: tuple[int, ...], limits: tupl
     return logits, torch.full((1,), stage, device=logits.device), sure
 
 
-def _batch(model: AdaptedViT, images: Tensor, blocks: tuple[int, ...], limits: tuple[float, ...], policy: str) -> Found:
+def _batch(
+    model: AdaptedViT, images: Tensor, blocks: tuple[int, ...], limits: tuple[float, ...], policy: str
+) -> Found:
     n, device = len(images), images.device
     x, layout = model.embed(images)
     rows: Tensor | None = None  # the images still here; None: all of them
@@ -143,8 +162,10 @@ def _batch(model: AdaptedViT, images: Tensor, blocks: tuple[int, ...], limits: t
         if stage == len(limits):
             gone, stay = slice(None), None
         else:
-            goes = leaves(sure, limits[stage]) | sure.isnan()  # what is no number goes at once, and is found at the end
-            order = goes.to(torch.uint8).argsort(stable=True)  # those that stay, then those that go, each in order
+            # What is no number goes at once, and is found at the end.
+            goes = leaves(sure, limits[stage]) | sure.isnan()
+            # Those that stay, then those that go, each in order.
+            order = goes.to(torch.uint8).argsort(stable=True)
             staying = len(goes) - int(goes.sum())  # the one wait for the device at this exit
             if staying == len(goes):
                 continue
@@ -163,4 +184,7 @@ def _batch(model: AdaptedViT, images: Tensor, blocks: tuple[int, ...], limits: t
 
 
 def _not_a_number(image: int) -> AdapterError:
-    return AdapterError(f"image {image} has NaN logits at an exit; check the image and the model's weights (has training diverged?)")
+    return AdapterError(
+        f"image {image} has NaN logits at an exit; check the image and the model's weights (has training"
+        " diverged?)"
+    )

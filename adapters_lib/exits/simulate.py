@@ -1,4 +1,5 @@
-"""The same exits from stored logits, in milliseconds: for threshold sweeps, sliders and the check that `predict` does what it says."""
+"""The same exits from stored logits, in milliseconds: for threshold sweeps, sliders and the check that
+`predict` does what it says."""
 
 from __future__ import annotations
 
@@ -44,7 +45,10 @@ class StoredExits:
     def __post_init__(self) -> None:
         if not bool(self.logits.isfinite().all()):
             stage, image = (int(i) for i in (~self.logits.isfinite()).nonzero()[0, :2])
-            raise AdapterError(f"image {image} has NaN or infinite logits at exit {stage + 1}; check the image and the model's weights")
+            raise AdapterError(
+                f"image {image} has NaN or infinite logits at exit {stage + 1}; check the image and the"
+                " model's weights"
+            )
 
     @property
     def accuracies(self) -> Tensor:
@@ -54,11 +58,13 @@ class StoredExits:
 
 @torch.no_grad()
 def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> StoredExits:
-    """Run every exit on every image of `dataset` (or on cached `Features` of it) once; as in `evaluate`, on a GPU if there is one.
+    """Run every exit on every image of `dataset` (or on cached `Features` of it) once; as in `evaluate`, on a
+    GPU if there is one.
 
     Raises:
-        AdapterError: no early exits, an empty data set, labels outside the model's classes or classes of other names, images that the
-            model was trained on, features of another model, or logits that are not finite.
+        AdapterError: no early exits, an empty data set, labels outside the model's classes or classes of
+            other names, images that the model was trained on, features of another model, or logits that are
+            not finite.
     """
     check_exits(model)
     dataset = in_model_order(model, data_set_of(dataset, "store_exits"), "exits")
@@ -74,7 +80,9 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
     with borrowed(model) as device, evaluating(model):
         for images, _ in make_loader(dataset, batch_size):
             kept.append(torch.stack(forward(images.to(device))).float().cpu())
-    return StoredExits(torch.cat(kept, dim=1), labels_of(dataset), exit_costs(model), getattr(dataset, "part", None))
+    return StoredExits(
+        torch.cat(kept, dim=1), labels_of(dataset), exit_costs(model), getattr(dataset, "part", None)
+    )
 
 
 def confidences(logits: Tensor, policy: str = "max_softmax") -> Tensor:
@@ -88,7 +96,10 @@ def confidences(logits: Tensor, policy: str = "max_softmax") -> Tensor:
 
 
 def simulate(
-    stored: StoredExits, thresholds: Sequence[float] | Tensor, policy: str = "max_softmax", sure: Tensor | None = None
+    stored: StoredExits,
+    thresholds: Sequence[float] | Tensor,
+    policy: str = "max_softmax",
+    sure: Tensor | None = None,
 ) -> Prediction:
     """What `predict` would return for these images.
 
@@ -100,4 +111,10 @@ def simulate(
     exit_index = torch.full_like(images, len(limits))
     for stage in reversed(range(len(limits))):
         exit_index[leaves(sure[stage], limits[stage])] = stage
-    return Prediction(stored.logits[exit_index, images], exit_index, sure[exit_index, images], stored.costs.blocks, stored.costs)
+    return Prediction(
+        stored.logits[exit_index, images],
+        exit_index,
+        sure[exit_index, images],
+        stored.costs.blocks,
+        stored.costs,
+    )

@@ -2,8 +2,9 @@
 
     ladder: …, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, …
 
-Start between two neighbours, go on at the open end of the best, and where the best two lie within one standard error of
-an accuracy, let a second seed decide between them. Rates are compared on the seeds that both have seen.
+Start between two neighbours, go on at the open end of the best, and where the best two lie within one
+standard error of an accuracy, let a second seed decide between them. Rates are compared on the seeds that
+both have seen.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
     python -m adapters_lib results claims [--json]
 
-A comparison is a mean difference in percentage points, paired by seed, with its 95 % t-interval over seeds and, where single
-images are known, a bootstrap over test images. What counts is the span of both, from the lower of their bounds to the higher:
+A comparison is a mean difference in percentage points, paired by seed, with its 95 % t-interval over seeds
+and, where single images are known, a bootstrap over test images. What counts is the span of both, from the
+lower of their bounds to the higher:
 
-    wins    shown: the span lies above 0;           refuted: it lies below the target, so no win is as large as that
+    wins    shown: the span lies above 0;           refuted: it lies below the target: no win is so large
     holds   shown: it lies above minus the target;  refuted: it lies below 0, so there is a loss
 
-and else undecided. With fewer seeds than wanted the verdict is "not enough runs". Only rows of the present budget count.
+and else undecided. With fewer seeds than wanted the verdict is "not enough runs". Only rows of the present
+budget count.
 """
 
 from __future__ import annotations
@@ -44,8 +46,9 @@ DECIDED = 17
 class Comparison:
     """First minus second.
 
-    kind: "wins" or "holds". seeds, images: the two intervals; None: the single images are not known. target: points, the half-width that is
-    aimed at and the margin. wanted: the number of seeds that a verdict needs. counts: whether the claim rests on it.
+    kind: "wins" or "holds". seeds, images: the two intervals; None: the single images are not known. target:
+    points, the half-width that is aimed at and the margin. wanted: the number of seeds that a verdict needs.
+    counts: whether the claim rests on it.
     """
 
     about: str
@@ -74,9 +77,18 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; images_low and images_high are None where no bootstrap was possible."""
-        images = {"images_low": self.images and self.images.low, "images_high": self.images and self.images.high}
+        images = {
+            "images_low": self.images and self.images.low,
+            "images_high": self.images and self.images.high,
+        }
         numbers = {"mean": self.seeds.mean, "half_width": self.seeds.half, "n": self.seeds.n, **images}
-        return {"about": self.about, "kind": self.kind, **numbers, "target": self.target, "verdict": self.verdict}
+        return {
+            "about": self.about,
+            "kind": self.kind,
+            **numbers,
+            "target": self.target,
+            "verdict": self.verdict,
+        }
 
 
 @dataclass(frozen=True)
@@ -93,16 +105,30 @@ class Claim:
         """The claim with the mean, half-width, n and target of its first comparison, and all comparisons."""
         every = [comparison.to_dict() for comparison in self.comparisons]
         lead = {key: every[0][key] for key in ("mean", "half_width", "n", "target")}
-        return {"claim": self.name, "sentence": self.sentence, **lead, "verdict": self.verdict, "note": self.note, "comparisons": every}
+        return {
+            "claim": self.name,
+            "sentence": self.sentence,
+            **lead,
+            "verdict": self.verdict,
+            "note": self.note,
+            "comparisons": every,
+        }
 
 
 def decide(folder: str | Path = "data/results") -> list[Claim]:
-    """All claims from the tables in `folder`; a table or a row that is missing makes a claim lack runs, not an error."""
+    """All claims from the tables in `folder`; a table or a row that is missing makes a claim lack runs,
+    not an error."""
     return [claim(Path(folder)) for claim in CLAIMS.values()]
 
 
 def compared(
-    rows: pd.DataFrame, first: str, second: str, kind: Literal["wins", "holds"], target: float, wanted: int, counts: bool = True
+    rows: pd.DataFrame,
+    first: str,
+    second: str,
+    kind: Literal["wins", "holds"],
+    target: float,
+    wanted: int,
+    counts: bool = True,
 ) -> Comparison:
     """Two methods on the seeds that both have run. rows: of one budget and version, see `_rows`."""
     pair = [_of(rows, "method", name) for name in (first, second)]
@@ -163,17 +189,29 @@ def _ila(folder: Path) -> Claim:
     rows = _rows(folder, "methods", ["method"])
     starts = zip(both_starts("ila++"), both_starts("adpt"), strict=True)
     found = [compared(rows, ila, adpt, "holds", 1.0, MANY) for ila, adpt in starts]
-    macs = [_of(rows, "method", name)["macs"].median() if len(_of(rows, "method", name)) else math.nan for name in ("ila++", "adpt")]
+    macs = [
+        _of(rows, "method", name)["macs"].median() if len(_of(rows, "method", name)) else math.nan
+        for name in ("ila++", "adpt")
+    ]
     note = f"MACs of ILA++ over those of ADPT: {macs[0] / macs[1]:.2f}"
-    return Claim("ila++", "ILA++ holds ADPT's accuracy at 30 % fewer MACs, from either start", found, _all_of(found), note)
+    return Claim(
+        "ila++",
+        "ILA++ holds ADPT's accuracy at 30 % fewer MACs, from either start",
+        found,
+        _all_of(found),
+        note,
+    )
 
 
 def _probe(folder: Path) -> Claim:
     rows = _rows(folder, "methods", ["method"])
     found = [compared(rows, name, "linear", "wins", 1.0, FEW) for name in ALL_METHODS if name != "linear"]
-    found.sort(key=lambda comparison: (comparison.seeds.n >= FEW, comparison.seeds.mean))  # what is missing, then the weakest
+    # What is missing, then the weakest.
+    found.sort(key=lambda comparison: (comparison.seeds.n >= FEW, comparison.seeds.mean))
     verdicts = [comparison.verdict for comparison in found]
-    counts = {verdict: verdicts.count(verdict) for verdict in ("shown", "refuted", "undecided", "not enough runs")}
+    counts = {
+        verdict: verdicts.count(verdict) for verdict in ("shown", "refuted", "undecided", "not enough runs")
+    }
     verdict: Verdict = "undecided"
     if len(found) - counts["not enough runs"] < DECIDED:
         verdict = "not enough runs"
@@ -181,7 +219,9 @@ def _probe(folder: Path) -> Claim:
         verdict = "refuted"
     elif counts["shown"] >= DECIDED:
         verdict = "shown"
-    note = ", ".join(f"{count} {name}" for name, count in counts.items() if count) + f", of {len(found)} methods"
+    note = (
+        ", ".join(f"{count} {name}" for name, count in counts.items() if count) + f", of {len(found)} methods"
+    )
     return Claim("probe", "every adapter, and full fine-tuning, beats the linear probe", found, verdict, note)
 
 
@@ -191,28 +231,70 @@ def _padapter(folder: Path) -> Claim:
     found = [compared(rows, own, other, "wins", 0.7, MANY) for other in others]
     prompts = ("padapter:bottleneck=8,train_prompt=false", "padapter:bottleneck=11,num_tokens=1")
     found += [compared(rows, own, other, "wins", 0.7, FEW, counts=False) for other in prompts]
-    note = "the last two say what the prompt does: against one that stays at its start, and one row shared by all tokens"
+    note = (
+        "the last two say what the prompt does: against one that stays at its start, and one row shared by"
+        " all tokens"
+    )
     return Claim("padapter", "PAdapter beats every adapter of its size", found, _all_of(found), note)
 
 
 def _dyn(folder: Path) -> Claim:
     found: list[Comparison] = []
-    for name, budget, wanted, what in (("exits", BUDGET, MANY, "leaves"), ("video_exits", CLIPS_BUDGET, FEW, "clips")):
+    for name, budget, wanted, what in (
+        ("exits", BUDGET, MANY, "leaves"),
+        ("video_exits", CLIPS_BUDGET, FEW, "clips"),
+    ):
         rows = _rows(folder, name, ["data", "host", "setting", "point"], budget)
         host = _of(_of(rows, "setting", "host"), "point", "full")
         half = {setting: _of(_of(rows, "setting", setting), "point", "half") for setting in ("all", "naive")}
         found.append(_paired(f"half the MACs − host, {what}", half["all"], host, "holds", 1.0, wanted))
         for control in ("random", "fixed_depth"):
-            other = half["all"].assign(top1=half["all"][control], hits="") if len(half["all"]) else half["all"]
+            other = (
+                half["all"].assign(top1=half["all"][control], hits="") if len(half["all"]) else half["all"]
+            )
             about = f"half the MACs − {control.replace('_', ' ')} exits at equal cost, {what}"
             found.append(_paired(about, half["all"], other, "wins", 1.0, wanted))
-        found.append(_paired(f"naive exits at half the MACs − host, {what}", half["naive"], host, "holds", 1.0, wanted, counts=False))
-        found.append(_paired(f"all − naive exits at half the MACs, {what}", half["all"], half["naive"], "wins", 1.0, wanted, counts=False))
-    sentence = "Dyn-Adapter halves the MACs at no loss, and leaves by confidence better than at random or at a fixed depth"
-    return Claim("dyn", sentence, found, _all_of(found), "naive exits (linear heads, equal weights, no sparsity) are the control")
+        found.append(
+            _paired(
+                f"naive exits at half the MACs − host, {what}",
+                half["naive"],
+                host,
+                "holds",
+                1.0,
+                wanted,
+                counts=False,
+            )
+        )
+        found.append(
+            _paired(
+                f"all − naive exits at half the MACs, {what}",
+                half["all"],
+                half["naive"],
+                "wins",
+                1.0,
+                wanted,
+                counts=False,
+            )
+        )
+    sentence = (
+        "Dyn-Adapter halves the MACs at no loss, and leaves by confidence better than at random or at a fixed"
+        " depth"
+    )
+    return Claim(
+        "dyn",
+        sentence,
+        found,
+        _all_of(found),
+        "naive exits (linear heads, equal weights, no sparsity) are the control",
+    )
 
 
-CLAIMS: dict[str, Callable[[Path], Claim]] = {"ila++": _ila, "probe": _probe, "padapter": _padapter, "dyn": _dyn}
+CLAIMS: dict[str, Callable[[Path], Claim]] = {
+    "ila++": _ila,
+    "probe": _probe,
+    "padapter": _padapter,
+    "dyn": _dyn,
+}
 
 
 def text_of(claims: Sequence[Claim]) -> str:
@@ -228,6 +310,13 @@ def _line(comparison: Comparison) -> str:
     mean, half, n = comparison.seeds
     if not n:
         return f"{comparison.about}: not enough runs (n = 0 of {comparison.wanted})"
-    images = f"; over images [{comparison.images.low:+.1f}, {comparison.images.high:+.1f}]" if comparison.images else ""
-    about = f"{comparison.about}: {mean:+.2f} ± {half:.2f} (n = {n} of {comparison.wanted}; target ± {comparison.target}){images}"
+    images = (
+        f"; over images [{comparison.images.low:+.1f}, {comparison.images.high:+.1f}]"
+        if comparison.images
+        else ""
+    )
+    about = (
+        f"{comparison.about}: {mean:+.2f} ± {half:.2f} (n = {n} of {comparison.wanted}; target ±"
+        f" {comparison.target}){images}"
+    )
     return f"{about}: {comparison.verdict}{'' if comparison.counts else ' (no part of the verdict)'}"

@@ -1,7 +1,8 @@
 """Is one method better than another? Two answers from a results table: over seeds, and over test images.
 
-The first says how the difference varies when training starts again with other images and other initial weights; the second, how it would
-vary with other test images and the models as they are. A claim should survive both.
+The first says how the difference varies when training starts again with other images and other initial
+weights; the second, how it would vary with other test images and the models as they are. A claim should
+survive both.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ __all__ = ["PairedComparison", "compare", "hits_of"]
 
 
 class PairedComparison(NamedTuple):
-    """`first` − `second` in percentage points. seeds: t-interval over paired seeds. images: bootstrap over the test images."""
+    """`first` − `second` in percentage points. seeds: t-interval over paired seeds. images: bootstrap over
+    the test images."""
 
     first: str
     second: str
@@ -32,42 +34,67 @@ class PairedComparison(NamedTuple):
 
 
 def compare(
-    table: pd.DataFrame, first: str, second: str, *, by: str = "method", shared_images: bool = True, draws: int = 4000, level: float = 0.95
+    table: pd.DataFrame,
+    first: str,
+    second: str,
+    *,
+    by: str = "method",
+    shared_images: bool = True,
+    draws: int = 4000,
+    level: float = 0.95,
 ) -> PairedComparison:
     """Top-1 accuracy of `first` − `second`, paired by seed and by test image.
 
     Args:
-        table: rows of `run_grid` or of a stored table: columns `by`, seed, top1, hits, n_test; one data set and one setting.
-        shared_images: the test images are the same for every seed, as in all leaf tasks. False where the split depends on the seed
-            (digits, folders): each seed's images are then resampled as images of their own.
+        table: rows of `run_grid` or of a stored table: columns `by`, seed, top1, hits, n_test; one data set
+            and one setting.
+        shared_images: the test images are the same for every seed, as in all leaf tasks. False where the
+            split depends on the seed (digits, folders): each seed's images are then resampled as images of
+            their own.
         draws, level: of the bootstrap; level of both intervals.
 
     Raises:
-        AdapterError: as `paired_difference` and `bootstrap_difference`; rows without hits; the two were tested on different images.
+        AdapterError: as `paired_difference` and `bootstrap_difference`; rows without hits; the two were
+            tested on different images.
     """
     seeds = paired_difference(table, first, second, by=by, level=level)
     rows = [table[table[by] == name].sort_values("seed") for name in (first, second)]
-    if "configuration" in table and (asked := [{_images(text) for text in each["configuration"]} for each in rows])[0] != asked[1]:
-        raise AdapterError(f"{first!r} and {second!r} were tested on different images (data or data options differ); select one of them")
+    if (
+        "configuration" in table
+        and (asked := [{_images(text) for text in each["configuration"]} for each in rows])[0] != asked[1]
+    ):
+        raise AdapterError(
+            f"{first!r} and {second!r} were tested on different images (data or data options differ); select"
+            " one of them"
+        )
     hits = [hits_of(each) for each in rows]
     if any(len(a) != len(b) for a, b in zip(*hits, strict=True)):
-        raise AdapterError(f"{first!r} and {second!r} were tested on different numbers of images; run both on the same data set")
+        raise AdapterError(
+            f"{first!r} and {second!r} were tested on different numbers of images; run both on the same"
+            " data set"
+        )
     if not shared_images:
         flat = bootstrap_difference(*(np.concatenate(each) for each in hits), draws=draws, level=level)
         return PairedComparison(first, second, seeds, flat._replace(seeds=len(rows[0])))
     if len({len(each) for each in hits[0]}) > 1:
         raise AdapterError("the seeds have different numbers of test images; pass shared_images=False")
-    return PairedComparison(first, second, seeds, bootstrap_difference(*map(np.stack, hits), draws=draws, level=level))
+    return PairedComparison(
+        first, second, seeds, bootstrap_difference(*map(np.stack, hits), draws=draws, level=level)
+    )
 
 
 def hits_of(rows: pd.DataFrame) -> list[np.ndarray]:
     """Which test images each row's run answered rightly: one bool (n_test,) a row.
 
     Raises:
-        AdapterError: a row without hits: it was made by an older version, or while hyper-parameters were chosen (`test=False`).
+        AdapterError: a row without hits: it was made by an older version, or while hyper-parameters were
+            chosen (`test=False`).
     """
     if "hits" not in rows or not rows["hits"].map(lambda text: isinstance(text, str) and text != "").all():
-        raise AdapterError("some rows hold no hits (column `hits`), so there are no images to resample; run them again with this version")
+        raise AdapterError(
+            "some rows hold no hits (column `hits`), so there are no images to resample; run them again with"
+            " this version"
+        )
     return [unpack_hits(text, int(n)) for text, n in zip(rows["hits"], rows["n_test"], strict=True)]
 
 

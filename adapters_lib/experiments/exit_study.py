@@ -1,6 +1,8 @@
-"""The study of the exits: host alone, naive exits, each component added alone, all of them; with controls at equal cost; seed by seed.
+"""The study of the exits: host alone, naive exits, each component added alone, all of them; with controls at
+equal cost; seed by seed.
 
-`python -m adapters_lib exits study` writes one CSV table, one row a run and operating point. Finished runs are skipped.
+`python -m adapters_lib exits study` writes one CSV table, one row a run and operating point. Finished runs
+are skipped.
 """
 
 from __future__ import annotations
@@ -47,7 +49,13 @@ from .run import (
 
 __all__ = ["SETTINGS", "mean_block_by_granularity", "run_study"]
 
-_NAIVE = {"heads": "linear", "schedule": "uniform", "forward_sparsity": 0, "backward_sparsity": 0, "distil": 0}
+_NAIVE = {
+    "heads": "linear",
+    "schedule": "uniform",
+    "forward_sparsity": 0,
+    "backward_sparsity": 0,
+    "distil": 0,
+}
 
 SETTINGS: dict[str, dict[str, Any] | None] = {
     "host": None,
@@ -64,7 +72,8 @@ SETTINGS: dict[str, dict[str, Any] | None] = {
     "+ backward sparsity": _NAIVE | {"backward_sparsity": 0.3},
     "+ distillation": _NAIVE | {"distil": 0.5},
 }
-"""Options of `DynExits` by the name of the setting; None is the host without exits. "naive": linear heads, equal weights, no sparsity."""
+"""Options of `DynExits` by the name of the setting; None is the host without exits. "naive": linear heads,
+equal weights, no sparsity."""
 
 KEPT = ("naive", "all")
 """Settings whose logits are kept beside the table, for figures and sliders in a fresh clone."""
@@ -73,7 +82,7 @@ CURVE = 11
 """Points of a curve that are timed and stored."""
 
 POINTS = {"half": 0.5, "best": None}
-"""Operating points by name: the budget given to `calibration.choose`."""
+"""Operating points by name: the budget given to `exits.choose`."""
 
 
 def run_study(
@@ -99,27 +108,31 @@ def run_study(
     """Train what the table does not hold yet and return the rows of this study.
 
     Args:
-        table: CSV file. Columns: key, setting, point (`full` depth, `half` the MACs, `best` on validation), seed, top1, val_top1; of a
-            point also `random` and `fixed_depth` (exits at equal cost), relative, macs, mean_block, coarse_block and fine_block (where
-            images of the coarsest and of the finest classes leave, if the task knows granularities), shares, thresholds, exits (top-1 of
-            every exit), ms and full_ms (milliseconds per image, measured in turn); parameters of adapter and head; hits (test images
-            answered rightly, see `experiments.pack_hits`); configuration. Beside it `<table>_curves.csv`: `CURVE` rows of each run's
-            accuracy–cost curve with the same controls, also timed; and `<table>_logits/`: float16 logits of the first seed of the
-            settings in `KEPT`.
-        host: the method that the exits join, several of them together, or none (an empty list: a linear probe).
-        data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs, precision: default the offline recipe's.
+        table: CSV file. Columns: key, setting, point (`full` depth, `half` the MACs, `best` on validation),
+            seed, top1, val_top1; of a point also `random` and `fixed_depth` (exits at equal cost), relative,
+            macs, mean_block, coarse_block and fine_block (where images of the coarsest and of the finest
+            classes leave, if the task knows granularities), shares, thresholds, exits (top-1 of every exit),
+            ms and full_ms (milliseconds per image, measured in turn); parameters of adapter and head; hits
+            (test images answered rightly, see `experiments.pack_hits`); configuration. Beside it
+            `<table>_curves.csv`: `CURVE` rows of each run's accuracy–cost curve with the same controls, also
+            timed; and `<table>_logits/`: float16 logits of the first seed of the settings in `KEPT`.
+        host: the method that the exits join, several of them together, or none (an empty list: a linear
+            probe).
+        data, seeds, backbone, data_options: as in `experiments.Experiment`. epochs, precision: default the
+            offline recipe's.
         jobs: runs side by side, through joblib, the cores shared out among them.
-        settings: names from `SETTINGS`; None: all of them. Beside a host without a bottleneck, or without any adapter, the sparsity
-            that has nothing to act on is off, and the settings about it are left out.
+        settings: names from `SETTINGS`; None: all of them. Beside a host without a bottleneck, or without any
+            adapter, the sparsity that has nothing to act on is off, and the settings about it are left out.
         dyn: options of `dyn` that all settings share, in text form.
         stored: train nothing and return the rows that are there.
-        logits: folder for the validation and test logits of every run as well, `<setting>-<seed>-<part>.safetensors`.
+        logits: folder for the validation and test logits of every run as well,
+            `<setting>-<seed>-<part>.safetensors`.
         keep: the seed whose logits are kept, default the first one.
         work, deadline: as in `experiments.run_grid`.
 
     Raises:
-        AdapterError: an unknown setting or option, or a setting about a sparsity that has nothing to act on beside this host; or,
-            after all others have run, those that failed, each by name with its error.
+        AdapterError: an unknown setting or option, or a setting about a sparsity that has nothing to act on
+            beside this host; or, after all others have run, those that failed, each by name with its error.
     """
     for name in settings or ():
         if name not in SETTINGS:
@@ -136,9 +149,15 @@ def run_study(
     missing = []
     for name in names:
         for seed in seeds:
-            methods = hosts if SETTINGS[name] is None else (*hosts, _dyn(dyn, {**dict.fromkeys(idle, 0), **(SETTINGS[name] or {})}))
+            methods = (
+                hosts
+                if SETTINGS[name] is None
+                else (*hosts, _dyn(dyn, {**dict.fromkeys(idle, 0), **(SETTINGS[name] or {})}))
+            )
             (run,) = pinned([Experiment(methods, data, seed, backbone, data_options or {}, recipe)])
-            keys += [f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])]
+            keys += [
+                f"{run.key}-{point}" for point in (["full"] if SETTINGS[name] is None else ["full", *POINTS])
+            ]
             if keys[-1] not in known and not stored:  # the last row of a run is written last
                 folders = [Path(logits)] if logits else []
                 folders += [table.with_name(f"{table.stem}_logits")] if name in KEPT and seed == kept else []
@@ -171,11 +190,16 @@ def _run_and_store(
 
 def _about(hosts: Sequence[str], idle: Sequence[str], settings: Sequence[str] | None) -> list[str]:
     """The settings to run; `idle`: options that have nothing to act on beside these hosts."""
-    empty = {name: option for name, options in SETTINGS.items() for option in idle if (options or {}).get(option)}
+    empty = {
+        name: option for name, options in SETTINGS.items() for option in idle if (options or {}).get(option)
+    }
     for name in settings or ():
         if name in empty:
             beside = " + ".join(hosts) or "no host"
-            raise AdapterError(f"setting {name!r}: {empty[name]} has nothing to act on beside {beside}; leave the setting out")
+            raise AdapterError(
+                f"setting {name!r}: {empty[name]} has nothing to act on beside {beside}; leave the"
+                " setting out"
+            )
     return list(settings or (name for name in SETTINGS if name not in empty))
 
 
@@ -214,7 +238,12 @@ def _run(
     if not len(model.exits):
         logits, labels = collect_logits(model, task.test)
         right = logits.argmax(1) == labels
-        row = {**full, "top1": _percent(right), "val_top1": evaluate(model, task.val)["top1"], "hits": pack_hits(right)}
+        row = {
+            **full,
+            "top1": _percent(right),
+            "val_top1": evaluate(model, task.val)["top1"],
+            "hits": pack_hits(right),
+        }
         return [{"key": f"{run.key}-full", **common, **row, **clock.read()}], []
     val, test = store_exits(model, task.val), store_exits(model, task.test)
     for folder in folders:
@@ -222,7 +251,9 @@ def _run(
             save_stored(stored, folder / f"{setting.replace(' ', '_')}-{run.seed}-{part}.safetensors")
     # Heads at full depth: the early ones trained along, but nobody asks them.
     right = test.logits[-1].argmax(1) == test.labels
-    rows = [{**full, "top1": _percent(right), "val_top1": float(val.accuracies[-1]), "hits": pack_hits(right)}]
+    rows = [
+        {**full, "top1": _percent(right), "val_top1": float(val.accuracies[-1]), "hits": pack_hits(right)}
+    ]
     reachable = operating_points(val)
     points = {name: choose(reachable, budget) for name, budget in POINTS.items()}
     for name, point in points.items():
@@ -231,8 +262,13 @@ def _run(
             {
                 "point": name,
                 "val_top1": point.top1,
-                **{column: found[column] for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")},
-                **mean_block_by_granularity(task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]),
+                **{
+                    column: found[column]
+                    for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")
+                },
+                **mean_block_by_granularity(
+                    task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]
+                ),
                 **{column: json.dumps(found[column]) for column in ("shares", "thresholds", "exits")},
                 "hits": pack_hits(outcome.labels == test.labels),
             }
@@ -244,7 +280,9 @@ def _run(
         ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(place), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}
-    curve = curve.drop(columns="macs").assign(ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__)
+    curve = curve.drop(columns="macs").assign(
+        ms=ms[len(points) :], full_ms=full_ms, setting=setting, seed=run.seed, version=__version__
+    )
     curve["thresholds"] = curve["thresholds"].map(json.dumps)
     curve.insert(0, "key", [f"{run.key}-{number}" for number in range(len(curve))])
     spent = clock.read()
@@ -257,10 +295,12 @@ def _percent(right: torch.Tensor) -> float:
 
 
 def mean_block_by_granularity(task: Task, labels: torch.Tensor, blocks: torch.Tensor) -> dict[str, float]:
-    """`coarse_block` and `fine_block`: the mean block (N,) after which images of the coarsest and of the finest classes left."""
+    """`coarse_block` and `fine_block`: the mean block (N,) after which images of the coarsest and of the
+    finest classes left."""
     if "granularity" not in task.info:
         return {}
     dial = np.array(task.info["granularity"])[labels.numpy()]
     return {
-        name: float(blocks.numpy()[dial == extreme].mean()) for name, extreme in (("coarse_block", dial.max()), ("fine_block", dial.min()))
+        name: float(blocks.numpy()[dial == extreme].mean())
+        for name, extreme in (("coarse_block", dial.max()), ("fine_block", dial.min()))
     }

@@ -1,21 +1,21 @@
 """The grids behind the workbook's tables: which runs each of them asks for, the most wanted first.
 
-Every run trains with the offline recipe (`tuning.offline_recipe`), whose learning rates were chosen on other plants, at the budget of
-`tuning.BUDGET` (clips: `CLIPS_BUDGET`), in float32 on every machine, and is evaluated after its last epoch. Test images are the same for
-every seed: 2,000 leaves, 400 clips.
+Every run trains with the offline recipe (`offline_recipe`), whose learning rates were chosen on other
+plants, at the budget of `offline_recipes.BUDGET` (clips: `CLIPS_BUDGET`), in float32 on every machine, and is
+evaluated after its last epoch. Test images are the same for every seed: 2,000 leaves, 400 clips.
 
 | grid | what | runs |
 |---|---|---|
-| learning_curve | ten methods on validation images of the tuning's plants, 450 to 7,200 updates | 10 × 5 budgets × 2 seeds |
+| learning_curve | ten methods on the tuning's plants, 450 to 7,200 updates | 10 × 5 × 2 |
 | methods | every method on the ultra-fine leaves, with both starts where it has two | 24, ten seeds or five |
-| exits | a host, naive exits, all of Dyn-Adapter and each of its parts alone, on the mixed leaves | 3 × 10 + 10 × 5 |
-| padapter | PAdapter's forms, modes, positions and prompts, beside its baselines of the same size, ultra-fine | 17, ten seeds or five |
-| ila | ILA's positions, number of down-samplings and residual starts, several of them in `methods` too | 12 × 5 |
-| bottleneck | ADPT, PAdapter, LoRA, ILA++ with bottleneck or rank 4, 16, 64, both starts, ultra-fine | 18 × 5 |
+| exits | a host, naive exits, all of Dyn-Adapter, each part alone, mixed leaves | 3 × 10 + 10 × 5 |
+| padapter | PAdapter's forms, modes, positions and prompts, and baselines | 17, ten seeds or five |
+| ila | ILA's positions, number of down-samplings and residual starts | 12 × 5 |
+| bottleneck | ADPT, PAdapter, LoRA, ILA++ with bottleneck or rank 4, 16, 64, both starts | 18 × 5 |
 | tasks | eight main methods on the coarse and the mixed leaves | 2 × 8 × 5 |
-| video | PAdapter's forms and positions, and its baselines of about as many parameters, on motion leaves | 11 × 5 |
+| video | PAdapter's forms and positions, and baselines of its size, on motion leaves | 11 × 5 |
 | video_exits | a host, naive exits and all of Dyn-Adapter on motion leaves | 3 × 5 |
-| compose | ILA, PAdapter and exits, each in or out, on the mixed leaves, with the recipe that goes with exits | 8 × 5 |
+| compose | ILA, PAdapter and exits, each in or out, mixed leaves, recipe of exits | 8 × 5 |
 | granularity | four methods at five granularities of the ultra-fine leaves | 20 × 5 |
 """
 
@@ -59,14 +59,16 @@ PRECISION = "no"
 
 SEEDS = (0, 1, 2, 3, 4)
 MORE_SEEDS = (5, 6, 7, 8, 9)
-"""Of what the main claims compare, see `claims`: an interval over ten seeds is little more than half as wide as one over five."""
+"""Of what the main claims compare, see `claims`: an interval over ten seeds is little more than half as
+wide as one over five."""
 
 TEST_IMAGES, TEST_CLIPS = 100, 25
 """A class: 2,000 images, 400 clips."""
 
 
 def both_starts(method: str) -> list[str]:
-    """The text form, and the same with `start=zero` for a method that has that option and does not start so anyway."""
+    """The text form, and the same with `start=zero` for a method that has that option and does not start
+    so anyway."""
     name, colon, _ = method.partition(":")
     start = {field.name: field.default for field in fields(METHODS[name])}.get("start", "zero")
     return [method] if start == "zero" else [method, f"{method}{',' if colon else ':'}start=zero"]
@@ -75,8 +77,9 @@ def both_starts(method: str) -> list[str]:
 CURVE_BUDGETS = {450: (30, 3), 900: (60, 3), 1800: (120, 3), 3600: (120, 6), 7200: (240, 6)}
 """Updates at batch 4 on 20 classes → training images a class, passes over them.
 
-More updates come from more images where that is possible, as drawn images cost next to nothing and passes over few of them overfit (see
-`tuning.BASE`). 900 updates are the budget that the first tables had. The schedule depends on the budget, so each is a run of its own.
+More updates come from more images where that is possible, as drawn images cost next to nothing and passes
+over few of them overfit (see `offline_recipes.BASE`). 900 updates are the budget that the first tables had. The
+schedule depends on the budget, so each is a run of its own.
 """
 
 CURVE_METHODS = (
@@ -89,10 +92,12 @@ CURVE_METHODS = (
     "padapter",
     "adaptformer",
 )
-"""Those whose order the budget may change: the probe, the papers' methods with either start, and what they compare with most."""
+"""Those whose order the budget may change: the probe, the papers' methods with either start, and what they
+compare with most."""
 
 ALL_METHODS = tuple(name for name in METHODS if name != "dyn")
-"""In the order of the methods' table; dyn needs a host and has a study of its own (`python -m adapters_lib exits study`)."""
+"""In the order of the methods' table; dyn needs a host and has a study of its own (`python -m adapters_lib
+exits study`)."""
 
 MAIN_METHODS = ("linear", "full", "vpt-deep", "adpt", "lora", "ila", "ila++", "padapter")
 """The papers' three methods and what they compare with most."""
@@ -101,7 +106,17 @@ GRANULARITIES = (0.06, 0.09, 0.12, 0.18, 0.25)
 
 _SWEPT = {"adpt": "bottleneck", "padapter": "bottleneck", "lora": "rank", "ila++": "bottleneck"}
 
-CLAIMED = ("linear", *both_starts("adpt"), "ila", *both_starts("ila++"), "padapter", "adaptformer", "pfeiffer", "lora", "full")
+CLAIMED = (
+    "linear",
+    *both_starts("adpt"),
+    "ila",
+    *both_starts("ila++"),
+    "padapter",
+    "adaptformer",
+    "pfeiffer",
+    "lora",
+    "full",
+)
 """Those of the grid `methods` that have ten seeds."""
 
 PADAPTER_VARIANTS = {
@@ -122,9 +137,15 @@ PADAPTER_VARIANTS = {
     "Pfeiffer, r = 16": "pfeiffer:bottleneck=16",
     **dict(zip(("ADPT, twice r = 8", "ADPT, twice r = 8, start at zero"), both_starts("adpt"), strict=False)),
 }
-"""Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters (without those of a frozen prompt)."""
+"""Text forms of the ablation by name; bottlenecks such that adapters have about as many parameters
+(without those of a frozen prompt)."""
 
-EQUAL_SIZES = ("padapter:bottleneck=8", "adaptformer:bottleneck=16", "pfeiffer:bottleneck=16", *both_starts("adpt"))
+EQUAL_SIZES = (
+    "padapter:bottleneck=8",
+    "adaptformer:bottleneck=16",
+    "pfeiffer:bottleneck=16",
+    *both_starts("adpt"),
+)
 """Those of the grid `padapter` that have ten seeds: the adapter of the paper and what it is said to beat."""
 
 VIDEO_VARIANTS = {
@@ -156,7 +177,8 @@ ILA_VARIANTS = {
     "later: 6 and 10": "ila:after=6/10",
     "ILA++, start at 1/9": "ila++:residual_scale=0.1111",
 }
-"""Text forms of ILA's ablation by name: where the modules stand, how often they shrink the grid, and how their residual starts."""
+"""Text forms of ILA's ablation by name: where the modules stand, how often they shrink the grid, and how
+their residual starts."""
 
 COMBINATIONS = {
     "linear probe": ("linear",),
@@ -173,7 +195,8 @@ COMBINATIONS = {
 
 @dataclass(frozen=True)
 class Study:
-    """Runs of `exits.study.run_study`: `main` settings with ten seeds on images, every other one of `settings` with five."""
+    """Runs of `exit_study.run_study`: `main` settings with ten seeds on images, every other one of
+    `settings` with five."""
 
     host: str
     data: str
@@ -183,15 +206,24 @@ class Study:
     validation: int = 50
 
     def options(self) -> dict[str, Any]:
-        """Arguments of `run_study`; validation: images or clips a class, on which the thresholds are chosen."""
+        """Arguments of `run_study`; validation: images or clips a class, on which the thresholds are
+        chosen."""
         options = {**_options(self.data), "n_val": self.validation}
-        return {"host": self.host, "data": self.data, "backbone": self.backbone, "data_options": options, "precision": PRECISION}
+        return {
+            "host": self.host,
+            "data": self.data,
+            "backbone": self.backbone,
+            "data_options": options,
+            "precision": PRECISION,
+        }
 
     def runs(self) -> list[tuple[str, int]]:
         """(setting, seed), the most wanted first."""
         more = MORE_SEEDS if self.backbone == EMBEDDED else ()
         first = [(setting, seed) for seed in (*SEEDS, *more) for setting in self.main]
-        return first + [(setting, seed) for seed in SEEDS for setting in self.settings if setting not in self.main]
+        return first + [
+            (setting, seed) for seed in SEEDS for setting in self.settings if setting not in self.main
+        ]
 
 
 STUDIES: dict[str, Study] = {
@@ -222,12 +254,15 @@ def _runs(
     exits: bool | None = None,
     seeds: Sequence[int] = SEEDS,
 ) -> list[Experiment]:
-    """Seed by seed, so that an interrupted grid has whole seeds rather than whole methods. exits: as in `offline_recipe`."""
+    """Seed by seed, so that an interrupted grid has whole seeds rather than whole methods. exits: as in
+    `offline_recipe`."""
     lists = [(m,) if isinstance(m, str) else tuple(m) for m in methods]
     options = {**_options(data), **(data_options or {})}
     recipes = [offline_recipe(m, data=data, exits=exits, mixed_precision=PRECISION) for m in lists]
     return [
-        Experiment(methods=m, data=data, seed=seed, backbone=backbone, recipe=recipe, data_options=dict(options))
+        Experiment(
+            methods=m, data=data, seed=seed, backbone=backbone, recipe=recipe, data_options=dict(options)
+        )
         for seed in seeds
         for m, recipe in zip(lists, recipes, strict=True)
     ]
@@ -266,20 +301,32 @@ def _dial(granularity: float) -> dict[str, float]:
 
 
 def _curve() -> list[Experiment]:
-    """The most telling subsets first: one seed at the budgets between which a choice is likely, then the other, then the dearest one."""
-    order = [(seed, updates) for seed in (100, 101) for updates in (900, 3600, 1800, 450)] + [(100, 7200), (101, 7200)]
+    """The most telling subsets first: one seed at the budgets between which a choice is likely, then the
+    other, then the dearest one."""
+    order = [(seed, updates) for seed in (100, 101) for updates in (900, 3600, 1800, 450)] + [
+        (100, 7200),
+        (101, 7200),
+    ]
     runs = []
     for seed, updates in order:
         images, passes = CURVE_BUDGETS[updates]
         options = {"plants": 1, "augment": None, "n_train": images, "n_val": 100}
         for method in CURVE_METHODS:
             recipe = offline_recipe(method, epochs=passes, mixed_precision=PRECISION)
-            runs.append(Experiment((method,), "leaves-ultra", seed, data_options=dict(options), recipe=recipe, test=False))
+            runs.append(
+                Experiment(
+                    (method,), "leaves-ultra", seed, data_options=dict(options), recipe=recipe, test=False
+                )
+            )
     return runs
 
 
 def _granularity() -> list[Experiment]:
-    return [run for dial in GRANULARITIES for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))]
+    return [
+        run
+        for dial in GRANULARITIES
+        for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))
+    ]
 
 
 GRIDS: dict[str, Callable[[], list[Experiment]]] = {

@@ -1,4 +1,5 @@
-"""All grids and studies as one queue of runs: what is done, what is left and about how long it takes, the most wanted first."""
+"""All grids and studies as one queue of runs: what is done, what is left and about how long it takes, the
+most wanted first."""
 
 from __future__ import annotations
 
@@ -19,11 +20,18 @@ from .run import Experiment, read_table, run_and_store, title
 
 __all__ = ["ORDER", "ORDERS", "Job", "Pace", "jobs_of", "ordered", "select"]
 
-ORDER = ("learning_curve", "methods", "exits", *(name for name in GRIDS if name not in ("learning_curve", "methods")), "video_exits")
+ORDER = (
+    "learning_curve",
+    "methods",
+    "exits",
+    *(name for name in GRIDS if name not in ("learning_curve", "methods")),
+    "video_exits",
+)
 """Names of all tables, the most wanted first."""
 
 ORDERS = ("wanted", "seeds", "short")
-"""How to order the queue: as the grids are, table by table; all tables' first seeds first; the shortest runs first."""
+"""How to order the queue: as the grids are, table by table; all tables' first seeds first; the shortest
+runs first."""
 
 STEP = 0.1
 """Seconds an update of 4 images takes on one thread where no stored run of the method tells."""
@@ -31,7 +39,8 @@ STEP = 0.1
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a table. call, arguments: how to run it, without `work` and `deadline`. updates: about how many it makes."""
+    """One run of a table. call, arguments: how to run it, without `work` and `deadline`. updates: about
+    how many it makes."""
 
     table: str
     title: str
@@ -60,13 +69,30 @@ def jobs_of(name: str, folder: Path) -> list[Job]:
 
 
 def _grid_job(name: str, run: Experiment, path: Path, done: bool) -> Job:
-    return Job(name, title(run), run.name, run.seed, run.data, _updates(run), done, run_grid_job, (run, path), run.key)
+    return Job(
+        name,
+        title(run),
+        run.name,
+        run.seed,
+        run.data,
+        _updates(run),
+        done,
+        run_grid_job,
+        (run, path),
+        run.key,
+    )
 
 
 def _study_jobs(name: str, study: Study, folder: Path) -> list[Job]:
     """A setting and seed is done when the rows of all its points are there."""
     path, options = folder / f"{name}.csv", study.options()
-    stored = run_study(path, settings=study.settings, seeds=sorted({seed for _, seed in study.runs()}), stored=True, **options)
+    stored = run_study(
+        path,
+        settings=study.settings,
+        seeds=sorted({seed for _, seed in study.runs()}),
+        stored=True,
+        **options,
+    )
     rows = stored.groupby(["setting", "seed"]).size().to_dict() if len(stored) else {}
     recipe = offline_recipe(study.host, data=study.data, exits=True)
     run = Experiment((study.host,), study.data, data_options=options["data_options"], recipe=recipe)
@@ -74,7 +100,19 @@ def _study_jobs(name: str, study: Study, folder: Path) -> list[Job]:
     for setting, seed in study.runs():
         done = rows.get((setting, seed), 0) >= (1 if setting == "host" else 3)
         about = f"{setting} ({study.host}) on {study.data}, seed {seed}"
-        found.append(Job(name, about, setting, seed, study.data, _updates(run), done, run_study_job, (path, setting, seed, options)))
+        found.append(
+            Job(
+                name,
+                about,
+                setting,
+                seed,
+                study.data,
+                _updates(run),
+                done,
+                run_study_job,
+                (path, setting, seed, options),
+            )
+        )
     return found
 
 
@@ -83,14 +121,18 @@ def run_grid_job(run: Experiment, table: Path, work: Path, deadline: float | Non
     run_and_store(run, table, work=work, deadline=deadline)
 
 
-def run_study_job(table: Path, setting: str, seed: int, options: Mapping[str, Any], work: Path, deadline: float | None) -> None:
-    """One setting of a study and one seed, for a worker process; the logits of seed 0 are kept for figures."""
+def run_study_job(
+    table: Path, setting: str, seed: int, options: Mapping[str, Any], work: Path, deadline: float | None
+) -> None:
+    """One setting of a study and one seed, for a worker process; the logits of seed 0 are kept for
+    figures."""
     how: dict[str, Any] = {"jobs": 1, "progress": False, "keep": 0, "work": work, "deadline": deadline}
     run_study(table, settings=[setting], seeds=[seed], **options, **how)
 
 
 def select(jobs: Iterable[Job], only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> list[Job]:
-    """Those whose method (of a study: setting) matches a pattern such as "ila*" or "*/3", method/seed, and whose seed is asked for.
+    """Those whose method (of a study: setting) matches a pattern such as "ila*" or "*/3", method/seed, and
+    whose seed is asked for.
 
     Raises AdapterError: a pattern that matches none of the jobs.
     """
@@ -108,7 +150,9 @@ def _matches(job: Job, pattern: str) -> bool:
     method, slash, seed = pattern.rpartition("/")
     if not slash or not (seed.isdecimal() or seed == "*"):  # a slash may belong to the method: ila:after=2/6
         return fnmatchcase(job.method, pattern)
-    return fnmatchcase(job.method, pattern) or (fnmatchcase(job.method, method) and seed in ("*", str(job.seed)))
+    return fnmatchcase(job.method, pattern) or (
+        fnmatchcase(job.method, method) and seed in ("*", str(job.seed))
+    )
 
 
 def ordered(jobs: Sequence[Job], order: str, pace: Pace) -> list[Job]:
@@ -136,7 +180,9 @@ class Pace:
 
     def __init__(self, folder: Path) -> None:
         parts = [_paces(read_table(path)) for path in sorted(folder.glob("*.csv"))]
-        rows = pd.concat([pd.DataFrame(columns=["method", "data", "pace"]), *(part for part in parts if len(part))])
+        rows = pd.concat(
+            [pd.DataFrame(columns=["method", "data", "pace"]), *(part for part in parts if len(part))]
+        )
         rows["name"] = [str(method).partition(":")[0] for method in rows["method"]]
         self._known: dict[tuple[str, ...], float] = {}
         for by in (["method", "data"], ["name", "data"], ["name"], ["data"]):
@@ -146,22 +192,33 @@ class Pace:
     def seconds(self, job: Job) -> float:
         """About how long the whole run takes on one thread."""
         name = job.method.partition(":")[0]
-        asked = (("method", "data", job.method, job.data), ("name", "data", name, job.data), ("name", name), ("data", job.data))
+        asked = (
+            ("method", "data", job.method, job.data),
+            ("name", "data", name, job.data),
+            ("name", name),
+            ("data", job.data),
+        )
         return job.updates * next((self._known[key] for key in asked if key in self._known), STEP)
 
 
 def _paces(rows: pd.DataFrame) -> pd.DataFrame:
-    """method, data and seconds an update, of rows that know how many they made; CPU seconds, as others may have used the cores too."""
+    """method, data and seconds an update, of rows that know how many they made; CPU seconds, as others may
+    have used the cores too."""
     if not {"updates", "seconds", "data"} <= set(rows) or not {"method", "setting"} & set(rows):
         return pd.DataFrame()
     rows = rows[rows["updates"].notna()]
-    on_cpu = rows["cpu_seconds"].where(rows["device"] == "cpu") if {"cpu_seconds", "device"} <= set(rows) else rows["seconds"]
+    on_cpu = (
+        rows["cpu_seconds"].where(rows["device"] == "cpu")
+        if {"cpu_seconds", "device"} <= set(rows)
+        else rows["seconds"]
+    )
     method = rows["method"] if "method" in rows else rows["setting"]
     return pd.DataFrame({"method": method, "data": rows["data"], "pace": on_cpu / rows["updates"]}).dropna()
 
 
 def _updates(run: Experiment) -> int:
-    """From the budget: batches of an epoch, times epochs. Of data sets without a number of images a class 20 classes of 60."""
+    """From the budget: batches of an epoch, times epochs. Of data sets without a number of images a class
+    20 classes of 60."""
     classes = 16 if run.data == "motion-leaves" else 20
     images = int(run.data_options.get("n_train", 60))
     return run.recipe.epochs * math.ceil(classes * images / run.recipe.batch_size)

@@ -16,10 +16,12 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 def published(name: str) -> pd.DataFrame:
-    """The table `data/<name>.csv` of the repository, e.g. "paper_results"; where only the library is installed (Colab), over the network.
+    """The table `data/<name>.csv` of the repository, e.g. "paper_results"; where only the library is
+    installed (Colab), over the network.
 
     Raises:
-        AdapterError: there is no such table, or it cannot be fetched; the message says where it was looked for.
+        AdapterError: there is no such table, or it cannot be fetched; the message says where it was looked
+            for.
     """
     places = [folder / f"{name}.csv" for folder in (_REPOSITORY / "data", output_folder("data"))]
     for path in places:
@@ -32,7 +34,10 @@ def published(name: str) -> pd.DataFrame:
             return pd.read_csv(looked[-1])
         except (OSError, ValueError):
             pass
-    raise AdapterError(f"no table {name!r} in {', '.join(looked)}; run the notebook from a copy of the repository, or check the name")
+    raise AdapterError(
+        f"no table {name!r} in {', '.join(looked)}; run the notebook from a copy of the repository, or check"
+        " the name"
+    )
 
 
 def _address() -> str | None:

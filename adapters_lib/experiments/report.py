@@ -3,9 +3,10 @@
     python -m adapters_lib results table methods --format latex
     python -m adapters_lib results table methods --readme README.md
 
-One row a method (and data set, if there are several): top-1 as mean and half-width of the 95 % t-interval over seeds, the number of seeds,
-what trains apart (adapter, unfrozen backbone, head), MACs of an image, and a training step: relative to full fine-tuning if
-`bench steps` has measured all of the methods, in turn on one machine; else in milliseconds, as timed while the runs were made.
+One row a method (and data set, if there are several): top-1 as mean and half-width of the 95 % t-interval
+over seeds, the number of seeds, what trains apart (adapter, unfrozen backbone, head), MACs of an image, and a
+training step: relative to full fine-tuning if `bench steps` has measured all of the methods, in turn on one
+machine; else in milliseconds, as timed while the runs were made.
 """
 
 from __future__ import annotations
@@ -57,40 +58,65 @@ def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame
     rows = stored(grid, folder)
     if rows.empty:
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
-        raise AdapterError(f"no runs in {path}; make them with `python -m adapters_lib.experiments.run_grids {grid}`, or choose a table: {known}")
+        raise AdapterError(
+            f"no runs in {path}; make them with `python -m adapters_lib.experiments.run_grids {grid}`, or"
+            f" choose a table: {known}"
+        )
     return method_table(rows, read_table(Path(folder) / "steps.csv"))
 
 
 def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Runs → one row a method, in the order of their first runs, with columns of `TITLES` and `half`; top1 and half in percent.
+    """Runs → one row a method, in the order of their first runs, with columns of `TITLES` and `half`; top1
+    and half in percent.
 
-    steps: rows of `bench_latency.step_table`. Runs of other machines may meet in one table, so their own times are shown only if `steps`
-    lacks a method, or the backbone.
+    steps: rows of `benchmarks.step_table`. Runs of other machines may meet in one table, so their own
+    times are shown only if `steps` lacks a method, or the backbone.
 
-    Rows that another version of the code made are used only for methods without newer ones, and marked "(older code)".
+    Rows that another version of the code made are used only for methods without newer ones, and marked
+    "(older code)".
 
     Raises:
-        AdapterError: a column is missing, a run has no test accuracy, or two runs of one method and seed differ in their settings.
+        AdapterError: a column is missing, a run has no test accuracy, or two runs of one method and seed
+            differ in their settings.
     """
     several = "data" in rows and rows["data"].nunique() > 1
     by = ["data", "method"] if several else ["method"]
     rows = one_version(rows, by)
     if twice := rows[rows.duplicated([*by, "seed"])]["method"].unique().tolist():
-        raise AdapterError(f"{twice[0]}: several runs of one seed, with other settings; select one, as a mean over both says nothing")
+        raise AdapterError(
+            f"{twice[0]}: several runs of one seed, with other settings; select one, as a mean over both says"
+            " nothing"
+        )
     if untested := rows[rows["top1"].isna()]["method"].unique().tolist():
-        raise AdapterError(f"{untested[0]}: a run without test accuracy; this table is of tested runs, those of tuning have none")
-    old = rows[rows["outdated"]][by].drop_duplicates().agg(tuple, axis=1).tolist() if rows["outdated"].any() else []
+        raise AdapterError(
+            f"{untested[0]}: a run without test accuracy; this table is of tested runs, those of tuning have"
+            " none"
+        )
+    old = (
+        rows[rows["outdated"]][by].drop_duplicates().agg(tuple, axis=1).tolist()
+        if rows["outdated"].any()
+        else []
+    )
     table = summarise(rows.drop(columns="outdated"), by)
     if measured := _steps(rows, steps):
         table = table.drop(columns="step_ms").assign(step=table["method"].map(measured))
     table["method"] = [
-        f"{row['method']} (older code)" if tuple(row[c] for c in by) in old else row["method"] for _, row in table.iterrows()
+        f"{row['method']} (older code)" if tuple(row[c] for c in by) in old else row["method"]
+        for _, row in table.iterrows()
     ]
-    return table[[*by, "top1", "half", *(column for column in TITLES if column in table and column not in ("data", "method", "top1"))]]
+    return table[
+        [
+            *by,
+            "top1",
+            "half",
+            *(column for column in TITLES if column in table and column not in ("data", "method", "top1")),
+        ]
+    ]
 
 
 def timed_as(method: str) -> str:
-    """The method that was timed in its place: another start changes no arithmetic. Methods in text form, several joined by " + "."""
+    """The method that was timed in its place: another start changes no arithmetic. Methods in text form,
+    several joined by " + "."""
     if "start=" not in method:
         return method
     chosen = []
@@ -101,14 +127,19 @@ def timed_as(method: str) -> str:
 
 
 def _steps(rows: pd.DataFrame, steps: pd.DataFrame | None) -> dict[str, float]:
-    """Method → its step over that of full fine-tuning; empty unless all methods were measured, on the backbone of the runs."""
+    """Method → its step over that of full fine-tuning; empty unless all methods were measured, on the
+    backbone of the runs."""
     if steps is None or steps.empty or "configuration" not in rows:
         return {}
     backbones = {json.loads(text)["backbone"] for text in rows["configuration"]}
     steps = steps[steps["backbone"].isin(backbones)]
     ratios = dict(zip(steps["method"], steps["ratio"], strict=True))
     found = {method: ratios.get(timed_as(method)) for method in rows["method"].unique()}
-    return {m: r for m, r in found.items() if r is not None} if len(backbones) == 1 and None not in found.values() else {}
+    return (
+        {m: r for m, r in found.items() if r is not None}
+        if len(backbones) == 1 and None not in found.values()
+        else {}
+    )
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
@@ -118,8 +149,16 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
     lines = [[TITLES[column] for column in columns]]
     for row in records:
         interval = Interval(row["top1"], row["half"], int(row["n"]))
-        written = {"top1": str(interval).partition(" (n")[0], **{c: form(row[c]) for c, form in _FORMS.items() if c in row}}
-        lines.append([written.get(c) or (str(row[c]) if c in ("data", "method") else f"{int(row[c]):,}") for c in columns])
+        written = {
+            "top1": str(interval).partition(" (n")[0],
+            **{c: form(row[c]) for c, form in _FORMS.items() if c in row},
+        }
+        lines.append(
+            [
+                written.get(c) or (str(row[c]) if c in ("data", "method") else f"{int(row[c]):,}")
+                for c in columns
+            ]
+        )
     return lines
 
 
@@ -127,7 +166,10 @@ def _markdown(table: pd.DataFrame) -> str:
     titles, *rows = _cells(table)
     first = titles.index("top-1 (%)")
     rule = ["---" if place < first else "---:" for place in range(len(titles))]
-    quoted = [[f"`{cell}`" if title == "method" else cell for title, cell in zip(titles, row, strict=True)] for row in rows]
+    quoted = [
+        [f"`{cell}`" if title == "method" else cell for title, cell in zip(titles, row, strict=True)]
+        for row in rows
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in (titles, rule, *quoted))
 
 
@@ -177,7 +219,10 @@ def block(text: str, name: str) -> str:
     before, middle, rest = text.partition(start)
     inside, last, after = rest.partition(end)
     if not middle or not last or start in after or end in before + after:
-        raise AdapterError(f"the text needs the lines {start} and {end}, each once and in this order, around the place of the table")
+        raise AdapterError(
+            f"the text needs the lines {start} and {end}, each once and in this order, around the place of"
+            " the table"
+        )
     return inside.strip("\n")
 
 

@@ -1,7 +1,9 @@
-"""A grid of runs → one tidy table, one row a run. Finished runs are skipped; a failed one does not stop the rest.
+"""A grid of runs → one tidy table, one row a run. Finished runs are skipped; a failed one does not stop the
+rest.
 
-The table is a CSV file that only grows: each row is appended under a file lock, so several processes, or several grids, may write the
-same table. A run is known by a key over its whole configuration; whoever asks for it again gets the stored row.
+The table is a CSV file that only grows: each row is appended under a file lock, so several processes, or
+several grids, may write the same table. A run is known by a key over its whole configuration; whoever asks
+for it again gets the stored row.
 """
 
 from __future__ import annotations
@@ -70,21 +72,42 @@ __all__ = [
 
 _FIRST_FIELDS = frozenset(
     (
-        *("epochs", "lr", "batch_size", "weight_decay", "optimizer", "warmup_epochs", "warmup_steps", "min_lr", "clip_norm"),
-        *("accumulate", "mixed_precision", "label_smoothing", "mixup", "cutmix", "seed", "num_workers", "head_lr_scale"),
+        *(
+            "epochs",
+            "lr",
+            "batch_size",
+            "weight_decay",
+            "optimizer",
+            "warmup_epochs",
+            "warmup_steps",
+            "min_lr",
+            "clip_norm",
+        ),
+        *(
+            "accumulate",
+            "mixed_precision",
+            "label_smoothing",
+            "mixup",
+            "cutmix",
+            "seed",
+            "num_workers",
+            "head_lr_scale",
+        ),
     )
 )
-"""Fields that a recipe had when the first rows were stored. A field that came later and is at its default does not change a run's key."""
+"""Fields that a recipe had when the first rows were stored. A field that came later and is at its default
+does not change a run's key."""
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One run: what is adapted, how, on what.
 
-    methods: text forms, e.g. ("ila", "lora:rank=4"). seed: of the task's images, of the initial weights and of the training.
-    data_options: passed to `load_data`. recipe: its seed is replaced by this experiment's. test: evaluate on the test images; False
-    while hyper-parameters are being chosen, so that the test images stay unseen. outside: digests of the images and the weights that lie in
-    files, which name and options do not tell; None: found when they are asked for (`run_grid` does so once for all its runs).
+    methods: text forms, e.g. ("ila", "lora:rank=4"). seed: of the task's images, of the initial weights and
+    of the training. data_options: passed to `load_data`. recipe: its seed is replaced by this experiment's.
+    test: evaluate on the test images; False while hyper-parameters are being chosen, so that the test images
+    stay unseen. outside: digests of the images and the weights that lie in files, which name and options do
+    not tell; None: found when they are asked for (`run_grid` does so once for all its runs).
     """
 
     methods: tuple[str, ...]
@@ -101,10 +124,13 @@ class Experiment:
         return " + ".join(self.methods) or "linear"
 
     def configuration(self) -> dict[str, Any]:
-        """All that decides the result, as JSON values; of the recipe's younger fields only those that are not at their default."""
+        """All that decides the result, as JSON values; of the recipe's younger fields only those that are
+        not at their default."""
         recipe = asdict(replace(self.recipe, seed=self.seed))
         usual = asdict(Recipe())
-        recipe = {name: value for name, value in recipe.items() if name in _FIRST_FIELDS or value != usual[name]}
+        recipe = {
+            name: value for name, value in recipe.items() if name in _FIRST_FIELDS or value != usual[name]
+        }
         found = {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
         del found["outside"]
         return found | (_outside(self) if self.outside is None else self.outside)
@@ -116,42 +142,56 @@ class Experiment:
 
 
 def _outside(experiment: Experiment) -> dict[str, str]:
-    """`files`: digest of images that lie in files; `weights`: of those that are found in the folder ADAPTERS_WEIGHTS. Only what there
-    is."""
+    """`files`: digest of images that lie in files; `weights`: of those that are found in the folder
+    ADAPTERS_WEIGHTS. Only what there is."""
     try:
         files = files_digest(experiment.data, experiment.seed, experiment.data_options)
     except AdapterError as error:  # the run itself will say so, and store no row
         files = f"not readable: {error}"
     weights = None if experiment.backbone.startswith(EMBEDDED) else find_weights(experiment.backbone)
-    return {**({"files": files} if files else {}), **({"weights": about_file(weights)["digest"][:16]} if weights else {})}
+    return {
+        **({"files": files} if files else {}),
+        **({"weights": about_file(weights)["digest"][:16]} if weights else {}),
+    }
 
 
-def grid(methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int] = (0, 1, 2), **options: Any) -> list[Experiment]:
+def grid(
+    methods: Iterable[str | Sequence[str]], data: str, seeds: Iterable[int] = (0, 1, 2), **options: Any
+) -> list[Experiment]:
     """Every method with every seed. options: the other fields of `Experiment`."""
     listed = [(m,) if isinstance(m, str) else tuple(m) for m in methods]
     return [Experiment(methods=m, data=data, seed=seed, **options) for m, seed in product(listed, seeds)]
 
 
 class OutOfTime(Exception):
-    """The deadline came before the run's last epoch; with a `work` folder it goes on from there another time."""
+    """The deadline came before the run's last epoch; with a `work` folder it goes on from there another
+    time."""
 
 
 def run_experiment(
-    experiment: Experiment, progress: bool = False, work: str | Path | None = None, deadline: float | None = None
+    experiment: Experiment,
+    progress: bool = False,
+    work: str | Path | None = None,
+    deadline: float | None = None,
 ) -> dict[str, Any]:
-    """Train, evaluate the last epoch on the test images in the precision of the training, and return the row of the table.
+    """Train, evaluate the last epoch on the test images in the precision of the training, and return the row
+    of the table.
 
-    work: a folder, see `work_folder`; with it images are drawn once for all runs, and a run that was killed goes on from the end of
-    its last epoch. deadline: in seconds since 1970, as `time.time()`; an epoch that ends later is the last one, and raises `OutOfTime`.
+    work: a folder, see `work_folder`; with it images are drawn once for all runs, and a run that was killed
+    goes on from the end of its last epoch. deadline: in seconds since 1970, as `time.time()`; an epoch that
+    ends later is the last one, and raises `OutOfTime`.
 
-    Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head,
-    backbone (parameters), macs, lr, head_lr, epochs, updates (of the weights), precision, step_ms (training time a step, median over
-    epochs), memory_mib (peak of a training step), seconds, cpu_seconds (of all threads), device, threads, versions, weights (the
-    backbone's: where from, and the beginning of their digest), and the configuration as JSON.
+    Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see
+    `pack_hits`), trained, adapter, head, backbone (parameters), macs, lr, head_lr, epochs, updates (of the
+    weights), precision, step_ms (training time a step, median over epochs), memory_mib (peak of a training
+    step), seconds, cpu_seconds (of all threads), device, threads, versions, weights (the backbone's: where
+    from, and the beginning of their digest), and the configuration as JSON.
 
     Raises AdapterError: also when images or weights in files changed while it ran.
     """
-    experiment = replace(experiment, outside=_outside(experiment) if experiment.outside is None else experiment.outside)
+    experiment = replace(
+        experiment, outside=_outside(experiment) if experiment.outside is None else experiment.outside
+    )
     clock = RunClock(None if work is None else run_folder(work, experiment))
     backbone, seed = create_backbone(experiment.backbone), experiment.seed
     task = load_task(experiment, backbone, work)
@@ -162,7 +202,10 @@ def run_experiment(
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     if (found := _outside(experiment)) != experiment.outside:
-        raise AdapterError(f"the files behind {title(experiment)} changed while it ran: {experiment.outside}, now {found}; run it again")
+        raise AdapterError(
+            f"the files behind {title(experiment)} changed while it ran: {experiment.outside}, now {found};"
+            " run it again"
+        )
     recipe = run.recipe
     trainable, macs, memory = _facts(model, recipe.batch_size)
     return {
@@ -190,7 +233,14 @@ def run_experiment(
         "version": __version__,
         "torch": torch.__version__,
         "timm": timm.__version__,
-        "weights": " ".join((str(model.weights.get("file") or model.weights["source"]), model.weights.get("digest", "")[:12])).strip(),
+        "weights": (
+            " ".join(
+                (
+                    str(model.weights.get("file") or model.weights["source"]),
+                    model.weights.get("digest", "")[:12],
+                )
+            ).strip()
+        ),
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
     }
 
@@ -205,7 +255,8 @@ def train(
     work: str | Path | None = None,
     deadline: float | None = None,
 ) -> tuple[Run, str]:
-    """Train an experiment's model; what `fit` gives, and the device that computed. Options as in `run_experiment`."""
+    """Train an experiment's model; what `fit` gives, and the device that computed. Options as in
+    `run_experiment`."""
     out = None if work is None else run_folder(work, experiment)
     recipe = replace(experiment.recipe, seed=experiment.seed)
 
@@ -226,10 +277,13 @@ def check_time(deadline: float | None) -> None:
 
 
 def load_task(experiment: Experiment, backbone: Any, work: str | Path | None = None) -> Task:
-    """The experiment's data; drawn images are kept in the `work` folder, so that the next run need not draw them."""
+    """The experiment's data; drawn images are kept in the `work` folder, so that the next run need not
+    draw them."""
     draws = work is not None and DATA_SETS[experiment.data].module == "leaves"
     drawn: dict[str, Any] = {"drawn": Path(work) / "images"} if draws and work is not None else {}
-    return load_data(experiment.data, backbone=backbone, seed=experiment.seed, **experiment.data_options, **drawn)
+    return load_data(
+        experiment.data, backbone=backbone, seed=experiment.seed, **experiment.data_options, **drawn
+    )
 
 
 def run_folder(work: str | Path, experiment: Experiment) -> Path:
@@ -238,7 +292,8 @@ def run_folder(work: str | Path, experiment: Experiment) -> Path:
 
 
 def work_folder() -> Path:
-    """Where grids keep drawn images and the checkpoints of runs that are going on: $ADAPTERS_CACHE, else `runs/cache`; may be deleted."""
+    """Where grids keep drawn images and the checkpoints of runs that are going on: $ADAPTERS_CACHE, else
+    `runs/cache`; may be deleted."""
     chosen = os.environ.get("ADAPTERS_CACHE")
     return Path(chosen) if chosen else output_folder("runs") / "cache"
 
@@ -247,9 +302,12 @@ _FACTS: dict[str, tuple[dict[str, int], int, int]] = {}
 
 
 def _facts(model: AdaptedViT, batch: int) -> tuple[dict[str, int], int, int]:
-    """Trainable parameters by role, MACs, bytes of a training step: worked out once a process for what all seeds of a method share."""
+    """Trainable parameters by role, MACs, bytes of a training step: worked out once a process for what all
+    seeds of a method share."""
     source = json.dumps(model.backbone_source, sort_keys=True, default=str)
-    key = repr([source, model.image_size, [format_method(m) for m in model.methods], model.num_classes, batch])
+    key = repr(
+        [source, model.image_size, [format_method(m) for m in model.methods], model.num_classes, batch]
+    )
     if key not in _FACTS:
         price = cost(model)
         _FACTS[key] = (price.trainable, price.macs, memory_use(model, batch).training)
@@ -257,12 +315,14 @@ def _facts(model: AdaptedViT, batch: int) -> tuple[dict[str, int], int, int]:
 
 
 def pack_hits(hits: Tensor) -> str:
-    """Which test images (N,) were answered rightly, as text: eight images a byte, first image first, in hexadecimal digits."""
+    """Which test images (N,) were answered rightly, as text: eight images a byte, first image first, in
+    hexadecimal digits."""
     return np.packbits(hits.cpu().numpy()).tobytes().hex()
 
 
 def unpack_hits(text: str, n: int) -> np.ndarray:
-    """The booleans (n,) that `pack_hits` wrote. Raises AdapterError if the text is no hexadecimal digits or does not hold n images."""
+    """The booleans (n,) that `pack_hits` wrote. Raises AdapterError if the text is no hexadecimal digits
+    or does not hold n images."""
     return unpacked(text, n)
 
 
@@ -280,14 +340,17 @@ def run_grid(
 
     Args:
         table: CSV file; created with its folder, appended to otherwise.
-        jobs: processes side by side, through joblib; under `joblib.parallel_config(backend="dask")`, or "ray" once Ray is registered with
-            joblib, the runs go there, and the table must lie where all workers can write it.
+        jobs: processes side by side, through joblib; under `joblib.parallel_config(backend="dask")`, or "ray"
+            once Ray is registered with joblib, the runs go there, and the table must lie where all workers
+            can write it.
         rerun: run again what is there already; the old rows are replaced.
         work: as in `run_experiment`; the grids of the workbook give `work_folder()`.
-        deadline: as in `run_experiment`; runs that have not started by then are left for another time, and have no row.
+        deadline: as in `run_experiment`; runs that have not started by then are left for another time, and
+            have no row.
 
     Raises:
-        AdapterError: no experiment at all; or, after all others have run, those that failed, each by name with its error.
+        AdapterError: no experiment at all; or, after all others have run, those that failed, each by name
+            with its error.
     """
     if not experiments:
         raise AdapterError("run_grid got no experiments; choose at least one method and one seed")
@@ -298,7 +361,11 @@ def run_grid(
     rows = read_table(table)
     if deadline is not None:
         experiments = [e for e in experiments if e.key in set(rows.get("key", ()))]
-    return rows.set_index("key").loc[[e.key for e in experiments]].reset_index() if experiments else rows.iloc[:0]
+    return (
+        rows.set_index("key").loc[[e.key for e in experiments]].reset_index()
+        if experiments
+        else rows.iloc[:0]
+    )
 
 
 def pinned(experiments: Sequence[Experiment]) -> list[Experiment]:
@@ -306,10 +373,16 @@ def pinned(experiments: Sequence[Experiment]) -> list[Experiment]:
     found: dict[str, dict[str, str]] = {}
     pinned = []
     for experiment in experiments:
-        told = json.dumps([experiment.data, experiment.seed, experiment.data_options, experiment.backbone], sort_keys=True, default=str)
+        told = json.dumps(
+            [experiment.data, experiment.seed, experiment.data_options, experiment.backbone],
+            sort_keys=True,
+            default=str,
+        )
         if experiment.outside is None and told not in found:
             found[told] = _outside(experiment)
-        pinned.append(replace(experiment, outside=found[told] if experiment.outside is None else experiment.outside))
+        pinned.append(
+            replace(experiment, outside=found[told] if experiment.outside is None else experiment.outside)
+        )
     return pinned
 
 
@@ -322,25 +395,39 @@ def run_missing(
     progress: bool = True,
     deadline: float | None = None,
 ) -> None:
-    """Call `work(*arguments)` for every (name, arguments), some side by side; a failing one does not stop the rest.
+    """Call `work(*arguments)` for every (name, arguments), some side by side; a failing one does not stop the
+    rest.
 
     Side by side every process computes with one thread.
 
-    work: a function of a module, so that other processes can call it; it stores its own rows in `table`. jobs, deadline: as in `run_grid`.
+    work: a function of a module, so that other processes can call it; it stores its own rows in `table`.
+    jobs, deadline: as in `run_grid`.
 
     Raises AdapterError: after all others have run, for those that failed, each by name with its error.
     """
-    calls = (joblib.delayed(_attempt)(name, work, arguments, jobs != 1, deadline) for name, arguments in missing)
+    calls = (
+        joblib.delayed(_attempt)(name, work, arguments, jobs != 1, deadline) for name, arguments in missing
+    )
     try:
         workers = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    except ValueError:  # backends made like joblib's "multiprocessing", Ray's among them, give all results at the end
+    except ValueError:
+        # Backends made like joblib's "multiprocessing", Ray's among them, give all results at the end.
         workers = joblib.Parallel(n_jobs=jobs)
     outcomes = tqdm(workers(calls), "runs", total=len(missing), disable=not progress or not missing)
     if failures := [failure for failure in outcomes if failure]:
-        raise AdapterError(f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: " + "; ".join(failures))
+        raise AdapterError(
+            f"{len(failures)} of {len(missing)} runs failed, the others are in {table}: "
+            + "; ".join(failures)
+        )
 
 
-def _attempt(name: str, work: Callable[..., object], arguments: tuple[Any, ...], side_by_side: bool, deadline: float | None) -> str | None:
+def _attempt(
+    name: str,
+    work: Callable[..., object],
+    arguments: tuple[Any, ...],
+    side_by_side: bool,
+    deadline: float | None,
+) -> str | None:
     """What went wrong, if anything did."""
     if side_by_side:
         torch.set_num_threads(1)
@@ -360,7 +447,11 @@ def title(experiment: Experiment) -> str:
 
 
 def run_and_store(
-    experiment: Experiment, table: Path, rerun: bool = False, work: str | Path | None = None, deadline: float | None = None
+    experiment: Experiment,
+    table: Path,
+    rerun: bool = False,
+    work: str | Path | None = None,
+    deadline: float | None = None,
 ) -> None:
     """Run one experiment and store its row, unless another grid has done so meanwhile."""
     if work is None:
@@ -377,27 +468,33 @@ def run_and_store(
 
 
 def read_table(table: str | Path) -> pd.DataFrame:
-    """The stored rows; an empty table if the file does not exist. Raises AdapterError as `table_files.read_rows`: it names a broken row."""
+    """The stored rows; an empty table if the file does not exist. Raises AdapterError as
+    `table.read_rows`: it names a broken row."""
     return as_frame(*read_rows(Path(table)))
 
 
 def store_row(row: dict[str, Any], path: Path) -> None:
-    """Add a row under a lock, in place of one with the same key; the file is replaced as a whole, never half-written.
+    """Add a row under a lock, in place of one with the same key; the file is replaced as a whole, never
+    half-written.
 
-    All other rows stay as they are written, digit for digit. Raises AdapterError if the file is no sound table of runs.
+    All other rows stay as they are written, digit for digit. Raises AdapterError if the file is no sound
+    table of runs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         columns, rows = read_rows(path)
         if columns and "key" not in columns:
-            raise AdapterError(f"{path} is no table of runs: it has no column 'key'; choose another file for this grid")
+            raise AdapterError(
+                f"{path} is no table of runs: it has no column 'key'; choose another file for this grid"
+            )
         new = {str(name): as_text(value) for name, value in row.items()}
         others = [each for each in rows if each["key"] != new["key"]]
         write_rows(path, [*columns, *(name for name in new if name not in columns)], [*others, new])
 
 
 def arrange_rows(keys: Sequence[str], path: Path, *, drop: bool = False) -> int:
-    """Put the rows with these keys first, in this order, under the lock; drop: and no others. Returns how many other rows there were."""
+    """Put the rows with these keys first, in this order, under the lock; drop: and no others. Returns how
+    many other rows there were."""
     if not path.exists():
         return 0
     place = {key: index for index, key in enumerate(keys)}

@@ -1,12 +1,14 @@
-"""Run the grids behind the workbook's tables: `python -m adapters_lib.experiments.run_grids` runs what is missing, one CSV a grid in `data/results/`.
+"""Run the grids behind the workbook's tables: `python -m adapters_lib.experiments.run_grids` runs what is
+missing, one CSV a grid in `data/results/`.
 
-    python -m adapters_lib.experiments.run_grids --list                  what is done, what is left, about how long it takes; runs nothing
-    python -m adapters_lib.experiments.run_grids --limit-minutes 60      the most wanted runs for an hour
+    python -m adapters_lib.experiments.run_grids --list              done, left, hours; runs nothing
+    python -m adapters_lib.experiments.run_grids --limit-minutes 60  the most wanted, an hour
     python -m adapters_lib.experiments.run_grids methods --only 'ila*' adpt/0 --seeds 0 1
-    python -m adapters_lib.experiments.run_grids gpu --minutes 10        the same queue on one GPU, many runs side by side
+    python -m adapters_lib.experiments.run_grids gpu --minutes 10    on one GPU, side by side
 
-What the grids ask for stands in `grids`. No run is done twice: a row that another grid's table holds is copied, and a run that is
-interrupted goes on from the end of its last epoch (its checkpoint lies in `runs/cache`, as do the drawn images).
+What the grids ask for stands in `grids`. No run is done twice: a row that another grid's table holds is
+copied, and a run that is interrupted goes on from the end of its last epoch (its checkpoint lies in
+`runs/cache`, as do the drawn images).
 """
 
 from __future__ import annotations
@@ -56,8 +58,8 @@ def results(
 ) -> pd.DataFrame:
     """Run what the grid's table lacks and return its rows; in the end the table is in the order of the grid.
 
-    name: a key of `GRIDS`. jobs: runs side by side. seeds: only these, default all. work: see `experiments.run_experiment`,
-    default `experiments.work_folder()`.
+    name: a key of `GRIDS`. jobs: runs side by side. seeds: only these, default all. work: see
+    `experiments.run_experiment`, default `experiments.work_folder()`.
 
     Raises AdapterError for an unknown grid, no seed of the grid, or, after all others, the runs that failed.
     """
@@ -74,10 +76,11 @@ def results(
 
 
 def stored(name: str, folder: str | Path = FOLDER) -> pd.DataFrame:
-    """The rows of a grid's table that belong together: what the grid asks for, or, until that has caught up, those of an older budget.
+    """The rows of a grid's table that belong together: what the grid asks for, or, until that has caught up,
+    those of an older budget.
 
-    Rows of other versions of the code stay in, for methods without newer ones (see `versions.one_version`). An empty table if there is no
-    file.
+    Rows of other versions of the code stay in, for methods without newer ones (see `versions.one_version`).
+    An empty table if there is no file.
     """
     rows = read_table(Path(folder) / f"{name}.csv")
     if rows.empty or name not in GRIDS or name == "learning_curve":
@@ -91,7 +94,9 @@ def _budgets(runs: Sequence[Experiment]) -> set[str]:
     return set(budgets_of(pd.DataFrame({"configuration": [json.dumps(run.configuration()) for run in runs]})))
 
 
-def _report(names: Sequence[str], folder: Path, only: Sequence[str], seeds: Sequence[int] | None, jobs: int) -> None:
+def _report(
+    names: Sequence[str], folder: Path, only: Sequence[str], seeds: Sequence[int] | None, jobs: int
+) -> None:
     """What is done and what is left of every table, and in all."""
     pace, runs = Pace(folder), {name: jobs_of(name, folder) for name in names}
     left = [job for job in select([job for name in names for job in runs[name]], only, seeds) if not job.done]
@@ -106,7 +111,10 @@ def _report(names: Sequence[str], folder: Path, only: Sequence[str], seeds: Sequ
         print(line)
     queue = ordered(left, "wanted", pace)
     total = sum(map(pace.seconds, queue))
-    print(f"in all {len(queue)} runs left, each counted once: about {_hours(total)} on one core, {_hours(total / jobs)} on {jobs}")
+    print(
+        f"in all {len(queue)} runs left, each counted once: about {_hours(total)} on one core,"
+        f" {_hours(total / jobs)} on {jobs}"
+    )
 
 
 def _hours(seconds: float) -> str:
@@ -115,7 +123,8 @@ def _hours(seconds: float) -> str:
 
 @printable()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the grids of the workbook, the most wanted runs first, skipping what their tables hold; safe to interrupt and to start again."""
+    """Run the grids of the workbook, the most wanted runs first, skipping what their tables hold; safe to
+    interrupt and to start again."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     use_cores()
     try:
@@ -130,7 +139,9 @@ def _run(options: argparse.Namespace) -> int:
     jobs = available_cores() if options.jobs < 1 else options.jobs
     if options.prune:
         for name in names:
-            print(f"{name}: {_prune(name, options.folder)} rows dropped from {options.folder / f'{name}.csv'}")
+            print(
+                f"{name}: {_prune(name, options.folder)} rows dropped from {options.folder / f'{name}.csv'}"
+            )
     elif options.list:
         _report(names, options.folder, options.only, options.seeds, jobs)
     else:
@@ -141,11 +152,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _gpu(arguments: Sequence[str]) -> int:
-    found = argparse.ArgumentParser(prog="python -m adapters_lib.experiments.run_grids gpu", description=run_on_gpu.__doc__)
+    found = argparse.ArgumentParser(
+        prog="python -m adapters_lib.experiments.run_grids gpu", description=run_on_gpu.__doc__
+    )
     found.add_argument("grids", nargs="*", default=["methods"], help="default methods")
     _add_selection(found)
-    found.add_argument("--minutes", type=float, default=10, help="in all, drawing the images included (default 10)")
-    found.add_argument("--processes", type=int, default=-1, help="runs side by side on the GPU; -1: one a core")
+    found.add_argument(
+        "--minutes", type=float, default=10, help="in all, drawing the images included (default 10)"
+    )
+    found.add_argument(
+        "--processes", type=int, default=-1, help="runs side by side on the GPU; -1: one a core"
+    )
     options = found.parse_args(arguments)
     processes = available_cores() if options.processes < 1 else options.processes
     queue = queue_of(options.grids, options.folder, options.only, options.seeds, options.order)
@@ -154,7 +171,8 @@ def _gpu(arguments: Sequence[str]) -> int:
 
 
 def _prune(name: str, folder: Path) -> int:
-    """Drop the grid's rows that it no longer asks for; those of another budget stay, they may be shown beside the new ones."""
+    """Drop the grid's rows that it no longer asks for; those of another budget stay, they may be shown
+    beside the new ones."""
     if name not in GRIDS:
         raise AdapterError(f"{name}: only tables of grids can be pruned; choose among {', '.join(GRIDS)}")
     runs, path = GRIDS[name](), folder / f"{name}.csv"
@@ -167,22 +185,49 @@ def _prune(name: str, folder: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    found = argparse.ArgumentParser(prog="python -m adapters_lib.experiments.run_grids", description=main.__doc__)
-    found.add_argument("grids", nargs="*", help=f"some of: {' '.join(ORDER)}; default all; or gpu, see gpu --help")
+    found = argparse.ArgumentParser(
+        prog="python -m adapters_lib.experiments.run_grids", description=main.__doc__
+    )
+    found.add_argument(
+        "grids", nargs="*", help=f"some of: {' '.join(ORDER)}; default all; or gpu, see gpu --help"
+    )
     _add_selection(found)
-    found.add_argument("--jobs", type=int, default=-1, help="runs side by side, each on one thread; -1: one a core")
-    found.add_argument("--limit-minutes", type=float, metavar="M", help="start no run after so long; those that run stop after an epoch")
-    found.add_argument("--list", action="store_true", help="say what is done and left and how long it takes, and run nothing")
-    found.add_argument("--prune", action="store_true", help="drop rows that the grid no longer asks for, and run nothing")
+    found.add_argument(
+        "--jobs", type=int, default=-1, help="runs side by side, each on one thread; -1: one a core"
+    )
+    found.add_argument(
+        "--limit-minutes",
+        type=float,
+        metavar="M",
+        help="start no run after so long; those that run stop after an epoch",
+    )
+    found.add_argument(
+        "--list", action="store_true", help="say what is done and left and how long it takes, and run nothing"
+    )
+    found.add_argument(
+        "--prune", action="store_true", help="drop rows that the grid no longer asks for, and run nothing"
+    )
     return found
 
 
 def _add_selection(found: argparse.ArgumentParser) -> None:
     """Options that choose and order runs."""
     found.add_argument("--folder", type=Path, default=FOLDER, help="where the tables are")
-    found.add_argument("--seeds", type=int, nargs="+", help="only these seeds, e.g. --seeds 0 for a quick look")
-    found.add_argument("--only", nargs="+", default=[], metavar="PATTERN", help="only methods (settings) like ila*, or */3, METHOD/SEED")
-    found.add_argument("--order", default="wanted", help=f"one of {', '.join(ORDERS)}: table by table, seed by seed, or short runs first")
+    found.add_argument(
+        "--seeds", type=int, nargs="+", help="only these seeds, e.g. --seeds 0 for a quick look"
+    )
+    found.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="only methods (settings) like ila*, or */3, METHOD/SEED",
+    )
+    found.add_argument(
+        "--order",
+        default="wanted",
+        help=f"one of {', '.join(ORDERS)}: table by table, seed by seed, or short runs first",
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def run_jobs(
     work: Path | None = None,
     deadline: float | None = None,
 ) -> None:
-    """Run a queue in its order, `jobs` side by side, then copy rows to the other tables that ask for them and put all in order.
+    """Run a queue in its order, `jobs` side by side, then copy rows to the other tables that ask for them and
+    put all in order.
 
     Raises AdapterError: after all others have run, for the runs that failed.
     """
@@ -77,7 +78,8 @@ def _run_job(job: Job, work: Path, deadline: float | None) -> None:
 
 def borrow(names: Sequence[str], folder: Path) -> None:
     """Copy runs that another grid's table holds already: the same key is the same run."""
-    tables = {name: read_rows(folder / f"{name}.csv")[1] for name in GRIDS}  # as text, so that every digit goes along
+    # As text, so that every digit goes along.
+    tables = {name: read_rows(folder / f"{name}.csv")[1] for name in GRIDS}
     for name in (name for name in names if name in GRIDS):
         wanted = {run.key for run in GRIDS[name]()} - {row["key"] for row in tables[name]}
         for other, rows in tables.items():
@@ -86,16 +88,22 @@ def borrow(names: Sequence[str], folder: Path) -> None:
                 store_row(dict(row), folder / f"{name}.csv")
 
 
-def run_on_gpu(queue: Sequence[Job], folder: Path, *, minutes: float, processes: int, work: Path | None = None) -> str:
-    """Run the most wanted runs on one GPU, many side by side, for some minutes; what does not finish goes on another time.
+def run_on_gpu(
+    queue: Sequence[Job], folder: Path, *, minutes: float, processes: int, work: Path | None = None
+) -> str:
+    """Run the most wanted runs on one GPU, many side by side, for some minutes; what does not finish goes on
+    another time.
 
-    A run of the small backbone fills a fraction of a GPU, so runs share it. First the images are drawn, on all cores. Where there is no GPU
-    the runs go to the CPU; rows say the device. Returns what was done, in words.
+    A run of the small backbone fills a fraction of a GPU, so runs share it. First the images are drawn, on
+    all cores. Where there is no GPU the runs go to the CPU; rows say the device. Returns what was done, in
+    words.
 
     Raises AdapterError: after all others have run, for the runs that failed.
     """
     if minutes <= 0 or processes < 1:
-        raise AdapterError(f"minutes={minutes}, processes={processes}; give a time above 0 and at least 1 process")
+        raise AdapterError(
+            f"minutes={minutes}, processes={processes}; give a time above 0 and at least 1 process"
+        )
     started = time.time()
     deadline, before = started + 60 * minutes, _rows(queue, folder)
     draw_ahead(queue[: AHEAD * processes], work=work, jobs=processes, deadline=deadline)
@@ -105,20 +113,25 @@ def run_on_gpu(queue: Sequence[Job], folder: Path, *, minutes: float, processes:
     finally:
         done, spent = _rows(queue, folder) - before, time.time() - started
         report = (
-            f"{done} of {len(queue)} runs in {spent / 60:.1f} minutes on {device_name(PartialState().device)}, "
-            f"{processes} side by side: {3600 * done / max(spent - drawn, 1e-9):.0f} an hour; "
-            f"{drawn / 60:.1f} minutes to draw the images"
+            f"{done} of {len(queue)} runs in {spent / 60:.1f} minutes on"
+            f" {device_name(PartialState().device)}, {processes} side by side:"
+            f" {3600 * done / max(spent - drawn, 1e-9):.0f} an hour; {drawn / 60:.1f} minutes to draw the"
+            " images"
         )
     return report
 
 
 def _rows(queue: Sequence[Job], folder: Path) -> int:
     """How many runs of the queue have a row."""
-    known = {name: set(read_table(folder / f"{name}.csv").get("key", ())) for name in {job.table for job in queue}}
+    known = {
+        name: set(read_table(folder / f"{name}.csv").get("key", ())) for name in {job.table for job in queue}
+    }
     return sum(job.key in known[job.table] for job in queue)
 
 
-def draw_ahead(queue: Sequence[Job], *, work: Path | None = None, jobs: int = 1, deadline: float | None = None) -> None:
+def draw_ahead(
+    queue: Sequence[Job], *, work: Path | None = None, jobs: int = 1, deadline: float | None = None
+) -> None:
     """Draw the images of these runs, each set once, on several cores, so that no run waits for them."""
     runs = [job.arguments[0] for job in queue if isinstance(job.arguments[0], Experiment)]
     sets = {json.dumps([run.data, run.seed, run.data_options], sort_keys=True): run for run in runs}

@@ -1,7 +1,8 @@
 """Choose a learning rate for each method on validation images: `python -m adapters_lib.experiments.tune`.
 
-It trains on other plants and other seeds than any reported result, and looks at no test image. The choice goes to
-`training/offline_recipes.json`, from which `offline_recipe` makes the recipe of the workbook's own experiments.
+It trains on other plants and other seeds than any reported result, and looks at no test image. The choice
+goes to `training/offline_recipes.json`, from which `offline_recipe` makes the recipe of the workbook's own
+experiments.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 OTHER_RATES = {"full": (3e-5, 1e-4, 3e-4), "linear": (3e-3, 1e-2, 3e-2, 1e-1)} | dict.fromkeys(
     ("vpt-shallow", "vpt-deep", "bitfit", "layernorm", "ssf", "vqt"), (3e-3, 1e-2, 3e-2)
 )
-"""Candidates for methods whose usual rates lie elsewhere. The stored table holds those around the best of each method, not all."""
+"""Candidates for methods whose usual rates lie elsewhere. The stored table holds those around the best of
+each method, not all."""
 SEEDS = (100, 101)
 """The second one decides where the best two rates of the first lie within one standard error."""
 
@@ -46,11 +48,13 @@ def tune(
     exits: bool = False,
     work: Path | None = None,
 ) -> pd.DataFrame:
-    """Train every method with every rate and seed, without the test images; return the rows, with those of other rates in the table.
+    """Train every method with every rate and seed, without the test images; return the rows, with those of
+    other rates in the table.
 
-    rates: None: `RATES`, or a method's own of `OTHER_RATES`. data_options: for `load_data`; None means the images of the budget and 2,000
-    for validation, of plants that no reported result stands on; of clips, 400. jobs: runs side by side. exits: with the recipe that goes
-    with exits, see `offline_recipe`. work: as in `experiments.run_experiment`.
+    rates: None: `RATES`, or a method's own of `OTHER_RATES`. data_options: for `load_data`; None means the
+    images of the budget and 2,000 for validation, of plants that no reported result stands on; of clips, 400.
+    jobs: runs side by side. exits: with the recipe that goes with exits, see `offline_recipe`. work: as in
+    `experiments.run_experiment`.
     """
     runs: list[Experiment] = []
     stored = read_table(table)
@@ -64,8 +68,11 @@ def tune(
     return run_grid(runs, table, jobs=jobs, work=work)
 
 
-def _trial(method: str, rate: float, seed: int, data: str, exits: bool, data_options: Mapping[str, Any] | None = None) -> Experiment:
-    """A run that tries one rate, in float32 on every machine; a probe's is that of its head, as the head is all it trains."""
+def _trial(
+    method: str, rate: float, seed: int, data: str, exits: bool, data_options: Mapping[str, Any] | None = None
+) -> Experiment:
+    """A run that tries one rate, in float32 on every machine; a probe's is that of its head, as the head
+    is all it trains."""
     setting = setting_of(data, exits)
     changes = {"head_lr_scale": 1.0} if parse_method(method).name == "linear" else {}
     recipe = setting.recipe(lr=rate, mixed_precision="no", **changes)
@@ -74,7 +81,8 @@ def _trial(method: str, rate: float, seed: int, data: str, exits: bool, data_opt
 
 
 def brackets(methods: Sequence[str], data: str, table: str | Path, exits: bool = False) -> dict[str, Bracket]:
-    """For every method what the stored runs say at the present budget: its rate, or the runs that are missing before one is bracketed."""
+    """For every method what the stored runs say at the present budget: its rate, or the runs that are
+    missing before one is bracketed."""
     setting, rows = setting_of(data, exits), read_table(table)
     values = dict(zip(rows["key"], rows["val_top1"], strict=True)) if len(rows) else {}
     found = {}
@@ -99,23 +107,30 @@ def tune_until_bracketed(
     work: Path | None = None,
     deadline: float | None = None,
 ) -> dict[str, Bracket]:
-    """Run just the rates that are missing until every method's best lies between a smaller and a larger one that did no better.
+    """Run just the rates that are missing until every method's best lies between a smaller and a larger one
+    that did no better.
 
-    deadline: in seconds since the epoch, see `experiments.run_grid`; methods may then be left without a choice.
+    deadline: in seconds since the epoch, see `experiments.run_grid`; methods may then be left without a
+    choice.
 
     Raises AdapterError: a method is not known; or for the runs that failed, after all others of their round.
     """
     _borrow(methods, data, Path(table), exits)
     while True:
         found = brackets(methods, data, table, exits)
-        runs = [_trial(method, rate, seed, data, exits) for method in methods for rate, seed in found[method].missing]
+        runs = [
+            _trial(method, rate, seed, data, exits)
+            for method in methods
+            for rate, seed in found[method].missing
+        ]
         if not runs or (deadline is not None and time.time() >= deadline):
             return found
         run_grid(runs, table, jobs=jobs, work=work, deadline=deadline)
 
 
 def _borrow(methods: Sequence[str], data: str, table: Path, exits: bool) -> None:
-    """Copy the runs that the learning curve has made already: at this budget it tries the rates that one starts from."""
+    """Copy the runs that the learning curve has made already: at this budget it tries the rates that one
+    starts from."""
     curve, known = read_table(table.with_name("learning_curve.csv")), set(read_table(table).get("key", ()))
     for row in curve[curve["method"].isin(methods)].to_dict("records") if len(curve) else ():
         trial = _trial(str(row["method"]), float(row["lr"]), int(row["seed"]), data, exits)
@@ -125,7 +140,12 @@ def _borrow(methods: Sequence[str], data: str, table: Path, exits: bool) -> None
 
 def choose(table: pd.DataFrame) -> dict[str, float]:
     """The rate with the best mean validation accuracy for each method; of equal ones the smallest."""
-    means = table.groupby(["method", "lr"])["val_top1"].mean().reset_index().sort_values(["val_top1", "lr"], ascending=[False, True])
+    means = (
+        table.groupby(["method", "lr"])["val_top1"]
+        .mean()
+        .reset_index()
+        .sort_values(["val_top1", "lr"], ascending=[False, True])
+    )
     best = means.drop_duplicates("method")
     return {str(row["method"]): float(row["lr"]) for row in best.sort_values("method").to_dict("records")}
 
@@ -134,17 +154,41 @@ def choose(table: pd.DataFrame) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tune the learning rates of methods on validation images and store the choice."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.experiments.tune", description=main.__doc__)
-    parser.add_argument("methods", nargs="*", help="e.g. linear lora adpt ila; with --until-bracketed default all of the grids")
+    parser.add_argument(
+        "methods",
+        nargs="*",
+        help="e.g. linear lora adpt ila; with --until-bracketed default all of the grids",
+    )
     parser.add_argument("--data", help="default leaves-ultra, with --exits leaves-mixed")
     parser.add_argument("--table", default="data/results/rates.csv", help="every run is kept here")
-    parser.add_argument("--rates", type=float, nargs="+", help="candidates for all methods; default a method's own")
-    parser.add_argument("--until-bracketed", action="store_true", help="try rates until each best one lies between two that did no better")
-    parser.add_argument("--limit-minutes", type=float, help="with --until-bracketed: stop at the end of the epochs that then run")
-    parser.add_argument("--list", action="store_true", help="with --until-bracketed: say what is chosen and what is missing, run nothing")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", help="candidates for all methods; default a method's own"
+    )
+    parser.add_argument(
+        "--until-bracketed",
+        action="store_true",
+        help="try rates until each best one lies between two that did no better",
+    )
+    parser.add_argument(
+        "--limit-minutes",
+        type=float,
+        help="with --until-bracketed: stop at the end of the epochs that then run",
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="with --until-bracketed: say what is chosen and what is missing, run nothing",
+    )
     parser.add_argument("--jobs", type=int, default=-1, help="runs side by side, -1 for one a core")
     parser.add_argument("--seeds", type=int, nargs="+", default=[SEEDS[0]])
-    parser.add_argument("--exits", action="store_true", help="rates of hosts of exits: one for adapter and heads")
-    parser.add_argument("--as-written", action="store_true", help="the choice holds for these options alone, not for all of the method")
+    parser.add_argument(
+        "--exits", action="store_true", help="rates of hosts of exits: one for adapter and heads"
+    )
+    parser.add_argument(
+        "--as-written",
+        action="store_true",
+        help="the choice holds for these options alone, not for all of the method",
+    )
     options = parser.parse_args(arguments)
     options.data = options.data or ("leaves-mixed" if options.exits else "leaves-ultra")
     use_cores()
@@ -155,7 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how = {"jobs": options.jobs, "exits": options.exits, "work": work_folder()}
     table = tune(options.methods, options.data, options.table, options.rates, options.seeds, **how)
     print(table.pivot_table(index="method", columns="lr", values="val_top1").round(1).to_string())
-    chosen = {method if options.as_written else parse_method(method).name: rate for method, rate in choose(table).items()}
+    chosen = {
+        method if options.as_written else parse_method(method).name: rate
+        for method, rate in choose(table).items()
+    }
     store_rates(setting_of(options.data, options.exits), chosen)
     print("chosen:", chosen)
     return 0
@@ -169,7 +216,10 @@ def _until_bracketed(options: argparse.Namespace) -> int:
     else:
         how = {"exits": options.exits, "jobs": options.jobs, "work": work_folder(), "deadline": deadline}
         found = tune_until_bracketed(methods, options.data, options.table, **how)
-        store_rates(setting_of(options.data, options.exits), {method: b.rate for method, b in found.items() if b.rate is not None})
+        store_rates(
+            setting_of(options.data, options.exits),
+            {method: b.rate for method, b in found.items() if b.rate is not None},
+        )
     for method, (rate, missing) in found.items():
         left = ", ".join(f"{rate:g} (seed {seed})" for rate, seed in missing)
         print(f"{method}: {f'{rate:g}' if rate is not None else f'still to try: {left}'}")

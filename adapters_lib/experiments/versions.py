@@ -1,6 +1,8 @@
-"""Rows of several versions of the code, budgets or precisions in one table: told apart, marked, never averaged together in silence.
+"""Rows of several versions of the code, budgets or precisions in one table: told apart, marked, never
+averaged together in silence.
 
-A run's key holds all three, so a new release, or a longer training, makes its rows anew, and the old ones stay in the table beside them.
+A run's key holds all three, so a new release, or a longer training, makes its rows anew, and the old ones
+stay in the table beside them.
 """
 
 from __future__ import annotations
@@ -18,28 +20,42 @@ from .. import __version__
 from ..datasets.leaves.task import KINDS
 from ..errors import AdapterError
 
-__all__ = ["OutdatedRows", "budgets_of", "one_budget", "one_version", "precisions_of", "refuse_mixture", "versions_of"]
+__all__ = [
+    "OutdatedRows",
+    "budgets_of",
+    "one_budget",
+    "one_version",
+    "precisions_of",
+    "refuse_mixture",
+    "versions_of",
+]
 
 
 class OutdatedRows(UserWarning):
-    """Some of the rows in use were made by another version of the code, or rows of another budget or precision were left out."""
+    """Some of the rows in use were made by another version of the code, or rows of another budget or
+    precision were left out."""
 
 
 def versions_of(table: pd.DataFrame) -> pd.Series:
-    """The version of the code that made each row: column `version`, else what `configuration` says, else "unknown"."""
+    """The version of the code that made each row: column `version`, else what `configuration` says, else
+    "unknown"."""
     known = pd.Series(index=table.index, dtype=object)
     if "version" in table:
         known = table["version"].astype(object)
     if "configuration" in table:
-        said = table["configuration"].map(lambda text: json.loads(text).get("version") if isinstance(text, str) else None)
+        said = table["configuration"].map(
+            lambda text: json.loads(text).get("version") if isinstance(text, str) else None
+        )
         known = known.where(known.notna(), said)
     return known.where(known.notna(), "unknown").astype(str)
 
 
 def budgets_of(table: pd.DataFrame) -> pd.Series:
-    """How long each row was trained, from its `configuration`, as "3 passes over 60 a class"; "unknown" where that is not known.
+    """How long each row was trained, from its `configuration`, as "3 passes over 60 a class"; "unknown" where
+    that is not known.
 
-    Images a class are those that the data options say, or of drawn leaves their kind's; of other data only the passes are told apart.
+    Images a class are those that the data options say, or of drawn leaves their kind's; of other data only
+    the passes are told apart.
     """
     if "configuration" not in table:
         return pd.Series("unknown", index=table.index)
@@ -64,7 +80,8 @@ def precisions_of(table: pd.DataFrame) -> pd.Series:
 
 
 def refuse_mixture(table: pd.DataFrame, by: Sequence[str], *, precisions: bool = True) -> None:
-    """Raise an AdapterError if a group of `by` (none: all rows) holds several versions, budgets or, unless told otherwise, precisions.
+    """Raise an AdapterError if a group of `by` (none: all rows) holds several versions, budgets or, unless
+    told otherwise, precisions.
 
     A table that knows of neither passes.
     """
@@ -74,7 +91,9 @@ def refuse_mixture(table: pd.DataFrame, by: Sequence[str], *, precisions: bool =
     for kind, found in kinds.items():
         if found.nunique() < 2:
             continue
-        for key, rows in found.groupby([table[column] for column in by], sort=False) if by else [("these rows", found)]:
+        for key, rows in (
+            found.groupby([table[column] for column in by], sort=False) if by else [("these rows", found)]
+        ):
             if rows.nunique() > 1:
                 group = ", ".join(map(str, key if isinstance(key, tuple) else (key,)))
                 rule = "keep one of them with adapters_lib.versions.one_version, or run the grid again"
@@ -85,8 +104,9 @@ def refuse_mixture(table: pd.DataFrame, by: Sequence[str], *, precisions: bool =
 def one_budget(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The rows of one budget for each data set: of the one with which most groups of `by` have several runs.
 
-    So a table that is being made anew at a longer budget shows the old rows until the new ones have caught up, and never some methods
-    trained for one time beside others trained for another. Of equally complete budgets the one with most groups, then the longest.
+    So a table that is being made anew at a longer budget shows the old rows until the new ones have caught
+    up, and never some methods trained for one time beside others trained for another. Of equally complete
+    budgets the one with most groups, then the longest.
     """
     return table[_of_one_budget(table, by)]
 
@@ -99,15 +119,20 @@ def _of_one_budget(table: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
     keep = np.zeros(len(rows), dtype=bool)
     for _, mine in rows.groupby(rows["data"] if "data" in rows else np.zeros(len(rows)), sort=False):
         runs = {str(budget): some.groupby(list(by)).size() for budget, some in mine.groupby("_budget")}
-        best = max(runs, key=lambda budget: ((runs[budget] > 1).sum(), len(runs[budget]), math.prod(_numbers(budget))))
+        best = max(
+            runs,
+            key=lambda budget: ((runs[budget] > 1).sum(), len(runs[budget]), math.prod(_numbers(budget))),
+        )
         keep[mine.index[mine["_budget"] == best]] = True
     return keep
 
 
 def one_version(table: pd.DataFrame, by: Sequence[str], current: str = __version__) -> pd.DataFrame:
-    """Rows that may be averaged: of one budget (see `one_budget`), and for every group of `by` of one version and one precision.
+    """Rows that may be averaged: of one budget (see `one_budget`), and for every group of `by` of one version
+    and one precision.
 
-    Of versions the current one where it has rows, else the newest; of precisions the one with most rows, else float32.
+    Of versions the current one where it has rows, else the newest; of precisions the one with most rows, else
+    float32.
 
     Returns:
         These rows with `version` filled in and `outdated`, True where the version is not the current one.
@@ -157,7 +182,10 @@ def _precision_ranks(rows: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     """How many rows of its group share a row's precision; float32 before others of as many."""
     precisions = precisions_of(rows)
     alike = precisions.groupby([*(rows[column] for column in by), precisions]).transform("size")
-    order = {name: place for place, name in enumerate(sorted(precisions.unique(), key=lambda name: (name != "no", name)))}
+    order = {
+        name: place
+        for place, name in enumerate(sorted(precisions.unique(), key=lambda name: (name != "no", name)))
+    }
     return alike - precisions.map(order) / (len(order) + 1)
 
 

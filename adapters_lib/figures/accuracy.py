@@ -1,6 +1,6 @@
 """Figures of the stored tables: accuracy against costs, tasks side by side, sweeps and paired differences.
 
-Every point is a mean over seeds with its 95 % t-interval; see `figure_parts` for what is said beside it.
+Every point is a mean over seeds with its 95 % t-interval; see `parts` for what is said beside it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ _SIZES = ("bottleneck", "rank")
 
 
 def accuracy_scatter(
-    table: pd.DataFrame, cost: str, *, sized_by: str | None = None, spread: tuple[str, str] | None = None, title: str = ""
+    table: pd.DataFrame,
+    cost: str,
+    *,
+    sized_by: str | None = None,
+    spread: tuple[str, str] | None = None,
+    title: str = "",
 ) -> Figure:
-    """Accuracy of every method against one cost, at column width; the legend goes from the best method down, column by column.
+    """Accuracy of every method against one cost, at column width; the legend goes from the best method down,
+    column by column.
 
     Args:
         table: one row a run, one data set. cost: a column of it, named in `figures.COST_AXES`.
@@ -55,12 +61,23 @@ def accuracy_scatter(
         size = _area(found[sized_by]) if sized_by else float
         for row in found.to_dict("records"):
             wide = size(row[sized_by]) if sized_by else 4.5
-            mark(ax, row[cost], row["top1"], row["half"], look[row["method"]], outdated=row["outdated"], ms=wide, alpha=0.85)
+            mark(
+                ax,
+                row[cost],
+                row["top1"],
+                row["half"],
+                look[row["method"]],
+                outdated=row["outdated"],
+                ms=wide,
+                alpha=0.85,
+            )
             if spread:
                 ax.hlines(row["top1"], row[spread[0]], row[spread[1]], color=look[row["method"]][0], lw=0.7)
             handles.append(swatch(row["method"], look[row["method"]], outdated=row["outdated"]))
         cost_scale(ax, found[cost].to_list())
-        ax.set(xlabel=COST_AXES[cost].replace("per image", f"per {sample(table['data'])}"), ylabel="top-1 (%)")
+        ax.set(
+            xlabel=COST_AXES[cost].replace("per image", f"per {sample(table['data'])}"), ylabel="top-1 (%)"
+        )
         if sized_by:
             _size_legend(ax, found[sized_by], size)
         figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
@@ -70,18 +87,33 @@ def accuracy_scatter(
 
 
 def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None, title: str = "") -> Figure:
-    """One row a method, one panel a data set; the best of the first panel on top. names: method → what to call it."""
+    """One row a method, one panel a data set; the best of the first panel on top. names: method → what to
+    call it."""
     found = points(table, ("data", "method"))
     panels = found["data"].unique().tolist()
-    order = found[found["data"] == panels[0]].sort_values("top1", ascending=False, kind="stable")["method"].to_list()
+    order = (
+        found[found["data"] == panels[0]]
+        .sort_values("top1", ascending=False, kind="stable")["method"]
+        .to_list()
+    )
     order += [m for m in found["method"].unique() if m not in order]
     look = method_style(order)
     with style():
         wide = COLUMN if len(panels) < 3 else 2 * COLUMN
-        figure, axes = plt.subplots(1, len(panels), figsize=(wide, 0.75 + 0.17 * len(order)), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(wide, 0.75 + 0.17 * len(order)), sharey=True, squeeze=False
+        )
         for ax, data in zip(axes.flat, panels, strict=True):
             for row in found[found["data"] == data].to_dict("records"):
-                mark(ax, row["top1"], order.index(row["method"]), row["half"], look[row["method"]], outdated=row["outdated"], across=True)
+                mark(
+                    ax,
+                    row["top1"],
+                    order.index(row["method"]),
+                    row["half"],
+                    look[row["method"]],
+                    outdated=row["outdated"],
+                    across=True,
+                )
             ax.set(xlabel="top-1 (%)", title=drawn(data) if len(panels) > 1 else "")
             ax.set_ylim(len(order) - 0.5, -0.5)
         axes[0, 0].set_yticks(range(len(order)), [drawn((names or {}).get(m, m)) for m in order])
@@ -139,7 +171,10 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
             aside = 1.012 ** (place - (len(look) - 1) / 2)
             _line(left, line["granularity"] * aside, line, look[str(method)], str(method))
             if method != reference:
-                gaps = [paired_difference(rows[rows["granularity"] == dial], str(method), reference) for dial in line["granularity"]]
+                gaps = [
+                    paired_difference(rows[rows["granularity"] == dial], str(method), reference)
+                    for dial in line["granularity"]
+                ]
                 gained = line.assign(top1=[gap.mean for gap in gaps], half=[gap.half for gap in gaps])
                 _line(right, line["granularity"] * aside, gained, look[str(method)], str(method))
         for ax in (left, right):
@@ -158,12 +193,13 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
 
 
 def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = "") -> Figure:
-    """How far every method is above or below `reference`: t-interval over paired seeds (thick), bootstrap over test images (thin).
+    """How far every method is above or below `reference`: t-interval over paired seeds (thick), bootstrap
+    over test images (thin).
 
     An interval that holds 0 decides nothing. table: one data set, with the columns `hits` and `n_test`.
 
     Raises:
-        AdapterError: as `comparing.compare`.
+        AdapterError: as `experiments.compare`.
     """
     rows = one_version(table, ["method"])
     found = [compare(rows, method, reference) for method in rows["method"].unique() if method != reference]
@@ -176,20 +212,40 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
         for place, each in enumerate(found):
             colour, _ = look[each.first]
             ax.hlines(place + 0.22, each.images.low, each.images.high, color="0.45", lw=0.8)
-            mark(ax, each.seeds.mean, place - 0.1, each.seeds.half, look[each.first], across=True, elinewidth=1.4, ecolor=colour)
+            mark(
+                ax,
+                each.seeds.mean,
+                place - 0.1,
+                each.seeds.half,
+                look[each.first],
+                across=True,
+                elinewidth=1.4,
+                ecolor=colour,
+            )
         ax.axvline(0, color="0.4", lw=0.8)
         ax.set_yticks(range(len(found)), [drawn(each.first) for each in found])
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_xlabel(f"top-1 above {drawn(reference)} (percentage points)")
-        said = caption(points(table), table["data"].unique().tolist(), title).replace("mean and", "coloured: paired difference,")
-        figure.suptitle(f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7)
+        said = caption(points(table), table["data"].unique().tolist(), title).replace(
+            "mean and", "coloured: paired difference,"
+        )
+        figure.suptitle(
+            f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7
+        )
     plt.close(figure)
     return figure
 
 
 def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], label: str) -> None:
     colour, marker = look
-    shown: dict[str, Any] = {"color": colour, "marker": marker, "ms": 4, "elinewidth": 0.7, "capsize": 1.5, "label": drawn(label)}
+    shown: dict[str, Any] = {
+        "color": colour,
+        "marker": marker,
+        "ms": 4,
+        "elinewidth": 0.7,
+        "capsize": 1.5,
+        "label": drawn(label),
+    }
     ax.errorbar(x, rows["top1"], yerr=np.nan_to_num(rows["half"]), **shown)
     old = rows["outdated"].to_numpy()
     ax.plot(x[old], rows["top1"][old], ls="none", marker=marker, ms=4, color=colour, mfc="white", zorder=3)
@@ -201,7 +257,10 @@ def _sizes(methods: pd.Series) -> dict[str, list[Any]]:
     for text in methods:
         method = parse_method(text)
         if not (size := [getattr(method, name) for name in _SIZES if hasattr(method, name)]):
-            raise AdapterError(f"{text!r} has neither bottleneck nor rank, so it has no place in a sweep of sizes; leave it out")
+            raise AdapterError(
+                f"{text!r} has neither bottleneck nor rank, so it has no place in a sweep of sizes; leave"
+                " it out"
+            )
         found["family"].append(method.name)
         found["size"].append(float(size[0]))
     return found
@@ -215,6 +274,18 @@ def _area(counts: pd.Series) -> Callable[[float], float]:
 
 def _size_legend(ax: Axes, counts: pd.Series, size: Callable[[float], float]) -> None:
     shown = np.geomspace(counts.min(), counts.max(), 3)
-    handles = [Line2D([], [], marker="o", ls="none", color="0.6", ms=size(count), label=short(float(f"{count:.1g}"))) for count in shown]
-    ax.legend(handles=handles, ncols=3, title="parameters trained", fontsize=6.5, title_fontsize=6.5, columnspacing=0.8, handletextpad=0.2,
-              loc="lower center", bbox_to_anchor=(0.5, 1.0))  # fmt: skip
+    handles = [
+        Line2D([], [], marker="o", ls="none", color="0.6", ms=size(count), label=short(float(f"{count:.1g}")))
+        for count in shown
+    ]
+    ax.legend(
+        handles=handles,
+        ncols=3,
+        title="parameters trained",
+        fontsize=6.5,
+        title_fontsize=6.5,
+        columnspacing=0.8,
+        handletextpad=0.2,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+    )

@@ -1,6 +1,7 @@
 """Paper-style figures of where models look: attention, rollout, attributions, attention distance and CKA.
 
-Images are shown as they are, uint8 (N, 3, H, W); maps over pixels come from `analysis.attention.on_image` or an attribution.
+Images are shown as they are, uint8 (N, 3, H, W); maps over pixels come from `analysis.attention.on_image` or
+an attribution.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ __all__ = ["attention_distances", "attention_panels", "attribution_panels", "cka
 _PANEL = 0.95  # inches a side
 
 
-def attention_panels(images: Tensor, maps: Mapping[str, Tensor], *, labels: Sequence[str] | None = None, title: str = "") -> Figure:
-    """One row an image: the image, then one map a column over it, bright is much; each map has a scale of its own, from 0 to its maximum.
+def attention_panels(
+    images: Tensor, maps: Mapping[str, Tensor], *, labels: Sequence[str] | None = None, title: str = ""
+) -> Figure:
+    """One row an image: the image, then one map a column over it, bright is much; each map has a scale of its
+    own, from 0 to its maximum.
 
     Args:
         images: uint8 (N, 3, H, W).
@@ -48,41 +52,58 @@ def attention_panels(images: Tensor, maps: Mapping[str, Tensor], *, labels: Sequ
     return _panels(images, maps, labels, title, show)
 
 
-def attribution_panels(images: Tensor, maps: Mapping[str, Tensor], *, labels: Sequence[str] | None = None, title: str = "") -> Figure:
+def attribution_panels(
+    images: Tensor, maps: Mapping[str, Tensor], *, labels: Sequence[str] | None = None, title: str = ""
+) -> Figure:
     """As `attention_panels` for signed maps: red speaks for the class, blue against it; white is nothing.
 
-    A map's scale is symmetric and ends at the 99th percentile of its absolute values, so that single pixels do not hide the rest.
+    A map's scale is symmetric and ends at the 99th percentile of its absolute values, so that single pixels
+    do not hide the rest.
     """
     grey = _check(images, maps, labels)
 
     def show(ax: Axes, row: int, values: np.ndarray) -> None:
         most = max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
         ax.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most)
-        soft = gaussian_filter(grey[row], max(grey.shape[1:]) / 48)  # an outline of what is seen, not of the sensor's noise
+        # An outline of what is seen, not of the sensor's noise.
+        soft = gaussian_filter(grey[row], max(grey.shape[1:]) / 48)
         if np.ptp(soft) > 0:
-            ax.contour(soft, levels=[(float(soft.min()) + float(soft.max())) / 2], colors="0.35", linewidths=0.3)
+            ax.contour(
+                soft, levels=[(float(soft.min()) + float(soft.max())) / 2], colors="0.35", linewidths=0.3
+            )
 
     return _panels(images, maps, labels, title, show)
 
 
 def rollout_panels(
-    images: Tensor, models: Mapping[str, Sequence[GroupRollout]], *, labels: Sequence[str] | None = None, title: str = ""
+    images: Tensor,
+    models: Mapping[str, Sequence[GroupRollout]],
+    *,
+    labels: Sequence[str] | None = None,
+    title: str = "",
 ) -> Figure:
-    """`attention_panels` of every constant-token group's rollout. models: name → what `rollout_groups` gave for these images.
+    """`attention_panels` of every constant-token group's rollout. models: name → what `rollout_groups` gave
+    for these images.
 
-    A group with fewer patches than the first one lies in the middle of the image, where its patches come from; the rim stays bare.
+    A group with fewer patches than the first one lies in the middle of the image, where its patches come
+    from; the rim stays bare.
     """
     size = (int(images.shape[-2]), int(images.shape[-1]))
     columns: dict[str, Tensor] = {}
     for name, groups in models.items():
         for group in groups:
-            blocks = f"{group.blocks[0]}–{group.blocks[-1]}" if len(group.blocks) > 1 else f"{group.blocks[0]}"
-            columns[f"{name}\nblocks {blocks}"] = on_image(group.patches, groups[0].layout.grid, size, rim=float("nan"))
+            blocks = (
+                f"{group.blocks[0]}–{group.blocks[-1]}" if len(group.blocks) > 1 else f"{group.blocks[0]}"
+            )
+            columns[f"{name}\nblocks {blocks}"] = on_image(
+                group.patches, groups[0].layout.grid, size, rim=float("nan")
+            )
     return attention_panels(images, columns, labels=labels, title=title)
 
 
 def attention_distances(models: Mapping[str, Sequence[Tensor]], *, title: str = "") -> Figure:
-    """Mean attention distance of every head, block by block, one panel a model; the line joins the blocks' means.
+    """Mean attention distance of every head, block by block, one panel a model; the line joins the blocks'
+    means.
 
     models: name → one tensor (heads,) a block, in pixels, from `analysis.attention.mean_distance`.
 
@@ -93,11 +114,15 @@ def attention_distances(models: Mapping[str, Sequence[Tensor]], *, title: str = 
         raise AdapterError("attention_distances needs at least one model with at least one block")
     look = look_of(list(models))
     with style():
-        figure, axes = plt.subplots(1, len(models), figsize=(max(COLUMN, 2.2 * len(models)), 2.1), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(models), figsize=(max(COLUMN, 2.2 * len(models)), 2.1), sharey=True, squeeze=False
+        )
         for ax, (name, blocks) in zip(axes.flat, models.items(), strict=True):
             colour, marker = look[name]
             for number, heads in enumerate(blocks, 1):
-                ax.plot([number] * len(heads), heads.tolist(), marker, color=colour, ms=3.5, alpha=0.6, ls="none")
+                ax.plot(
+                    [number] * len(heads), heads.tolist(), marker, color=colour, ms=3.5, alpha=0.6, ls="none"
+                )
             ax.plot(range(1, len(blocks) + 1), [float(heads.mean()) for heads in blocks], color=colour)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(xlabel="block", title=drawn(name))
@@ -120,7 +145,8 @@ def cka_pairs(
     Args:
         matrices: name → (rows, columns), from `analysis.cka.attention_cka`.
         groups: name → blocks of equal token count (`constant_groups`); lines are drawn between the groups.
-        axes_of: names of the vertical and horizontal axis where two models are compared; None is "block" for both.
+        axes_of: names of the vertical and horizontal axis where two models are compared; None is "block" for
+            both.
 
     Raises:
         AdapterError: no matrix, or something that is not one.
@@ -129,13 +155,22 @@ def cka_pairs(
         raise AdapterError("cka_pairs needs at least one matrix")
     arrays = {name: np.asarray(matrix, dtype=float) for name, matrix in matrices.items()}
     if wrong := [name for name, array in arrays.items() if array.ndim != 2]:
-        raise AdapterError(f"cka_pairs: {wrong[0]!r} has shape {arrays[wrong[0]].shape}; give a matrix of blocks × blocks")
+        raise AdapterError(
+            f"cka_pairs: {wrong[0]!r} has shape {arrays[wrong[0]].shape}; give a matrix of blocks × blocks"
+        )
     vertical, horizontal = axes_of or ("block", "block")
     with style():
         figure, axes = plt.subplots(1, len(arrays), figsize=(1.9 * len(arrays) + 0.6, 2.15), squeeze=False)
         for ax, (name, array) in zip(axes.flat, arrays.items(), strict=True):
             rows, columns = array.shape
-            shown = ax.imshow(array, cmap="viridis", vmin=0, vmax=1, origin="lower", extent=(0.5, columns + 0.5, 0.5, rows + 0.5))
+            shown = ax.imshow(
+                array,
+                cmap="viridis",
+                vmin=0,
+                vmax=1,
+                origin="lower",
+                extent=(0.5, columns + 0.5, 0.5, rows + 0.5),
+            )
             for blocks in (groups or {}).get(name, ())[:-1]:
                 ax.axvline(blocks[-1] + 0.5, color="white", lw=1.2)
                 ax.axhline(blocks[-1] + 0.5, color="white", lw=1.2)
@@ -154,22 +189,30 @@ def _check(images: Tensor, maps: Mapping[str, Tensor], labels: Sequence[str] | N
     """Grey images (N, H, W), after a look at everything that must fit."""
     if images.dtype != torch.uint8 or images.ndim != 4 or len(images) == 0:
         raise AdapterError(
-            f"panels of images {images.dtype} {tuple(images.shape)}: give uint8 (N, 3, H, W), at least one, as in `task.test.images`"
+            f"panels of images {images.dtype} {tuple(images.shape)}: give uint8 (N, 3, H, W), at least one,"
+            " as in `task.test.images`"
         )
     if not maps:
         raise AdapterError("panels need at least one map a row; none was selected")
     wanted = (len(images), *images.shape[-2:])
     if wrong := [name for name, m in maps.items() if tuple(m.shape) != wanted]:
-        raise AdapterError(f"map {wrong[0]!r} has shape {tuple(maps[wrong[0]].shape)} for {wanted} pixels; use analysis.attention.on_image")
+        raise AdapterError(
+            f"map {wrong[0]!r} has shape {tuple(maps[wrong[0]].shape)} for {wanted} pixels; use"
+            " analysis.attention.on_image"
+        )
     if labels is not None and len(labels) != len(images):
         raise AdapterError(f"{len(labels)} labels for {len(images)} images; give one an image")
     return images.float().mean(1).cpu().numpy()
 
 
-def _panels(images: Tensor, maps: Mapping[str, Tensor], labels: Sequence[str] | None, title: str, show: Any) -> Figure:
+def _panels(
+    images: Tensor, maps: Mapping[str, Tensor], labels: Sequence[str] | None, title: str, show: Any
+) -> Figure:
     rows, columns = len(images), len(maps) + 1
     with style():
-        figure, axes = plt.subplots(rows, columns, figsize=(_PANEL * columns + 0.2, (_PANEL + 0.02) * rows + 0.4), squeeze=False)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(_PANEL * columns + 0.2, (_PANEL + 0.02) * rows + 0.4), squeeze=False
+        )
         for row in range(rows):
             axes[row, 0].imshow(images[row].cpu().numpy().transpose(1, 2, 0), interpolation="nearest")
             for ax, (name, values) in zip(axes[row, 1:], maps.items(), strict=True):

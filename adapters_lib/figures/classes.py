@@ -1,4 +1,5 @@
-"""Paper-style figures that judge: deletion and insertion, randomised weights, features, confusions, reliability, paired comparisons."""
+"""Paper-style figures that judge: deletion and insertion, randomised weights, features, confusions,
+reliability, paired comparisons."""
 
 from __future__ import annotations
 
@@ -43,9 +44,11 @@ _MANY = 20  # classes or names that can still be told apart in a legend or on an
 
 
 def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str = "") -> Figure:
-    """Deletion and insertion curves, the mean over images with the 95 % interval as a band, and the areas under them in the legend.
+    """Deletion and insertion curves, the mean over images with the 95 % interval as a band, and the areas
+    under them in the legend.
 
-    curves: name → `perturbation_curves` of the same images; include a random map, which is what the others must beat.
+    curves: name → `perturbation_curves` of the same images; include a random map, which is what the others
+    must beat.
 
     Raises:
         AdapterError: no curve.
@@ -64,8 +67,13 @@ def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str =
                 areas = [float(area.mean()) for area in (found.deletion_area, found.insertion_area)]
                 label = f"{drawn(name)}: deletion {areas[0]:.3f}, insertion {areas[1]:.3f}"
                 ax.plot(x, mean, color=colour, marker=marker, ms=3.5, markevery=4, label=label)
-                ax.fill_between(x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=colour, alpha=0.15, lw=0)
-            ax.set(xlabel=f"pixels {'taken away' if which == 'deletion' else 'put in'} (%)", title=f"{which}: {better} area is better")
+                ax.fill_between(
+                    x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=colour, alpha=0.15, lw=0
+                )
+            ax.set(
+                xlabel=f"pixels {'taken away' if which == 'deletion' else 'put in'} (%)",
+                title=f"{which}: {better} area is better",
+            )
         axes[0].set_ylabel(f"probability of the class\nn = {images} images")
         outside_legend(figure, *axes[0].get_legend_handles_labels())
         figure.suptitle(title, fontsize=8)
@@ -74,14 +82,17 @@ def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str =
 
 
 def sanity_curves(tables: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
-    """Rank correlation with the intact model's maps while weights are shuffled from the head down. tables: name → `sanity_check`."""
+    """Rank correlation with the intact model's maps while weights are shuffled from the head down. tables:
+    name → `sanity_check`."""
     _some(tables, "sanity_curves")
     look = look_of(list(tables))
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 2.8))
         for name, table in tables.items():
             colour, marker = look[name]
-            ax.plot(table["stage"], table["correlation"], color=colour, marker=marker, ms=4, label=drawn(name))
+            ax.plot(
+                table["stage"], table["correlation"], color=colour, marker=marker, ms=4, label=drawn(name)
+            )
         ax.axhline(0, color="0.4", lw=0.8)
         ax.tick_params(axis="x", rotation=60)
         ax.set(xlabel="weights shuffled down to", ylabel="rank correlation\nwith the intact map", title=title)
@@ -98,7 +109,8 @@ def feature_scatter(
     notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Projected features side by side, a colour and a marker a class. notes: name → a line under its title, e.g. the neighbour accuracy.
+    """Projected features side by side, a colour and a marker a class. notes: name → a line under its title,
+    e.g. the neighbour accuracy.
 
     Raises:
         AdapterError: no projection, or another number of labels than points.
@@ -107,18 +119,34 @@ def feature_scatter(
     target = np.asarray(labels)
     for name, found in projections.items():
         if len(found.points) != len(target):
-            raise AdapterError(f"feature_scatter: {len(target)} labels for the {len(found.points)} points of {name!r}")
+            raise AdapterError(
+                f"feature_scatter: {len(target)} labels for the {len(found.points)} points of {name!r}"
+            )
     present = np.unique(target)
     names = [drawn(classes[c]) if classes is not None else str(c) for c in present]
     look = list(look_of([str(c) for c in present]).values())
     per_row = min(len(present), 3 * len(projections))
     legend = 0.17 * -(-len(present) // per_row) if len(present) <= _MANY else 0.0  # inches
     with style():
-        figure, axes = plt.subplots(1, len(projections), figsize=(2.6 * len(projections), 2.4 + legend), squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(projections), figsize=(2.6 * len(projections), 2.4 + legend), squeeze=False
+        )
         for ax, (name, found) in zip(axes.flat, projections.items(), strict=True):
             for label, text, (colour, marker) in zip(present, names, look, strict=True):
-                ax.scatter(*found.points[target == label].T, s=9, color=colour, marker=marker, lw=0, alpha=0.8, label=text)
-            shares = [f" ({100 * share:.0f} % of the variance)" for share in found.explained] if found.explained else ["", ""]
+                ax.scatter(
+                    *found.points[target == label].T,
+                    s=9,
+                    color=colour,
+                    marker=marker,
+                    lw=0,
+                    alpha=0.8,
+                    label=text,
+                )
+            shares = (
+                [f" ({100 * share:.0f} % of the variance)" for share in found.explained]
+                if found.explained
+                else ["", ""]
+            )
             kind = {"pca": "PC", "tsne": "t-SNE "}[found.method]
             ax.set(xticks=[], yticks=[], xlabel=f"{kind}1{shares[0]}", ylabel=f"{kind}2{shares[1]}")
             ax.set_title(drawn(f"{name}\n{notes[name]}" if notes and name in notes else name))
@@ -142,7 +170,13 @@ def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
         if count <= 10:
             for i, j in np.argwhere(found.matrix > 0):
                 ax.text(
-                    j, i, f"{percent[i, j]:.0f}", ha="center", va="center", fontsize=6, color="black" if percent[i, j] > 55 else "white"
+                    j,
+                    i,
+                    f"{percent[i, j]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="black" if percent[i, j] > 55 else "white",
                 )
         if count <= 2 * _MANY:
             names = [drawn(name) for name in found.classes]
@@ -150,14 +184,19 @@ def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
             ax.set_yticks(range(count), names, fontsize=6)
         ax.grid(False)
         top1 = 100 * np.trace(found.matrix) / found.matrix.sum()
-        ax.set(xlabel="said", ylabel="true", title=f"{title}{': ' if title else ''}top-1 {top1:.1f} %, n = {int(found.matrix.sum())}")
+        ax.set(
+            xlabel="said",
+            ylabel="true",
+            title=f"{title}{': ' if title else ''}top-1 {top1:.1f} %, n = {int(found.matrix.sum())}",
+        )
         figure.colorbar(shown, label="% of the true class", shrink=0.85)
     plt.close(figure)
     return figure
 
 
 def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -> Figure:
-    """Accuracy against confidence, bin by bin, with each bin's 95 % binomial interval (Wilson); below, how many images a bin holds.
+    """Accuracy against confidence, bin by bin, with each bin's 95 % binomial interval (Wilson); below, how
+    many images a bin holds.
 
     Raises:
         AdapterError: no model.
@@ -174,7 +213,9 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
             label = f"{drawn(name)}: ECE {100 * found.ece:.1f} %, n = {found.n}"
             top.plot(bins["confidence"], bins["accuracy"], color=colour, marker=marker, ms=4, label=label)
             top.vlines(bins["confidence"], low, high, color=colour, lw=0.8)
-            below.plot((bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=colour, marker=marker, ms=3)
+            below.plot(
+                (bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=colour, marker=marker, ms=3
+            )
         top.set(ylabel="accuracy", ylim=(-0.02, 1.02), title=title)
         outside_legend(figure, *top.get_legend_handles_labels())
         below.set(xlabel="confidence (highest probability)", ylabel="images (%)", xlim=(0, 1))
@@ -183,8 +224,11 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
     return figure
 
 
-def paired_differences(differences: Mapping[str, Interval], *, value: str = "top-1 accuracy", title: str = "") -> Figure:
-    """Differences between two methods with their 95 % intervals, a row each, and n beside them; an interval across 0 decides nothing.
+def paired_differences(
+    differences: Mapping[str, Interval], *, value: str = "top-1 accuracy", title: str = ""
+) -> Figure:
+    """Differences between two methods with their 95 % intervals, a row each, and n beside them; an interval
+    across 0 decides nothing.
 
     differences: text of the row, e.g. "ILA − LoRA" → `paired_difference`.
     """
@@ -192,9 +236,26 @@ def paired_differences(differences: Mapping[str, Interval], *, value: str = "top
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 0.6 + 0.26 * len(differences)))
         for row, found in enumerate(differences.values()):
-            ax.errorbar(found.mean, row, xerr=np.nan_to_num(found.half), fmt="o", color="#0072B2", ms=4, capsize=2, elinewidth=0.9)
-            ax.annotate(f"n = {found.n}", (1, row), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
-                        va="center", fontsize=7, color="0.4")  # fmt: skip
+            ax.errorbar(
+                found.mean,
+                row,
+                xerr=np.nan_to_num(found.half),
+                fmt="o",
+                color="#0072B2",
+                ms=4,
+                capsize=2,
+                elinewidth=0.9,
+            )
+            ax.annotate(
+                f"n = {found.n}",
+                (1, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+                color="0.4",
+            )
         ax.axvline(0, color="0.4", lw=0.8)
         ax.set_yticks(range(len(differences)), [drawn(name) for name in differences])
         ax.set_ylim(len(differences) - 0.5, -0.5)
@@ -203,10 +264,14 @@ def paired_differences(differences: Mapping[str, Interval], *, value: str = "top
     return figure
 
 
-def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "method", *, title: str = "") -> Figure:
-    """Methods that no other beats in cost and accuracy, joined by a line; each with how often it is among them if seeds are drawn anew.
+def pareto_plot(
+    table: pd.DataFrame, cost: str, value: str = "top1", by: str = "method", *, title: str = ""
+) -> Figure:
+    """Methods that no other beats in cost and accuracy, joined by a line; each with how often it is among
+    them if seeds are drawn anew.
 
-    table: one row a run; cost: a column of it, named in `figures.COST_AXES`. The shares are `pareto_front`'s, 95 % intervals `summarise`'s.
+    table: one row a run; cost: a column of it, named in `figures.COST_AXES`. The shares are `pareto_front`'s,
+    95 % intervals `summarise`'s.
 
     Raises:
         AdapterError: an empty table, a missing column, an unknown cost axis.
@@ -218,15 +283,26 @@ def pareto_plot(table: pd.DataFrame, cost: str, value: str = "top1", by: str = "
     seeds = sorted(set(front["n"]))
     n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     with style():
-        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, max(2.8, 0.5 + 0.165 * len(front))))  # room for the legend
+        # Room for the legend.
+        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, max(2.8, 0.5 + 0.165 * len(front))))
         best = front[front["on_front"]]
         ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
         for row in front.to_dict("records"):
             colour, marker = look[str(row[by])]
             share = "" if np.isnan(row["front_share"]) else f" ({100 * row['front_share']:.0f} %)"
             half = np.nan_to_num(row["half"])
-            ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, ms=5, capsize=2, elinewidth=0.9,
-                        alpha=1 if row["on_front"] else 0.45, label=f"{drawn(row[by])}{share}")  # fmt: skip
+            ax.errorbar(
+                row[cost],
+                row[value],
+                yerr=half,
+                fmt=marker,
+                color=colour,
+                ms=5,
+                capsize=2,
+                elinewidth=0.9,
+                alpha=1 if row["on_front"] else 0.45,
+                label=f"{drawn(row[by])}{share}",
+            )
         ax.set(xlabel=COST_AXES[cost], ylabel=f"{ACCURACIES.get(value, value)}, mean of n = {n}", title=title)
         cost_scale(ax, front[cost].tolist())
         figure.legend(loc="outside right upper", title="on the front in", title_fontsize=7)

@@ -17,7 +17,8 @@ __all__ = ["clip_sheet"]
 
 
 def clip_sheet(task: Task, per_class: int = 1, max_classes: int = 20) -> Figure:
-    """A figure of test clips: one row a class, time from left to right; `per_class` clips of a class stand side by side.
+    """A figure of test clips: one row a class, time from left to right; `per_class` clips of a class stand
+    side by side.
 
     Raises AdapterError when the task is not of clips, or for numbers below 1.
     """
@@ -36,7 +37,12 @@ def clip_sheet(task: Task, per_class: int = 1, max_classes: int = 20) -> Figure:
             if column >= len(chosen):
                 axes.set_axis_off()
                 continue
-            clip = ((task.test[chosen[column]][0] * std + mean).clamp(0, 1) * 255).round().to(torch.uint8).transpose(0, 1)
+            clip = (
+                ((task.test[chosen[column]][0] * std + mean).clamp(0, 1) * 255)
+                .round()
+                .to(torch.uint8)
+                .transpose(0, 1)
+            )
             _show(axes, _grid(clip, frames))
             edges = np.arange(1, frames) * clip.shape[-1] - 0.5
             axes.vlines(edges, -0.5, clip.shape[-2] - 0.5, color="white", linewidth=0.8)

@@ -1,6 +1,8 @@
-"""Figures of clips and of what PAdapter's prompts hold: norms, similarity, the bias of mode `cat`, and attention over time.
+"""Figures of clips and of what PAdapter's prompts hold: norms, similarity, the bias of mode `cat`, and
+attention over time.
 
-They take a model or tensors and return a Matplotlib figure, as `figures` does. For image models they show one time slice.
+They take a model or tensors and return a Matplotlib figure, as `figures` does. For image models they show one
+time slice.
 """
 
 from __future__ import annotations
@@ -26,8 +28,11 @@ __all__ = ["attention_over_time", "cat_bias", "prompt_norm_maps", "prompt_simila
 _PANEL = 0.85  # inches a side
 
 
-def prompt_norm_maps(model: AdaptedViT, blocks: Sequence[int] | None = None, *, which: int = 0, title: str = "") -> Figure:
-    """The length of every patch's prompt, one row a block, one column a time slice; every block has a scale of its own.
+def prompt_norm_maps(
+    model: AdaptedViT, blocks: Sequence[int] | None = None, *, which: int = 0, title: str = ""
+) -> Figure:
+    """The length of every patch's prompt, one row a block, one column a time slice; every block has a scale
+    of its own.
 
     Args:
         model: with PAdapter among its methods.
@@ -43,7 +48,8 @@ def prompt_norm_maps(model: AdaptedViT, blocks: Sequence[int] | None = None, *, 
 
 
 def cat_bias(model: AdaptedViT, blocks: Sequence[int] | None = None, *, title: str = "") -> Figure:
-    """The length of what the prompts alone add to every token in mode `cat`, whatever the clip shows; rows and columns as for norms.
+    """The length of what the prompts alone add to every token in mode `cat`, whatever the clip shows; rows
+    and columns as for norms.
 
     Raises:
         AdapterError: no PAdapter in these blocks, or one in mode `add`.
@@ -53,8 +59,11 @@ def cat_bias(model: AdaptedViT, blocks: Sequence[int] | None = None, *, title: s
     return _maps(chosen, maps, "norm of the bias", title)
 
 
-def prompt_similarity_curves(model: AdaptedViT, blocks: Sequence[int] | None = None, *, which: int = 0, title: str = "") -> Figure:
-    """Mean cosine similarity of two patches' prompts against their distance, one line a lag in time, one panel a block.
+def prompt_similarity_curves(
+    model: AdaptedViT, blocks: Sequence[int] | None = None, *, which: int = 0, title: str = ""
+) -> Figure:
+    """Mean cosine similarity of two patches' prompts against their distance, one line a lag in time, one
+    panel a block.
 
     Arguments and errors as for `prompt_norm_maps`.
     """
@@ -62,13 +71,23 @@ def prompt_similarity_curves(model: AdaptedViT, blocks: Sequence[int] | None = N
     slices = max(prompts.layout.slices for prompts in chosen)
     look = look_of([str(lag) for lag in range(slices)])
     with style():
-        figure, axes = plt.subplots(1, len(chosen), figsize=(max(COLUMN, 1.9 * len(chosen)), 2.2), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(chosen), figsize=(max(COLUMN, 1.9 * len(chosen)), 2.2), sharey=True, squeeze=False
+        )
         for ax, prompts in zip(axes.flat, chosen, strict=True):
             found = prompt_similarity(prompts, which)
             for lag, line in enumerate(found.values):
                 colour, marker = look[str(lag)]
                 every = max(len(found.distances) // 8, 1)
-                ax.plot(found.distances.numpy(), line.numpy(), color=colour, marker=marker, ms=3, markevery=every, label=_lag(lag))
+                ax.plot(
+                    found.distances.numpy(),
+                    line.numpy(),
+                    color=colour,
+                    marker=marker,
+                    ms=3,
+                    markevery=every,
+                    label=_lag(lag),
+                )
             ax.axhline(0, color="0.6", lw=0.6)
             ax.set(title=f"block {prompts.block}", xlabel="distance (patches)")
         axes[0, 0].set_ylabel(f"cosine similarity of {'PQ'[which]}")
@@ -79,16 +98,20 @@ def prompt_similarity_curves(model: AdaptedViT, blocks: Sequence[int] | None = N
     return figure
 
 
-def attention_over_time(frames: Tensor, maps: Tensor, *, labels: Sequence[str] | None = None, columns: int = 8, title: str = "") -> Figure:
-    """Two rows a clip: its frames, and the same frames under the attention of their time slice, bright is much.
+def attention_over_time(
+    frames: Tensor, maps: Tensor, *, labels: Sequence[str] | None = None, columns: int = 8, title: str = ""
+) -> Figure:
+    """Two rows a clip: its frames, and the same frames under the attention of their time slice, bright is
+    much.
 
-    Attention is in units of an even share (1 / patches). A clip's maps have one scale, from its least to its largest value over all slices,
-    so that columns can be compared: they say *when* the model looks as well.
+    Attention is in units of an even share (1 / patches). A clip's maps have one scale, from its least to its
+    largest value over all slices, so that columns can be compared: they say *when* the model looks as well.
 
     Args:
         frames: uint8 (N, 3, T, H, W), as they are.
-        maps: (N, slices, rows, columns), not negative, e.g. the mean over heads of `analysis.attention.query_rows`; T is a
-            multiple of slices, and each slice lies over its tubelet's frames.
+        maps: (N, slices, rows, columns), not negative, e.g. the mean over heads of
+            `analysis.attention.query_rows`; T is a multiple of slices, and each slice lies over its tubelet's
+            frames.
         labels: one text a clip. columns: at most so many frames, evenly spread.
 
     Raises:
@@ -111,7 +134,9 @@ def attention_over_time(frames: Tensor, maps: Tensor, *, labels: Sequence[str] |
                 above.imshow(picture, interpolation="nearest")
                 below.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=255)
                 seen = over[clip, frame * maps.shape[1] // total].numpy()
-                layer = below.imshow(seen, cmap="inferno", vmin=least, vmax=most, alpha=0.7, interpolation="nearest")
+                layer = below.imshow(
+                    seen, cmap="inferno", vmin=least, vmax=most, alpha=0.7, interpolation="nearest"
+                )
                 if clip == 0:
                     above.set_title(f"frame {frame + 1}", fontsize=7, pad=2)
             figure.colorbar(layer, ax=axes[2 * clip + 1], ticks=[least, most], format="×%.2f", aspect=10)
@@ -128,10 +153,18 @@ def _maps(chosen: Sequence[BlockPrompts], maps: Sequence[Tensor], what: str, tit
     """Heat maps (slices, rows, columns) of every block, a scale a row."""
     slices = max(len(m) for m in maps)
     with style():
-        figure, axes = plt.subplots(len(maps), slices, figsize=(_PANEL * slices + 1.0, _PANEL * len(maps) + 0.45), squeeze=False)
+        figure, axes = plt.subplots(
+            len(maps), slices, figsize=(_PANEL * slices + 1.0, _PANEL * len(maps) + 0.45), squeeze=False
+        )
         for row, (prompts, found) in enumerate(zip(chosen, maps, strict=True)):
             for ax, values in zip(axes[row], found, strict=True):
-                drawn = ax.imshow(values.numpy(), cmap="viridis", vmin=float(found.min()), vmax=float(found.max()), interpolation="nearest")
+                drawn = ax.imshow(
+                    values.numpy(),
+                    cmap="viridis",
+                    vmin=float(found.min()),
+                    vmax=float(found.max()),
+                    interpolation="nearest",
+                )
             figure.colorbar(drawn, ax=axes[row], shrink=0.9, aspect=10, format="%.3g")
             axes[row, 0].set_ylabel(f"block {prompts.block}", fontsize=7)
         if slices > 1:
@@ -161,9 +194,14 @@ def _lag(lag: int) -> str:
 
 def _check_clips(frames: Tensor, maps: Tensor, labels: Sequence[str] | None) -> None:
     if frames.dtype != torch.uint8 or frames.ndim != 5 or frames.shape[1] != 3 or len(frames) == 0:
-        raise AdapterError(f"frames {frames.dtype} {tuple(frames.shape)}: give uint8 (N, 3, T, H, W), at least one clip, not normalised")
+        raise AdapterError(
+            f"frames {frames.dtype} {tuple(frames.shape)}: give uint8 (N, 3, T, H, W), at least one clip, not"
+            " normalised"
+        )
     if maps.ndim != 4 or len(maps) != len(frames) or maps.shape[1] == 0 or frames.shape[2] % maps.shape[1]:
         wanted = f"({len(frames)}, slices, rows, columns), with slices that divide {frames.shape[2]} frames"
-        raise AdapterError(f"maps {tuple(maps.shape)}: {wanted} are needed; take the mean over heads of query_rows")
+        raise AdapterError(
+            f"maps {tuple(maps.shape)}: {wanted} are needed; take the mean over heads of query_rows"
+        )
     if labels is not None and len(labels) != len(frames):
         raise AdapterError(f"{len(labels)} labels for {len(frames)} clips; give one a clip")

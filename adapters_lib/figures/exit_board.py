@@ -1,6 +1,8 @@
-"""What thresholds do, drawn in milliseconds from stored logits: who leaves where, what it costs, and which images they are.
+"""What thresholds do, drawn in milliseconds from stored logits: who leaves where, what it costs, and which
+images they are.
 
-One figure is made once and its artists are moved afterwards, which is what lets a slider follow the hand. Nothing here needs a widget.
+One figure is made once and its artists are moved afterwards, which is what lets a slider follow the hand.
+Nothing here needs a widget.
 """
 
 from __future__ import annotations
@@ -33,37 +35,51 @@ _SIDE, _RIM = 48, 3  # pixels of a thumbnail and of the frame around it
 
 
 class ExitBoard:
-    """Exit distribution, accuracy against MACs with its controls, and a gallery of the images that leave at each exit.
+    """Exit distribution, accuracy against MACs with its controls, and a gallery of the images that leave at
+    each exit.
 
     Args:
         test: logits of the images that are shown and counted.
         images: those images, uint8 (N, 3, H, W), in the same order.
         val: logits of validation images, from which a budget's thresholds come.
-        per_exit: images a row of the gallery, the surest first. title: above the figure; say there if data are synthetic.
+        per_exit: images a row of the gallery, the surest first. title: above the figure; say there if data
+            are synthetic.
 
     Raises:
         AdapterError: numbers of images that differ, or exits at other blocks in `val` than in `test`.
     """
 
-    def __init__(self, test: StoredExits, images: Any, val: StoredExits, *, per_exit: int = 12, title: str = "") -> None:
+    def __init__(
+        self, test: StoredExits, images: Any, val: StoredExits, *, per_exit: int = 12, title: str = ""
+    ) -> None:
         if len(images) != len(test.labels):
-            raise AdapterError(f"{len(images)} images for the logits of {len(test.labels)}; give the images that the logits came from")
+            raise AdapterError(
+                f"{len(images)} images for the logits of {len(test.labels)}; give the images that the logits"
+                " came from"
+            )
         if val.costs.blocks != test.costs.blocks:
-            raise AdapterError(f"validation logits of exits behind blocks {val.costs.blocks}, test logits behind {test.costs.blocks}")
+            raise AdapterError(
+                f"validation logits of exits behind blocks {val.costs.blocks}, test logits behind"
+                f" {test.costs.blocks}"
+            )
         self.test, self.val, self.per_exit = test, val, per_exit
         self.sure = {policy: confidences(test.logits, policy) for policy in POLICIES}
-        self.points: dict[str, list[OperatingPoint]] = {policy: operating_points(val, policy) for policy in POLICIES}
+        self.points: dict[str, list[OperatingPoint]] = {
+            policy: operating_points(val, policy) for policy in POLICIES
+        }
         self.curves = {policy: self._curve(policy) for policy in POLICIES}
         self._thumbs = _thumbnails(torch.as_tensor(np.asarray(images)))
         self._background: Any = None
         self._make_figure(title)
 
     def thresholds(self, budget: float, policy: str = "max_softmax") -> tuple[float, ...]:
-        """The thresholds that validation images gave for a budget (a fraction of the full depth's MACs); AdapterError if out of reach."""
+        """The thresholds that validation images gave for a budget (a fraction of the full depth's MACs);
+        AdapterError if out of reach."""
         return choose(self.points[policy], budget).thresholds
 
     def numbers(self, thresholds: Sequence[float], policy: str = "max_softmax") -> dict[str, Any]:
-        """What these thresholds do on the test images: accuracies in percent, `relative` to the full depth's MACs, `shares` per exit."""
+        """What these thresholds do on the test images: accuracies in percent, `relative` to the full
+        depth's MACs, `shares` per exit."""
         return self._numbers(simulate(self.test, thresholds, policy, self.sure[policy]))
 
     def draw(self, thresholds: Sequence[float], policy: str = "max_softmax") -> Figure:
@@ -85,14 +101,15 @@ class ExitBoard:
             line.set_data(curve[:, 0], values)
         self._here.set_data([numbers["relative"]], [numbers["top1"]])
         self._headline.set_text(
-            f"top-1 {numbers['top1']:.1f} % for {numbers['relative']:.2f} of the full depth's MACs; at equal cost: random exit "
-            f"{numbers['random']:.1f} %, fixed depth {numbers['fixed_depth']:.1f} %"
+            f"top-1 {numbers['top1']:.1f} % for {numbers['relative']:.2f} of the full depth's MACs; at equal"
+            f" cost: random exit {numbers['random']:.1f} %, fixed depth {numbers['fixed_depth']:.1f} %"
         )
         self._gallery.set_data(self._sheet(outcome, right))
         return self.figure
 
     def png(self) -> bytes:
-        """The figure as it was drawn last, in PNG. Axes and labels are drawn once and kept; only what moves is drawn anew."""
+        """The figure as it was drawn last, in PNG. Axes and labels are drawn once and kept; only what
+        moves is drawn anew."""
         canvas = self._canvas
         if self._background is None:
             canvas.draw()  # leaves animated artists out
@@ -104,7 +121,8 @@ class ExitBoard:
         Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(data, "PNG", compress_level=1)
         return data.getvalue()
 
-    # ---- inside ----------------------------------------------------------------------------------------------
+    # ---- inside
+    # ----------------------------------------------------------------------------------------------
 
     def _numbers(self, outcome: Prediction) -> dict[str, Any]:
         macs = self.test.costs.expected(outcome.shares)
@@ -124,7 +142,10 @@ class ExitBoard:
         rows = []
         for point in points:
             here = measure(self.test, point.thresholds, policy, self.sure[policy])
-            controls = random_exit_accuracy(self.test, here.shares), fixed_depth_accuracy(self.test, here.macs)
+            controls = (
+                random_exit_accuracy(self.test, here.shares),
+                fixed_depth_accuracy(self.test, here.macs),
+            )
             rows.append((here.relative, here.top1, *controls))
         return np.array(sorted(rows))
 
@@ -143,19 +164,46 @@ class ExitBoard:
             curve = self.figure.add_axes((0.58, (low + 0.76) / height, 0.4, (top - 0.1) / height))
             gallery = self.figure.add_axes((0.09, 0.16 / height, 0.9, low / height))
             self._bars = [
-                (bars.barh(k, 0, color=RIGHT)[0], bars.barh(k, 0, color=WRONG)[0], bars.text(0, k, "", va="center", fontsize=7))
+                (
+                    bars.barh(k, 0, color=RIGHT)[0],
+                    bars.barh(k, 0, color=WRONG)[0],
+                    bars.text(0, k, "", va="center", fontsize=7),
+                )
                 for k in range(len(blocks))
             ]
-            bars.set(xlabel="images that leave (%): blue right, orange wrong", xlim=(0, 125), ylim=(len(blocks) - 0.5, -0.5))
+            bars.set(
+                xlabel="images that leave (%): blue right, orange wrong",
+                xlim=(0, 125),
+                ylim=(len(blocks) - 0.5, -0.5),
+            )
             bars.set_xticks(range(0, 101, 25))
             bars.set_yticks(range(len(blocks)), names)
-            looks = (("-", 1.4, RIGHT, "by confidence"), ((0, (1, 1.5)), 1.0, "0.3", "random"), ((0, (4, 2)), 1.0, "0.3", "fixed depth"))
-            self._lines = [curve.plot([], [], ls=dashes, lw=width, color=colour, label=name)[0] for dashes, width, colour, name in looks]
-            (self._here,) = curve.plot([], [], marker="o", ms=7, color=WRONG, ls="none", mec="white", zorder=5)
+            looks = (
+                ("-", 1.4, RIGHT, "by confidence"),
+                ((0, (1, 1.5)), 1.0, "0.3", "random"),
+                ((0, (4, 2)), 1.0, "0.3", "fixed depth"),
+            )
+            self._lines = [
+                curve.plot([], [], ls=dashes, lw=width, color=colour, label=name)[0]
+                for dashes, width, colour, name in looks
+            ]
+            (self._here,) = curve.plot(
+                [], [], marker="o", ms=7, color=WRONG, ls="none", mec="white", zorder=5
+            )
             values = np.concatenate([table[:, 1:].ravel() for table in self.curves.values()])
             curve.set(xlabel="expected MACs / MACs of the full depth", ylabel="top-1 (%)")
-            curve.set(xlim=(0, max(self.test.costs.reachable[1], 1) * 1.03), ylim=(values.min() - 2, values.max() + 2))
-            curve.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, fontsize=6.5, columnspacing=1, borderpad=0.1)
+            curve.set(
+                xlim=(0, max(self.test.costs.reachable[1], 1) * 1.03),
+                ylim=(values.min() - 2, values.max() + 2),
+            )
+            curve.legend(
+                loc="lower center",
+                bbox_to_anchor=(0.5, 0.98),
+                ncols=3,
+                fontsize=6.5,
+                columnspacing=1,
+                borderpad=0.1,
+            )
             size = _SIDE + 2 * _RIM
             blank = np.full((len(blocks) * size, self.per_exit * size, 3), 255, np.uint8)
             self._gallery = gallery.imshow(blank, interpolation="nearest", aspect="auto")
@@ -164,8 +212,14 @@ class ExitBoard:
             gallery.grid(False)
             gallery.spines[:].set_visible(False)
             gallery.tick_params(length=0)
-            gallery.set_title(f"the surest {self.per_exit} that leave at each exit; orange frame: wrong", loc="left", fontsize=7, pad=2)
-            # It belongs to an axes because a figure leaves out its own animated artists even when it is saved.
+            gallery.set_title(
+                f"the surest {self.per_exit} that leave at each exit; orange frame: wrong",
+                loc="left",
+                fontsize=7,
+                pad=2,
+            )
+            # It belongs to an axes because a figure leaves out its own animated artists even when it is
+            # saved.
             place: dict[str, Any] = {"transform": self.figure.transFigure, "ha": "center", "va": "center"}
             self._headline = bars.text(0.5, 1 - 0.15 / height, "", fontsize=8, **place)
             self.figure.text(0.99, 0.005, title, ha="right", va="bottom", fontsize=6, color="0.35")

@@ -1,4 +1,5 @@
-"""Figures of the stored study of early exits (`data/results/exits.csv` and the curves beside it), with intervals over seeds."""
+"""Figures of the stored study of early exits (`data/results/exits.csv` and the curves beside it), with
+intervals over seeds."""
 
 from __future__ import annotations
 
@@ -22,16 +23,21 @@ from .style import COLUMN, method_style, style
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 
 _LOOK = {"top1": ("#0072B2", "o"), "random": ("#8C6D31", "x"), "fixed_depth": ("#D55E00", "^")}
-_DIALS = (("coarse_block", ("#56B4E9", "s"), "coarsest classes"), ("fine_block", ("#000000", "D"), "finest classes"))
+_DIALS = (
+    ("coarse_block", ("#56B4E9", "s"), "coarsest classes"),
+    ("fine_block", ("#000000", "D"), "finest classes"),
+)
 _NAMES = {"half": "half the MACs", "best": "the best point on validation images", "full": "full depth"}
 _GRID = np.linspace(0, 1, 41)  # relative cost, on which the seeds' curves are averaged
 
 
 def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") -> Figure:
-    """Every setting at one operating point: accuracy beside random and fixed-depth exits at equal cost, and where images leave.
+    """Every setting at one operating point: accuracy beside random and fixed-depth exits at equal cost, and
+    where images leave.
 
-    table: rows of `exits.study.run_study`. On the right the mean block after which images of the coarsest and of the finest classes leave;
-    left out if the task knows no granularities. The dashed line, with its interval, is the host without exits.
+    table: rows of `exit_study.run_study`. On the right the mean block after which images of the coarsest and
+    of the finest classes leave; left out if the task knows no granularities. The dashed line, with its
+    interval, is the host without exits.
 
     Raises:
         AdapterError: no row of that point, or a missing column.
@@ -55,7 +61,9 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
         left.set_yticks(range(len(order)), [drawn(name) for name in order])
         left.set_ylim(len(order) - 0.5, -0.5)
         left.set_xlabel("top-1 (%)")
-        handles: list[Any] = [plt.Line2D([], [], color=c, marker=m, ls="none", ms=5) for c, m in _LOOK.values()]
+        handles: list[Any] = [
+            plt.Line2D([], [], color=c, marker=m, ls="none", ms=5) for c, m in _LOOK.values()
+        ]
         labels = ["exits by confidence", "random exits, equal cost", "fixed depth, equal cost"]
         if hosts:
             handles.append(plt.Line2D([], [], color="0.4", ls="--", lw=0.8))
@@ -63,7 +71,15 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
         if deep:
             for column, look, name in _DIALS:
                 for place, each in enumerate(points(rows, ("setting",), column).to_dict("records")):
-                    mark(axes[0, 1], each[column], place, each["half"], look, outdated=each["outdated"], across=True)
+                    mark(
+                        axes[0, 1],
+                        each[column],
+                        place,
+                        each["half"],
+                        look,
+                        outdated=each["outdated"],
+                        across=True,
+                    )
                 handles.append(plt.Line2D([], [], color=look[0], marker=look[1], ls="none", ms=4.5))
                 labels.append(name)
             axes[0, 1].set_xlabel("mean block after which an image leaves")
@@ -73,7 +89,9 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
     return figure
 
 
-def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"), *, title: str = "") -> Figure:
+def exit_shares(
+    table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"), *, title: str = ""
+) -> Figure:
     """Which share of the test images leaves at each exit, at both operating points; one line a setting.
 
     Raises:
@@ -81,9 +99,13 @@ def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"),
     """
     rows = table[table["setting"].isin(settings) & table["point"].isin(["half", "best"])]
     if rows.empty or "shares" not in rows or rows["shares"].isna().any():
-        raise AdapterError(f"the table tells no shares of the settings {', '.join(settings)}; run the study again")
+        raise AdapterError(
+            f"the table tells no shares of the settings {', '.join(settings)}; run the study again"
+        )
     shares = rows["shares"].map(json.loads)
-    long = rows.assign(share=shares, exit=shares.map(lambda each: range(1, len(each) + 1))).explode(["share", "exit"])
+    long = rows.assign(share=shares, exit=shares.map(lambda each: range(1, len(each) + 1))).explode(
+        ["share", "exit"]
+    )
     long = long.assign(share=100 * long["share"].astype(float), exit=long["exit"].astype(int))
     found = points(long, ("setting", "point", "exit"), "share")
     look = method_style([name for name in settings if name in set(rows["setting"])])
@@ -95,7 +117,14 @@ def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"),
                 aside = 0.06 * (place - (len(look) - 1) / 2)
                 ax.plot(line["exit"] + aside, line["share"], color=colour, lw=0.8, alpha=0.6)
                 for row in line.to_dict("records"):
-                    mark(ax, row["exit"] + aside, row["share"], row["half"], (colour, marker), outdated=row["outdated"])
+                    mark(
+                        ax,
+                        row["exit"] + aside,
+                        row["share"],
+                        row["half"],
+                        (colour, marker),
+                        outdated=row["outdated"],
+                    )
                 ax.plot([], [], color=colour, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
             last = int(found["exit"].max())
             ax.set_xticks(range(1, last + 1), [*map(str, range(1, last)), f"{last} (full depth)"])
@@ -109,13 +138,21 @@ def exit_shares(table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"),
 
 
 def exit_curves(
-    curves: pd.DataFrame, table: pd.DataFrame, settings: Sequence[str] = ("naive", "all"), *, cost: str = "relative", title: str = ""
+    curves: pd.DataFrame,
+    table: pd.DataFrame,
+    settings: Sequence[str] = ("naive", "all"),
+    *,
+    cost: str = "relative",
+    title: str = "",
 ) -> Figure:
-    """Accuracy against expected MACs (or measured milliseconds) as fractions of the full depth: mean and interval over seeds as a band.
+    """Accuracy against expected MACs (or measured milliseconds) as fractions of the full depth: mean and
+    interval over seeds as a band.
 
     Args:
-        curves: rows of `exits_curves.csv`. table: rows of the study, for the host's accuracy (dashed) and the data set.
-        cost: "relative" (MACs) or "time" (ms / full_ms). Seeds are interpolated between their points, never beyond them.
+        curves: rows of `exits_curves.csv`. table: rows of the study, for the host's accuracy (dashed) and the
+            data set.
+        cost: "relative" (MACs) or "time" (ms / full_ms). Seeds are interpolated between their points, never
+            beyond them.
 
     Raises:
         AdapterError: no curve of these settings, or an unknown cost.
@@ -144,14 +181,17 @@ def exit_curves(
             ax.axhspan(mean - half, mean + half, color="0.92", zorder=0)
         what = "expected MACs" if cost == "relative" else "milliseconds"
         ax.set(xlabel=f"{what} / those of the full depth", ylabel="top-1 (%)")
-        figure.suptitle(_said(points(table[table["setting"].isin(names)], ("setting", "point")), table, title), fontsize=7)
+        figure.suptitle(
+            _said(points(table[table["setting"].isin(names)], ("setting", "point")), table, title), fontsize=7
+        )
         outside_legend(figure, *ax.get_legend_handles_labels())
     plt.close(figure)
     return figure
 
 
 def _of_one_budget(curves: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both without the runs of other budgets, see `versions.one_budget`; a curve's row knows its run by the first part of the key.
+    """Both without the runs of other budgets, see `versions.one_budget`; a curve's row knows its run by the
+    first part of the key.
 
     Warns:
         OutdatedRows: how many rows were left out.
@@ -159,7 +199,11 @@ def _of_one_budget(curves: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFr
     shown = one_budget(table, ("setting", "point"))
     if len(shown) == len(table):
         return curves, table
-    warnings.warn(f"{len(table) - len(shown)} rows of other budgets left out, and their curves", OutdatedRows, stacklevel=3)
+    warnings.warn(
+        f"{len(table) - len(shown)} rows of other budgets left out, and their curves",
+        OutdatedRows,
+        stacklevel=3,
+    )
     runs = {key.rpartition("-")[0] for key in shown["key"]}
     return curves[[key.rpartition("-")[0] in runs for key in curves["key"]]], shown
 
@@ -174,11 +218,16 @@ def _at(table: pd.DataFrame, point: str) -> pd.DataFrame:
 
 
 def _said(found: pd.DataFrame, table: pd.DataFrame, title: str) -> str:
-    return caption(found, [f"{data}, host {host}" for data, host in table[["data", "host"]].drop_duplicates().values], title)
+    return caption(
+        found,
+        [f"{data}, host {host}" for data, host in table[["data", "host"]].drop_duplicates().values],
+        title,
+    )
 
 
 def _over_seeds(rows: pd.DataFrame, cost: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Costs that all seeds reach, mean and half-width there; seeds whose curve turns back in cost keep their best value."""
+    """Costs that all seeds reach, mean and half-width there; seeds whose curve turns back in cost keep
+    their best value."""
     curves = []
     for _, each in rows.groupby("seed"):
         best = each.groupby(cost)[value].max()

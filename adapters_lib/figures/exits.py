@@ -1,6 +1,8 @@
-"""Figures of early exits: who leaves where, how sure the exits are and whether they are right to be, and what it is worth.
+"""Figures of early exits: who leaves where, how sure the exits are and whether they are right to be, and what
+it is worth.
 
-All but the gallery work on stored logits (`exits.simulation.StoredExits`), so a threshold slider redraws them in milliseconds.
+All but the gallery work on stored logits (`exits.StoredExits`), so a threshold slider redraws them
+in milliseconds.
 """
 
 from __future__ import annotations
@@ -39,9 +41,15 @@ __all__ = [
 
 
 def exits_by_class(
-    stored: StoredExits, thresholds: Sequence[float], classes: Sequence[str], *, policy: str = "max_softmax", title: str = ""
+    stored: StoredExits,
+    thresholds: Sequence[float],
+    classes: Sequence[str],
+    *,
+    policy: str = "max_softmax",
+    title: str = "",
 ) -> Figure:
-    """Share of each class's images that leave at each exit, one bar a class, the class that leaves earliest on top."""
+    """Share of each class's images that leave at each exit, one bar a class, the class that leaves
+    earliest on top."""
     index = simulate(stored, thresholds, policy).exit_index
     order = sorted(range(len(classes)), key=lambda c: float(index[stored.labels == c].float().mean()))
     with style():
@@ -55,25 +63,37 @@ def exits_by_class(
 
 
 def exits_by_granularity(
-    stored: StoredExits, thresholds: Sequence[float], granularity: Sequence[float], *, policy: str = "max_softmax", title: str = ""
+    stored: StoredExits,
+    thresholds: Sequence[float],
+    granularity: Sequence[float],
+    *,
+    policy: str = "max_softmax",
+    title: str = "",
 ) -> Figure:
     """Share of images that leave at each exit, by the granularity of their class, coarse on top.
 
-    granularity: one number a class, 1 = as far apart as species (`task.info["granularity"]` of the leaf tasks).
+    granularity: one number a class, 1 = as far apart as species (`task.info["granularity"]` of the leaf
+    tasks).
     """
     index = simulate(stored, thresholds, policy).exit_index
     dial = np.asarray(granularity)[stored.labels.numpy()]
     levels = sorted(set(dial.tolist()), reverse=True)
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 0.28 * len(levels) + 0.9))
-        _stacked(ax, [_shares(index[torch.from_numpy(dial == level)], stored.costs) for level in levels], stored.costs)
+        _stacked(
+            ax,
+            [_shares(index[torch.from_numpy(dial == level)], stored.costs) for level in levels],
+            stored.costs,
+        )
         ax.set_yticks(range(len(levels)), [f"{level:.2f}" for level in levels])
         ax.set(title=title, ylabel="granularity")
     plt.close(figure)
     return figure
 
 
-def exits_by_threshold(stored: StoredExits, *, policy: str = "max_softmax", steps: int = 101, title: str = "") -> Figure:
+def exits_by_threshold(
+    stored: StoredExits, *, policy: str = "max_softmax", steps: int = 101, title: str = ""
+) -> Figure:
     """Shares that leave at each exit, and accuracy, as one threshold shared by all exits goes from 0 to 1."""
     grid = np.linspace(0, 1, steps)
     sure = confidences(stored.logits, policy)
@@ -81,21 +101,36 @@ def exits_by_threshold(stored: StoredExits, *, policy: str = "max_softmax", step
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 2.3))
         names, colours = _exit_names(stored.costs), _shades(len(stored.costs.blocks))
-        ax.stackplot(grid, 100 * np.array([o.shares for o in outcomes]).T, labels=names, colors=colours, alpha=0.9)
+        ax.stackplot(
+            grid, 100 * np.array([o.shares for o in outcomes]).T, labels=names, colors=colours, alpha=0.9
+        )
         accuracy = [100 * float((o.labels == stored.labels).double().mean()) for o in outcomes]
         ax.plot(grid, accuracy, color="black", lw=1.4, label="top-1 (%)")
-        ax.set(xlabel=f"threshold of every exit ({policy})", ylabel="images (%)", xlim=(0, 1), ylim=(0, 100), title=title)
+        ax.set(
+            xlabel=f"threshold of every exit ({policy})",
+            ylabel="images (%)",
+            xlim=(0, 1),
+            ylim=(0, 100),
+            title=title,
+        )
         figure.legend(*ax.get_legend_handles_labels(), ncols=3, loc="outside lower center")
     plt.close(figure)
     return figure
 
 
 def exit_gallery(
-    images: Any, prediction: Prediction, labels: Tensor, *, per_exit: int = 8, classes: Sequence[str] | None = None, title: str = ""
+    images: Any,
+    prediction: Prediction,
+    labels: Tensor,
+    *,
+    per_exit: int = 8,
+    classes: Sequence[str] | None = None,
+    title: str = "",
 ) -> Figure:
     """A row of images for each exit, the surest that left there first; a cross marks a wrong answer.
 
-    images: uint8 (N, 3, H, W), those of `prediction`. labels: (N,), the truth. Exits where none left have no row.
+    images: uint8 (N, 3, H, W), those of `prediction`. labels: (N,), the truth. Exits where none left have no
+    row.
     """
     shown: list[int] = []
     texts = []
@@ -104,7 +139,11 @@ def exit_gallery(
         here = here[prediction.confidence[here].argsort(descending=True)][:per_exit]
         for image in here.tolist():
             right = int(prediction.labels[image]) == int(labels[image])
-            name = f" {classes[int(labels[image])]}" if classes else f" {float(prediction.confidence[image]):.2f}"
+            name = (
+                f" {classes[int(labels[image])]}"
+                if classes
+                else f" {float(prediction.confidence[image]):.2f}"
+            )
             texts.append(f"block {block}{name}{'' if right else ' ✗'}")
             shown.append(image)
         blank = -len(shown) % per_exit
@@ -115,7 +154,9 @@ def exit_gallery(
     return image_grid([paper if i < 0 else pixels[i] for i in shown], texts, columns=per_exit, title=title)
 
 
-def confidence_histograms(stored: StoredExits, *, policy: str = "max_softmax", bins: int = 20, title: str = "") -> Figure:
+def confidence_histograms(
+    stored: StoredExits, *, policy: str = "max_softmax", bins: int = 20, title: str = ""
+) -> Figure:
     """How sure every exit is of all images, right answers apart from wrong ones."""
     sure = confidences(stored.logits, policy)
     right = stored.logits.argmax(2) == stored.labels
@@ -123,7 +164,13 @@ def confidence_histograms(stored: StoredExits, *, policy: str = "max_softmax", b
         figure, axes = _row_of_axes(stored.costs)
         for stage, ax in enumerate(axes):
             parts = [sure[stage][right[stage]].numpy(), sure[stage][~right[stage]].numpy()]
-            ax.hist(parts, bins=np.linspace(0, 1, bins + 1).tolist(), stacked=True, color=["#0072B2", "#D55E00"], label=["right", "wrong"])
+            ax.hist(
+                parts,
+                bins=np.linspace(0, 1, bins + 1).tolist(),
+                stacked=True,
+                color=["#0072B2", "#D55E00"],
+                label=["right", "wrong"],
+            )
             ax.set(title=f"behind block {stored.costs.blocks[stage]}", xlabel="confidence", xlim=(0, 1))
         axes[0].set_ylabel("images")
         axes[-1].legend()
@@ -133,7 +180,8 @@ def confidence_histograms(stored: StoredExits, *, policy: str = "max_softmax", b
 
 
 def reliability_diagrams(stored: StoredExits, *, bins: int = 10, title: str = "") -> Figure:
-    """Accuracy against confidence (max softmax) in bins of equal width, per exit; on the diagonal an exit is as often right as it says.
+    """Accuracy against confidence (max softmax) in bins of equal width, per exit; on the diagonal an exit is
+    as often right as it says.
 
     Above each: the expected calibration error (torchmetrics, L1 over the same bins). Empty bins are left out.
     """
@@ -144,12 +192,29 @@ def reliability_diagrams(stored: StoredExits, *, bins: int = 10, title: str = ""
         figure, axes = _row_of_axes(stored.costs)
         for stage, ax in enumerate(axes):
             probabilities = stored.logits[stage].softmax(1)
-            error = float(multiclass_calibration_error(probabilities, stored.labels, stored.logits.shape[2], n_bins=bins, norm="l1"))
+            error = float(
+                multiclass_calibration_error(
+                    probabilities, stored.labels, stored.logits.shape[2], n_bins=bins, norm="l1"
+                )
+            )
             which = np.clip(np.digitize(sure[stage], edges[1:-1], right=True), 0, bins - 1)
             for b in np.unique(which):
-                ax.bar(edges[b], right[stage][which == b].mean(), width=1 / bins, align="edge", color="#0072B2", edgecolor="white", lw=0.5)
+                ax.bar(
+                    edges[b],
+                    right[stage][which == b].mean(),
+                    width=1 / bins,
+                    align="edge",
+                    color="#0072B2",
+                    edgecolor="white",
+                    lw=0.5,
+                )
             ax.plot([0, 1], [0, 1], color="0.4", ls="--", lw=0.8)
-            ax.set(title=f"block {stored.costs.blocks[stage]}, ECE {100 * error:.1f} %", xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
+            ax.set(
+                title=f"block {stored.costs.blocks[stage]}, ECE {100 * error:.1f} %",
+                xlabel="confidence",
+                xlim=(0, 1),
+                ylim=(0, 1),
+            )
         axes[0].set_ylabel("accuracy")
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
@@ -157,25 +222,44 @@ def reliability_diagrams(stored: StoredExits, *, bins: int = 10, title: str = ""
 
 
 def exit_curve(
-    curves: Mapping[str, pd.DataFrame], *, cost: str = "relative", full_depth: float | None = None, controls: bool = True, title: str = ""
+    curves: Mapping[str, pd.DataFrame],
+    *,
+    cost: str = "relative",
+    full_depth: float | None = None,
+    controls: bool = True,
+    title: str = "",
 ) -> Figure:
-    """Accuracy against cost, one line a model, with random and fixed-depth exits at equal cost as thin lines of the same colour.
+    """Accuracy against cost, one line a model, with random and fixed-depth exits at equal cost as thin lines
+    of the same colour.
 
     Args:
-        curves: name → what `exits.controls.cost_curve` returned, or any table with `top1` and the cost column.
+        curves: name → what `exits.controls.cost_curve` returned, or any table with `top1` and the cost
+            column.
         cost: `relative` (to the full depth's MACs), `macs`, or a measured column such as `ms`.
         full_depth: top-1 of the model without early exits, a dashed line.
     """
     if not curves:
         raise AdapterError("exit_curve needs at least one curve; see exits.controls.cost_curve")
-    labels = {"relative": "expected MACs / MACs of the full depth", "macs": "expected MACs per image", "ms": "milliseconds per image"}
+    labels = {
+        "relative": "expected MACs / MACs of the full depth",
+        "macs": "expected MACs per image",
+        "ms": "milliseconds per image",
+    }
     look = look_of(list(curves))
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.6))
         for name, table in curves.items():
             colour, marker = look[name]
             every = max(len(table) // 8, 1)
-            ax.plot(table[cost], table["top1"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
+            ax.plot(
+                table[cost],
+                table["top1"],
+                color=colour,
+                marker=marker,
+                ms=4,
+                markevery=every,
+                label=drawn(name),
+            )
             for control, dashes in (("random", (0, (1, 1.5))), ("fixed_depth", (0, (4, 2)))):
                 if controls and control in table:
                     label = f"{drawn(name)}, {control.replace('_', ' ')}" if len(curves) < 3 else None
@@ -196,7 +280,9 @@ def loss_weights(blocks: Sequence[int] = (3, 6, 9, 12), *, low: float = 0.1, tit
         look = look_of([f"exit {block}" for block in blocks])
         for ax, schedule in zip(axes, SCHEDULES, strict=True):
             weights = np.array([exit_weights(schedule, tuple(blocks), t, low) for t in progress])
-            for share, (name, (colour, marker)) in zip((weights / weights.sum(1, keepdims=True)).T, look.items(), strict=True):
+            for share, (name, (colour, marker)) in zip(
+                (weights / weights.sum(1, keepdims=True)).T, look.items(), strict=True
+            ):
                 ax.plot(progress, share, color=colour, marker=marker, markevery=12, ms=3.5, label=name)
             ax.set(title=schedule, xlabel="training done", xlim=(0, 1), ylim=(0, 1))
         axes[0].set_ylabel("share of the loss")
@@ -213,7 +299,9 @@ def _shares(index: Tensor, costs: ExitCosts) -> list[float]:
 
 def _stacked(ax: Axes, rows: Sequence[Sequence[float]], costs: ExitCosts) -> None:
     left = np.zeros(len(rows))
-    for share, name, colour in zip(np.array(rows).T, _exit_names(costs), _shades(len(costs.blocks)), strict=True):
+    for share, name, colour in zip(
+        np.array(rows).T, _exit_names(costs), _shades(len(costs.blocks)), strict=True
+    ):
         ax.barh(range(len(rows)), share, left=left, color=colour, edgecolor="white", lw=0.4, label=name)
         left += share
     ax.invert_yaxis()

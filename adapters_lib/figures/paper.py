@@ -1,7 +1,9 @@
-"""Redraw the paper-style figures from the stored tables, without training: `python -m adapters_lib.figures.paper`.
+"""Redraw the paper-style figures from the stored tables, without training: `python -m
+adapters_lib.figures.paper`.
 
-Rows that the current grids do not ask for (another recipe) are left out and counted; rows of another version of the code stand in, hollow,
-only where the current version has none. A figure whose table is missing is skipped with the command that makes the table.
+Rows that the current grids do not ask for (another recipe) are left out and counted; rows of another version
+of the code stand in, hollow, only where the current version has none. A figure whose table is missing is
+skipped with the command that makes the table.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ Tables = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """tables: names of the CSV files that it needs. draw: makes it from these tables. about: one line for `--list`."""
+    """tables: names of the CSV files that it needs. draw: makes it from these tables. about: one line for
+    `--list`."""
 
     tables: tuple[str, ...]
     draw: Callable[[Tables], Figure]
@@ -57,11 +60,20 @@ def _timed(tables: Tables, batch: int) -> Figure:
         raise AdapterError(f"the latency table lacks {', '.join(lacking)}")
     first = rows.iloc[0]
     if first["version"] != __version__:
-        warnings.warn(f"latencies were measured with version {first['version']}, now {__version__}", OutdatedRows, stacklevel=2)
-    threads = f", {first['threads']} thread{'s' * int(first['threads'] != 1)}" if first["device"] == "cpu" else ""
+        warnings.warn(
+            f"latencies were measured with version {first['version']}, now {__version__}",
+            OutdatedRows,
+            stacklevel=2,
+        )
+    threads = (
+        f", {first['threads']} thread{'s' * int(first['threads'] != 1)}" if first["device"] == "cpu" else ""
+    )
     older = "" if first["version"] == __version__ else f", timed with version {first['version']}"
     bare = float(rows.loc[rows["method"] == BARE, "latency_ms"].iloc[0])
-    title = f"batch {batch}, {first['device']}{threads}{older}; mergeable adapters merged\nbars across: quartiles; bare timm {bare:.1f} ms"
+    title = (
+        f"batch {batch}, {first['device']}{threads}{older}; mergeable adapters merged\nbars across:"
+        f" quartiles; bare timm {bare:.1f} ms"
+    )
     times = rows[["method", "latency_ms", "q25_ms", "q75_ms"]].rename(columns={"method": "timed"})
     table = methods.merge(times, on="timed")
     return accuracy_scatter(table, "latency_ms", spread=("q25_ms", "q75_ms"), title=title)
@@ -77,7 +89,9 @@ def _front(tables: Tables) -> Figure:
 def _dialled(tables: Tables) -> Figure:
     default = KINDS["ultra"].granularity
     options = tables["granularity"]["configuration"].map(lambda text: json.loads(text)["data_options"])
-    return granularity_sweep(tables["granularity"].assign(granularity=options.map(lambda each: each.get("granularity", default))))
+    return granularity_sweep(
+        tables["granularity"].assign(granularity=options.map(lambda each: each.get("granularity", default)))
+    )
 
 
 def video_names(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +103,9 @@ def _curves(tables: Tables, cost: str) -> Figure:
     """The curves' rows know their run by the first part of the key only."""
     runs = {key.rpartition("-")[0] for key in tables["exits"]["key"]}
     curves = tables["exits_curves"]
-    return exit_curves(curves[[key.rpartition("-")[0] in runs for key in curves["key"]]], tables["exits"], cost=cost)
+    return exit_curves(
+        curves[[key.rpartition("-")[0] in runs for key in curves["key"]]], tables["exits"], cost=cost
+    )
 
 
 def _of(table: str, function: Callable[..., Figure], *arguments: object, **options: object) -> PaperFigure:
@@ -100,31 +116,56 @@ def _of(table: str, function: Callable[..., Figure], *arguments: object, **optio
 FIGURES: dict[str, PaperFigure] = {
     "accuracy_vs_parameters": _of("methods", accuracy_scatter, "trained"),
     "accuracy_vs_macs": _of("methods", accuracy_scatter, "macs", sized_by="trained"),
-    "accuracy_vs_milliseconds": PaperFigure(("methods", "latency"), lambda t: _timed(t, 1), "Accuracy against milliseconds, batch 1."),
-    "accuracy_vs_milliseconds_16": PaperFigure(("methods", "latency"), lambda t: _timed(t, 16), "Accuracy against milliseconds, batch 16."),
+    "accuracy_vs_milliseconds": PaperFigure(
+        ("methods", "latency"), lambda t: _timed(t, 1), "Accuracy against milliseconds, batch 1."
+    ),
+    "accuracy_vs_milliseconds_16": PaperFigure(
+        ("methods", "latency"), lambda t: _timed(t, 16), "Accuracy against milliseconds, batch 16."
+    ),
     "accuracy_vs_memory": _of("methods", accuracy_scatter, "memory_mib"),
-    "pareto_macs": PaperFigure(("methods",), _front, "Methods that no other beats in MACs and accuracy, and how surely."),
+    "pareto_macs": PaperFigure(
+        ("methods",), _front, "Methods that no other beats in MACs and accuracy, and how surely."
+    ),
     "differences": _of("methods", differences),
     "tasks": _of("tasks", accuracy_dots),
     "bottleneck_sweep": _of("bottleneck", bottleneck_sweep),
-    "granularity_sweep": PaperFigure(("granularity",), _dialled, "Accuracy along the granularity dial, and gains over the linear probe."),
+    "granularity_sweep": PaperFigure(
+        ("granularity",), _dialled, "Accuracy along the granularity dial, and gains over the linear probe."
+    ),
     "ila_variants": _of("ila", accuracy_dots, names={text: name for name, text in ILA_VARIANTS.items()}),
-    "padapter_variants": _of("padapter", accuracy_dots, names={text: name for name, text in PADAPTER_VARIANTS.items()}),
+    "padapter_variants": _of(
+        "padapter", accuracy_dots, names={text: name for name, text in PADAPTER_VARIANTS.items()}
+    ),
     "exit_settings": _of("exits", exit_settings),
     "exit_shares": _of("exits", exit_shares),
-    "exit_curves": PaperFigure(("exits_curves", "exits"), lambda t: _curves(t, "relative"), "Exits: accuracy against expected MACs."),
-    "exit_curves_time": PaperFigure(("exits_curves", "exits"), lambda t: _curves(t, "time"), "Exits: accuracy against measured time."),
+    "exit_curves": PaperFigure(
+        ("exits_curves", "exits"), lambda t: _curves(t, "relative"), "Exits: accuracy against expected MACs."
+    ),
+    "exit_curves_time": PaperFigure(
+        ("exits_curves", "exits"), lambda t: _curves(t, "time"), "Exits: accuracy against measured time."
+    ),
     "video_vs_parameters": PaperFigure(
-        ("video",), lambda t: accuracy_scatter(video_names(t["video"]), "trained"), "Clips: accuracy against parameters."
+        ("video",),
+        lambda t: accuracy_scatter(video_names(t["video"]), "trained"),
+        "Clips: accuracy against parameters.",
     ),
     "video_vs_macs": PaperFigure(
-        ("video",), lambda t: accuracy_scatter(video_names(t["video"]), "macs", sized_by="trained"), "Clips: accuracy against MACs."
+        ("video",),
+        lambda t: accuracy_scatter(video_names(t["video"]), "macs", sized_by="trained"),
+        "Clips: accuracy against MACs.",
     ),
-    "cka_pairs": PaperFigure((), lambda _: attention_similarity(), "CKA between the attention of all blocks: frozen ViT and ILA."),
-    "attention_rollout": PaperFigure((), lambda _: attention_rollout(), "Attention rollout over leaves: frozen ViT and ILA."),
-    "attention_distance": PaperFigure((), lambda _: attention_distance(), "Attention distance of every head: frozen ViT and ILA."),
+    "cka_pairs": PaperFigure(
+        (), lambda _: attention_similarity(), "CKA between the attention of all blocks: frozen ViT and ILA."
+    ),
+    "attention_rollout": PaperFigure(
+        (), lambda _: attention_rollout(), "Attention rollout over leaves: frozen ViT and ILA."
+    ),
+    "attention_distance": PaperFigure(
+        (), lambda _: attention_distance(), "Attention distance of every head: frozen ViT and ILA."
+    ),
 }
-"""By file name. Those without a table look inside models: three small ILA adapters, trained once and kept in `runs/`."""
+"""By file name. Those without a table look inside models: three small ILA adapters, trained once and kept
+in `runs/`."""
 
 
 def command_for(table: str) -> str:
@@ -140,7 +181,8 @@ def load(name: str, folder: str | Path = FOLDER) -> tuple[pd.DataFrame, list[str
     """The rows of a stored table that may be drawn, and notes on what is missing or left out.
 
     Raises:
-        AdapterError: there is no such table, or no row in it can be used; the message names the command that makes it.
+        AdapterError: there is no such table, or no row in it can be used; the message names the command that
+            makes it.
     """
     path = Path(folder) / f"{name}.csv"
     rows = read_table(path)
@@ -154,10 +196,14 @@ def load(name: str, folder: str | Path = FOLDER) -> tuple[pd.DataFrame, list[str
     asked = rows["key"].isin(wanted)
     kept = stored(name, folder)
     if kept.empty:
-        raise AdapterError(f"{path} holds none of the {len(wanted)} runs of this grid; make them with `{command_for(name)}`")
+        raise AdapterError(
+            f"{path} holds none of the {len(wanted)} runs of this grid; make them with `{command_for(name)}`"
+        )
     notes = []
     if there := len(wanted) - int(asked.sum()):
-        notes.append(f"{path} holds {asked.sum()} of {len(wanted)} runs; `{command_for(name)}` runs the others")
+        notes.append(
+            f"{path} holds {asked.sum()} of {len(wanted)} runs; `{command_for(name)}` runs the others"
+        )
     if left := len(rows) - len(kept):
         notes.append(f"{path}: {left} rows of other settings than those drawn are left out")
     if there and not kept["key"].isin(wanted).any():
@@ -170,7 +216,11 @@ def _one_study(rows: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list[str]]
     host, data = rows[["host", "data"]].value_counts().index[0]
     kept = rows[(rows["host"] == host) & (rows["data"] == data)]
     others = len(rows) - len(kept)
-    return kept, [f"{path}: {others} rows of other hosts or data sets than {host} on {data} are left out"] if others else []
+    return kept, (
+        [f"{path}: {others} rows of other hosts or data sets than {host} on {data} are left out"]
+        if others
+        else []
+    )
 
 
 def draw(
@@ -179,7 +229,8 @@ def draw(
     out: str | Path | None = None,
     say: Callable[[str], object] = print,
 ) -> list[Path]:
-    """Draw figures into `out` (PNG and PDF; default as `figures.save`) and return the files; what cannot be drawn is said and skipped.
+    """Draw figures into `out` (PNG and PDF; default as `figures.save`) and return the files; what cannot be
+    drawn is said and skipped.
 
     names: keys of `FIGURES`; None is all. folder: where the tables are.
 
@@ -205,7 +256,10 @@ def draw(
             written += save(FIGURES[name].draw(loaded), name, out)
         except AdapterError as error:
             commands = " and ".join(f"`{command_for(table)}`" for table in wanted)
-            say(f"{name}: skipped: {error}" + (f" (its tables come from {commands})" if commands and commands not in str(error) else ""))
+            say(
+                f"{name}: skipped: {error}"
+                + (f" (its tables come from {commands})" if commands and commands not in str(error) else "")
+            )
         else:
             say(f"{name}: {written[-2]}, {written[-1]}")
     return written
@@ -216,9 +270,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Redraw the figures from the stored tables."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.figures.paper", description=main.__doc__)
     parser.add_argument("names", nargs="*", help="only these; default all, see --list")
-    parser.add_argument("--tables", type=Path, default=FOLDER, metavar="FOLDER", help="where the tables are (default data/results)")
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        default=FOLDER,
+        metavar="FOLDER",
+        help="where the tables are (default data/results)",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the figures go (default figures)")
-    parser.add_argument("--list", action="store_true", help="say which figures there are and which tables they need, and draw nothing")
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="say which figures there are and which tables they need, and draw nothing",
+    )
     options = parser.parse_args(arguments)
     if options.list:
         for name, figure in FIGURES.items():

@@ -1,8 +1,8 @@
 """Figures that look inside models: the frozen ViT beside ILA adapters of three seeds.
 
-The adapters are trained once, briefly (about a minute in all on two cores), and kept under `runs/paper_models/`; their folder's name
-holds the learning rate and the version of the code. What matters here is where they look, not how accurate they are: for accuracies see
-the tables.
+The adapters are trained once, briefly (about a minute in all on two cores), and kept under
+`runs/paper_models/`; their folder's name holds the learning rate and the version of the code. What matters
+here is where they look, not how accurate they are: for accuracies see the tables.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def small_adapters(method: str = "ila", seeds: Sequence[int] = SEEDS) -> tuple[n
     found = []
     for seed in seeds:
         recipe = offline_recipe(method, epochs=_EPOCHS, seed=seed)
-        folder = output_folder("runs") / "paper_models" / f"{method}-{seed}-{recipe.lr:g}-{recipe.head_lr_scale:g}-{__version__}"
+        folder = (
+            output_folder("runs")
+            / "paper_models"
+            / f"{method}-{seed}-{recipe.lr:g}-{recipe.head_lr_scale:g}-{__version__}"
+        )
         if not (folder / CONFIG).exists():
             task = load_data("leaves-ultra", seed=seed, n_train=_N_TRAIN)
             model = adapt(create_backbone(), method, num_classes=task.num_classes, seed=seed)
@@ -58,18 +62,25 @@ def small_adapters(method: str = "ila", seeds: Sequence[int] = SEEDS) -> tuple[n
 
 
 def attention_similarity() -> Figure:
-    """CKA between the attention maps of every pair of blocks, the frozen ViT beside ILA: the paper's figure."""
+    """CKA between the attention maps of every pair of blocks, the frozen ViT beside ILA: the paper's
+    figure."""
     images, models = _images(_IMAGES), small_adapters()
     each = torch.stack([attention_cka(model, images) for model in models])
     halves = [mean_interval(pair).half for pair in each.flatten(1).T.tolist()]
-    matrices = {"frozen": attention_cka(create_backbone(), images), f"ILA, mean of n = {len(models)} seeds": each.mean(0)}
+    matrices = {
+        "frozen": attention_cka(create_backbone(), images),
+        f"ILA, mean of n = {len(models)} seeds": each.mean(0),
+    }
     groups = {list(matrices)[1]: constant_groups(attention_layouts(models[0]))}
-    title = f"{_ABOUT}, {_IMAGES} test images\n{_BRIEF}; 95 % half-widths over seeds at most {max(halves):.2f}"
+    title = (
+        f"{_ABOUT}, {_IMAGES} test images\n{_BRIEF}; 95 % half-widths over seeds at most {max(halves):.2f}"
+    )
     return cka_pairs(matrices, groups=groups, title=title)
 
 
 def attention_rollout(count: int = 4) -> Figure:
-    """Rollout of the frozen ViT and, group by group, of ILA (first seed), over leaves of different cultivars."""
+    """Rollout of the frozen ViT and, group by group, of ILA (first seed), over leaves of different
+    cultivars."""
     images = _images(count)
     pixels, shown = images.dataset.images[images.indices], torch.stack([images[i][0] for i in range(count)])  # type: ignore[attr-defined]
     models = {"frozen": create_backbone(), "ILA": small_adapters()[0]}
@@ -79,13 +90,20 @@ def attention_rollout(count: int = 4) -> Figure:
 
 
 def attention_distance(count: int = 20) -> Figure:
-    """Mean attention distance of every head, block by block: the frozen ViT beside ILA (heads' means over the seeds)."""
+    """Mean attention distance of every head, block by block: the frozen ViT beside ILA (heads' means over
+    the seeds)."""
     images = _images(count)
     shown = torch.stack([images[i][0] for i in range(count)])
     adapted = torch.stack([_distances(model, shown) for model in small_adapters()])
     halves = [mean_interval(head).half for head in adapted.flatten(1).T.tolist()]
-    rows = {"frozen": _distances(create_backbone(), shown), f"ILA, mean of n = {len(adapted)} seeds": adapted.mean(0)}
-    title = f"{_ABOUT}, {count} test images\n{_BRIEF}; 95 % half-widths over seeds at most {max(halves):.1f} pixels"
+    rows = {
+        "frozen": _distances(create_backbone(), shown),
+        f"ILA, mean of n = {len(adapted)} seeds": adapted.mean(0),
+    }
+    title = (
+        f"{_ABOUT}, {count} test images\n{_BRIEF}; 95 % half-widths over seeds at most {max(halves):.1f}"
+        " pixels"
+    )
     return attention_distances({name: list(values) for name, values in rows.items()}, title=title)
 
 
@@ -96,7 +114,12 @@ def _distances(model: nn.Module, images: Tensor) -> Tensor:
     vit: Any = getattr(model, "backbone", model)
     with evaluating(model), capture_attention(model) as seen:
         model(images)
-    return torch.stack([mean_distance(seen[block], layout, vit.patch_embed.patch_size) for block, layout in enumerate(layouts, 1)])
+    return torch.stack(
+        [
+            mean_distance(seen[block], layout, vit.patch_embed.patch_size)
+            for block, layout in enumerate(layouts, 1)
+        ]
+    )
 
 
 def _images(count: int) -> Subset[tuple[Tensor, int]]:

@@ -1,7 +1,8 @@
-"""Parts that figures of stored tables share: points with intervals, what the caption must say, marks, legends that hold twenty methods.
+"""Parts that figures of stored tables share: points with intervals, what the caption must say, marks, legends
+that hold twenty methods.
 
-Every point is a mean over seeds with its 95 % t-interval, and the caption says over how many. Points that rest on rows of another version
-of the code are hollow (`versions.one_version`, which also warns).
+Every point is a mean over seeds with its 95 % t-interval, and the caption says over how many. Points that
+rest on rows of another version of the code are hollow (`versions.one_version`, which also warns).
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "t
 
 
 def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
-    """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version made the hollow points."""
+    """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version
+    made the hollow points."""
     kinds = sorted({kind for name in data if (kind := _synthetic(name))})
     names = ", ".join(drawn(name) for name in sorted(set(data)))
     lines = [title] if title else []
@@ -56,9 +58,18 @@ def sample(data: Iterable[str]) -> str:
 
 
 def mark(
-    ax: Axes, x: float, y: float, half: float, look: tuple[str, str], *, outdated: bool = False, across: bool = False, **more: Any
+    ax: Axes,
+    x: float,
+    y: float,
+    half: float,
+    look: tuple[str, str],
+    *,
+    outdated: bool = False,
+    across: bool = False,
+    **more: Any,
 ) -> Any:
-    """One mean with its interval, vertical or (across) horizontal; hollow if outdated. A single seed has no interval."""
+    """One mean with its interval, vertical or (across) horizontal; hollow if outdated. A single seed has
+    no interval."""
     colour, marker = look
     interval: Any = {"xerr" if across else "yerr": np.nan_to_num(half)}
     face = "white" if outdated else colour
@@ -77,18 +88,38 @@ def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
 def swatch(label: str, look: tuple[str, str], *, outdated: bool = False) -> Line2D:
     """The entry of a legend for `mark`, without the interval's line."""
     colour, marker = look
-    return Line2D([], [], color=colour, marker=marker, ms=4.5, mew=0.9, mfc="white" if outdated else colour, ls="none", label=drawn(label))
+    return Line2D(
+        [],
+        [],
+        color=colour,
+        marker=marker,
+        ms=4.5,
+        mew=0.9,
+        mfc="white" if outdated else colour,
+        ls="none",
+        label=drawn(label),
+    )
 
 
 def _synthetic(data: str) -> str | None:
     """What a data set that this library draws consists of; None for photographs."""
-    return next((kind for start, kind in (("leaves", "synthetic leaves"), ("motion", "synthetic clips")) if data.startswith(start)), None)
+    return next(
+        (
+            kind
+            for start, kind in (("leaves", "synthetic leaves"), ("motion", "synthetic clips"))
+            if data.startswith(start)
+        ),
+        None,
+    )
 
 
 def _interval(n: pd.Series) -> str:
-    """What stands behind the points; a single seed has no interval, and the figure must not seem to say that it is narrow."""
+    """What stands behind the points; a single seed has no interval, and the figure must not seem to say
+    that it is narrow."""
     least, most = int(n.min()), int(n.max())
     if most == 1:
         return "n = 1: one seed, so no interval"
     lone = " (none where n = 1)" if least == 1 else ""
-    return f"mean and 95 % t-interval over seeds, n = {least if least == most else f'{least} to {most}'}{lone}"
+    return (
+        f"mean and 95 % t-interval over seeds, n = {least if least == most else f'{least} to {most}'}{lone}"
+    )

@@ -1,7 +1,8 @@
 """Paper-style figures: functions that take tables or models and return a Matplotlib `Figure`.
 
-One style for all of them: column width, 8-point type, a palette that colour-blind readers can tell apart (Okabe and Ito 2008), and a
-marker of its own for every method, so that nothing depends on colour alone. `save` writes PNG and PDF.
+One style for all of them: column width, 8-point type, a palette that colour-blind readers can tell apart
+(Okabe and Ito 2008), and a marker of its own for every method, so that nothing depends on colour alone.
+`save` writes PNG and PDF.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ COLUMN = 3.35
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
-_DECLARED = 21  # names that no method declares begin here in the cycle, behind the styles that the methods took
+# Names that no method declares begin here in the cycle, behind the styles that the methods took.
+_DECLARED = 21
 
 COST_AXES = {
     "trained": "trained parameters, head included",
@@ -86,21 +88,28 @@ _RC: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw inside this context for the style of the workbook; the reader's own settings come back afterwards."""
+    """Draw inside this context for the style of the workbook; the reader's own settings come back
+    afterwards."""
     with mpl.rc_context(_RC):
         yield
 
 
 def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for every name, the same for the same list; no pair repeats within 8 × 12 names."""
+    """A colour and a marker for every name, the same for the same list; no pair repeats within 8 × 12
+    names."""
     # Both cycles end together after 24 names; from there on the markers are shifted by one.
-    return {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)]) for i, name in enumerate(names)}
+    return {
+        name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)])
+        for i, name in enumerate(names)
+    }
 
 
 def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for every name: those that a registered method declares are its own in every figure.
+    """A colour and a marker for every name: those that a registered method declares are its own in every
+    figure.
 
-    Up to 8 names never share a colour: of two that do, the one that comes later in `METHODS` takes a colour that is free.
+    Up to 8 names never share a colour: of two that do, the one that comes later in `METHODS` takes a colour
+    that is free.
     """
     here = set(names)
     declared = {name: (cls.color, cls.marker) for name, cls in METHODS.items() if cls.color and cls.marker}
@@ -123,7 +132,7 @@ def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[Path, Path]:
     """Write `name`.png (300 dpi) and `name`.pdf and return their paths.
 
-    folder: default `figures`, placed by `places.output_folder`.
+    folder: default `figures`, placed by `files.output_folder`.
     """
     target = Path(folder or output_folder("figures"))
     target.mkdir(parents=True, exist_ok=True)
@@ -135,14 +144,22 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[P
 
 
 def accuracy_against_cost(
-    table: pd.DataFrame, costs: str | Sequence[str] = "trained", *, value: str = "top1", by: str = "method", title: str = ""
+    table: pd.DataFrame,
+    costs: str | Sequence[str] = "trained",
+    *,
+    value: str = "top1",
+    by: str = "method",
+    title: str = "",
 ) -> Figure:
-    """Mean accuracy of every method against one cost or several, a panel each, with 95 % t-intervals over seeds.
+    """Mean accuracy of every method against one cost or several, a panel each, with 95 % t-intervals over
+    seeds.
 
     Args:
         table: one row a run, with columns `by`, `value` (percent), `seed` and the cost columns.
-        costs: columns named in `COST_AXES`; an axis is logarithmic if its values span more than a factor of 4.
-        value: the accuracy column. by: what a point stands for. title: above the panels; say there if data are synthetic.
+        costs: columns named in `COST_AXES`; an axis is logarithmic if its values span more than a factor of
+            4.
+        value: the accuracy column. by: what a point stands for. title: above the panels; say there if data
+            are synthetic.
 
     Raises:
         AdapterError: unknown cost, an empty table or a missing column.
@@ -157,7 +174,9 @@ def accuracy_against_cost(
     look = method_style(str(row[by]) for row in rows)
     seeds = sorted({row["n"] for row in rows})
     with style():
-        figure, axes = plt.subplots(1, len(columns), figsize=(COLUMN * len(columns), 2.6), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(columns), figsize=(COLUMN * len(columns), 2.6), sharey=True, squeeze=False
+        )
         for ax, cost in zip(axes.flat, columns, strict=True):
             for row in sorted(rows, key=lambda row: float(row[cost])):
                 colour, marker = look[str(row[by])]
@@ -169,13 +188,18 @@ def accuracy_against_cost(
         n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         axes[0, 0].set_ylabel(f"{'top-1' if value == 'top1' else value} (%), mean of n = {n}")
         figure.suptitle(title, fontsize=8)
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=min(len(rows), 3 * len(columns)), loc="outside lower center")
+        figure.legend(
+            *axes[0, 0].get_legend_handles_labels(),
+            ncols=min(len(rows), 3 * len(columns)),
+            loc="outside lower center",
+        )
     plt.close(figure)
     return figure
 
 
 def cost_scale(ax: Axes, values: Sequence[float]) -> None:
-    """Short tick labels on the axis of costs, and a logarithmic scale if the values span more than a factor of 4."""
+    """Short tick labels on the axis of costs, and a logarithmic scale if the values span more than a
+    factor of 4."""
     least, most = min(values), max(values)
     if least > 0 and most > 4 * least:
         ax.set_xscale("log")
@@ -195,10 +219,13 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def training_curves(histories: Mapping[str, pd.DataFrame], *, chance: float | None = None, title: str = "") -> Figure:
+def training_curves(
+    histories: Mapping[str, pd.DataFrame], *, chance: float | None = None, title: str = ""
+) -> Figure:
     """Training loss and validation accuracy by epoch, one line a run.
 
-    histories: name → `Run.history` (columns epoch, train_loss, val_top1). chance: accuracy of guessing in percent, drawn as a dashed line.
+    histories: name → `Run.history` (columns epoch, train_loss, val_top1). chance: accuracy of guessing in
+    percent, drawn as a dashed line.
     """
     if not histories:
         raise AdapterError("training_curves needs at least one run")
@@ -208,13 +235,37 @@ def training_curves(histories: Mapping[str, pd.DataFrame], *, chance: float | No
         for name, history in histories.items():
             colour, marker = look[name]
             every = max(len(history) // 6, 1)
-            left.plot(history["epoch"], history["train_loss"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
+            left.plot(
+                history["epoch"],
+                history["train_loss"],
+                color=colour,
+                marker=marker,
+                ms=4,
+                markevery=every,
+                label=drawn(name),
+            )
             if "val_top1" in history:
-                right.plot(history["epoch"], history["val_top1"], color=colour, marker=marker, ms=4, markevery=every, label=drawn(name))
+                right.plot(
+                    history["epoch"],
+                    history["val_top1"],
+                    color=colour,
+                    marker=marker,
+                    ms=4,
+                    markevery=every,
+                    label=drawn(name),
+                )
         if chance is not None:
             right.axhline(chance, color="0.4", ls="--", lw=0.8)
-            right.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-                           fontsize=7, color="0.4", ha="right")  # fmt: skip
+            right.annotate(
+                "chance",
+                (1, chance),
+                xycoords=("axes fraction", "data"),
+                xytext=(-2, 2),
+                textcoords="offset points",
+                fontsize=7,
+                color="0.4",
+                ha="right",
+            )
         for ax in (left, right):
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         left.set(xlabel="epoch", ylabel="training loss (nats)")
@@ -226,7 +277,8 @@ def training_curves(histories: Mapping[str, pd.DataFrame], *, chance: float | No
 
 
 def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
-    """Shares of parameters and MACs by part, as two stacked bars. parts: "parameters"/"MACs" → part → count."""
+    """Shares of parameters and MACs by part, as two stacked bars. parts: "parameters"/"MACs" → part →
+    count."""
     with style():
         figure, ax = plt.subplots(figsize=(2 * COLUMN, 1.6))
         names = list(dict.fromkeys(name for counts in parts.values() for name in counts))
@@ -235,27 +287,61 @@ def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "")
             for index, name in enumerate(names):
                 share = 100 * counts.get(name, 0) / total
                 colour = _COLOURS[index % len(_COLOURS)]
-                ax.barh(row, share, left=left, color=colour, edgecolor="white", lw=0.6, label=drawn(name) if row == 0 else None)
+                ax.barh(
+                    row,
+                    share,
+                    left=left,
+                    color=colour,
+                    edgecolor="white",
+                    lw=0.6,
+                    label=drawn(name) if row == 0 else None,
+                )
                 if share > 6:
-                    ax.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", fontsize=7, color="white")
+                    ax.text(
+                        left + share / 2,
+                        row,
+                        f"{share:.0f} %",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white",
+                    )
                 left += share
-        ax.set_yticks(range(len(parts)), [f"{drawn(what)}\n({short(sum(c.values()))})" for what, c in parts.items()])
+        ax.set_yticks(
+            range(len(parts)), [f"{drawn(what)}\n({short(sum(c.values()))})" for what, c in parts.items()]
+        )
         ax.invert_yaxis()
         ax.grid(False)
         ax.set(xlabel="share (%)", xlim=(0, 100), title=title)
-        ax.legend(ncols=len(names), loc="upper center", bbox_to_anchor=(0.5, -0.35), columnspacing=1.2, handlelength=1.2)
+        ax.legend(
+            ncols=len(names),
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.35),
+            columnspacing=1.2,
+            handlelength=1.2,
+        )
     plt.close(figure)
     return figure
 
 
-def image_grid(images: Any, labels: Sequence[str], *, columns: int = 8, title: str = "", size: float = 0.85) -> Figure:
-    """A sheet of images. images: uint8 (N, 3, H, W). labels: one text an image, drawn above it. size: inches an image."""
+def image_grid(
+    images: Any, labels: Sequence[str], *, columns: int = 8, title: str = "", size: float = 0.85
+) -> Figure:
+    """A sheet of images. images: uint8 (N, 3, H, W). labels: one text an image, drawn above it. size:
+    inches an image."""
     count = len(images)
     if count == 0 or count != len(labels):
-        raise AdapterError(f"image_grid: {count} images and {len(labels)} labels; give the same number, at least one")
+        raise AdapterError(
+            f"image_grid: {count} images and {len(labels)} labels; give the same number, at least one"
+        )
     rows = -(-count // columns)
     with style():
-        figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.14) * rows + (0.25 if title else 0)), squeeze=False)
+        figure, axes = plt.subplots(
+            rows,
+            columns,
+            figsize=(size * columns, (size + 0.14) * rows + (0.25 if title else 0)),
+            squeeze=False,
+        )
         for index, ax in enumerate(axes.flat):
             ax.axis("off")
             if index < count:

@@ -1,7 +1,9 @@
-"""What a bottleneck, a rank or a position costs, and what a small run makes of it: the functions behind the tuner widget.
+"""What a bottleneck, a rank or a position costs, and what a small run makes of it: the functions behind the
+tuner widget.
 
-Everything here works without a widget: `price` counts, `small_run` trains, `tuner_figure` draws. Accuracies are of *validation* images,
-since a reader turns knobs until something looks good; test images are for the end.
+Everything here works without a widget: `price` counts, `small_run` trains, `tuner_figure` draws. Accuracies
+are of *validation* images, since a reader turns knobs until something looks good; test images are for the
+end.
 """
 
 from __future__ import annotations
@@ -28,7 +30,18 @@ from ..training.fit import Run, fit
 from ..training.offline_recipes import offline_recipe
 from .style import COLUMN, COST_AXES, look_of, style
 
-__all__ = ["KINDS", "Choice", "Kind", "Point", "Price", "cost_curves", "default_calibration", "price", "small_run", "tuner_figure"]
+__all__ = [
+    "KINDS",
+    "Choice",
+    "Kind",
+    "Point",
+    "Price",
+    "cost_curves",
+    "default_calibration",
+    "price",
+    "small_run",
+    "tuner_figure",
+]
 
 CLASSES = 20
 _DATA = "leaves-ultra"
@@ -36,7 +49,8 @@ _DATA = "leaves-ultra"
 
 @dataclass(frozen=True)
 class Kind:
-    """A method with its knobs: text form with {size} and {place}, what the size is called, and the places by name."""
+    """A method with its knobs: text form with {size} and {place}, what the size is called, and the places
+    by name."""
 
     text: str
     size_label: str
@@ -60,14 +74,23 @@ KINDS: dict[str, Kind] = {
     "LoRA": Kind(
         "lora:rank={size},targets={place}",
         "rank",
-        {"query and value": "q/v", "the attention's four": "q/k/v/proj", "all linear layers": "q/k/v/proj/fc1/fc2"},
+        {
+            "query and value": "q/v",
+            "the attention's four": "q/k/v/proj",
+            "all linear layers": "q/k/v/proj/fc1/fc2",
+        },
     ),
     "AdaptFormer": Kind("adaptformer:bottleneck={size}", _CHANNELS, {"beside the MLP": ""}),
     "ADPT": Kind("adpt:bottleneck={size}", _CHANNELS, {"beside attention and MLP": ""}),
     "ILA": Kind(
         "ila:bottleneck={size},after={place}",
         _CHANNELS,
-        {"after blocks 4 and 8": "4/8", "after blocks 2 and 4": "2/4", "after blocks 8 and 10": "8/10", "after block 6": "6"},
+        {
+            "after blocks 4 and 8": "4/8",
+            "after blocks 2 and 4": "2/4",
+            "after blocks 8 and 10": "8/10",
+            "after block 6": "6",
+        },
     ),
 }
 """Methods that the tuner offers, by name."""
@@ -75,7 +98,8 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One setting of the knobs. kind: a key of `KINDS`. size: channels or rank. place: a key of the kind's places. image_size: pixels."""
+    """One setting of the knobs. kind: a key of `KINDS`. size: channels or rank. place: a key of the kind's
+    places. image_size: pixels."""
 
     kind: str = "PAdapter"
     size: int = 8
@@ -96,7 +120,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Price:
-    """Counts of a choice: adapter, head and unfrozen backbone parameters, share of the backbone (percent), MACs, modules, tokens."""
+    """Counts of a choice: adapter, head and unfrozen backbone parameters, share of the backbone (percent),
+    MACs, modules, tokens."""
 
     adapter: int
     head: int
@@ -113,7 +138,8 @@ class Price:
 
 @dataclass(frozen=True)
 class Point:
-    """A finished small run: choice, costs by axis (`figures.COST_AXES`), validation top-1 (percent), epochs done, and of how many."""
+    """A finished small run: choice, costs by axis (`figures.COST_AXES`), validation top-1 (percent),
+    epochs done, and of how many."""
 
     choice: Choice
     costs: dict[str, float]
@@ -131,18 +157,23 @@ def price(choice: Choice) -> Price:
     roles = found.trainable
     modules = sum(1 for _ in model.adapters())
     share = 100 * roles["adapter"] / found.frozen
-    return Price(roles["adapter"], roles["head"], roles["backbone"], share, found.macs, modules, tuple(found.tokens))
+    return Price(
+        roles["adapter"], roles["head"], roles["backbone"], share, found.macs, modules, tuple(found.tokens)
+    )
 
 
 def default_calibration(repeats: int = 12, sizes: Sequence[int] = (48, 96, 128)) -> LatencyModel:
-    """Time the bare embedded backbone at `sizes` (pixels), and every kind of method small and large, one image at a time: seconds."""
+    """Time the bare embedded backbone at `sizes` (pixels), and every kind of method small and large, one
+    image at a time: seconds."""
     models, methods = {}, {}
     for size in sizes:
         models[f"bare {size}"] = adapt(create_backbone(image_size=size), num_classes=CLASSES)
     for kind in KINDS:
         for choice in (Choice(kind, 8, None, 96), Choice(kind, 32, None, 128)):
             name = f"{kind} {choice.size} {choice.image_size}"
-            models[name] = adapt(create_backbone(image_size=choice.image_size), choice.text, num_classes=CLASSES)
+            models[name] = adapt(
+                create_backbone(image_size=choice.image_size), choice.text, num_classes=CLASSES
+            )
             methods[name] = parse_method(choice.text).name
     return calibrate_latency(models, methods, repeats=repeats)
 
@@ -156,7 +187,8 @@ def small_run(
     on_epoch: Callable[[dict[str, Any]], object] | None = None,
     stop: Callable[[dict[str, Any]], bool] | None = None,
 ) -> Run:
-    """Train a choice on `n_per_class` images of each of 20 cultivars, validated after every epoch; seconds to a minute on a CPU.
+    """Train a choice on `n_per_class` images of each of 20 cultivars, validated after every epoch; seconds to
+    a minute on a CPU.
 
     on_epoch, stop: as in `fit`: called with each epoch's row; training ends when `stop` returns True.
     """
@@ -175,11 +207,14 @@ def tuner_figure(
     rows: Sequence[dict[str, Any]] = (),
     title: str = "",
 ) -> Figure:
-    """Left: validation accuracy of small runs against one cost. Right: the curve of the run that is going on, or of the last one.
+    """Left: validation accuracy of small runs against one cost. Right: the curve of the run that is going on,
+    or of the last one.
 
     Args:
-        points: finished runs; one that was stopped early is hollow. axis: a key of `figures.COST_AXES` that all points have.
-        now: (name, cost) of the present choice, drawn as a dashed line. rows: the history of one run, as `on_epoch` gives it.
+        points: finished runs; one that was stopped early is hollow. axis: a key of `figures.COST_AXES` that
+            all points have.
+        now: (name, cost) of the present choice, drawn as a dashed line. rows: the history of one run, as
+            `on_epoch` gives it.
 
     Raises:
         AdapterError: an unknown axis.
@@ -193,16 +228,35 @@ def tuner_figure(
             colour, marker = look[point.choice.kind]
             full = point.epochs >= point.planned
             fill = colour if full else "none"
-            left.plot(point.costs[axis], point.val_top1, marker, color=colour, ms=6, mfc=fill, label=point.choice.kind)
-            note = f"{point.choice.size} · {point.choice.image_size} px" + ("" if full else f" · {point.epochs} of {point.planned} epochs")
-            left.annotate(note, (point.costs[axis], point.val_top1), xytext=(0, 6), textcoords="offset points", fontsize=6, ha="center")
+            left.plot(
+                point.costs[axis],
+                point.val_top1,
+                marker,
+                color=colour,
+                ms=6,
+                mfc=fill,
+                label=point.choice.kind,
+            )
+            note = f"{point.choice.size} · {point.choice.image_size} px" + (
+                "" if full else f" · {point.epochs} of {point.planned} epochs"
+            )
+            left.annotate(
+                note,
+                (point.costs[axis], point.val_top1),
+                xytext=(0, 6),
+                textcoords="offset points",
+                fontsize=6,
+                ha="center",
+            )
         if now is not None:
             left.axvline(now[1], color="0.4", ls="--", lw=0.8)
             left.text(now[1], 97, f"{now[0]} ", rotation=90, ha="right", va="top", fontsize=6)
         left.axhline(100 / CLASSES, color="0.7", lw=0.8, ls=":")
         left.set(xlabel=COST_AXES[axis], ylabel="validation top-1 (%), one seed", ylim=(0, 100))
         left.xaxis.set_major_locator(MaxNLocator(4))
-        left.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value:g}")
+        left.xaxis.set_major_formatter(
+            lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value:g}"
+        )
         costs = [point.costs[axis] for point in points] + ([now[1]] if now else [])
         left.set_xlim(0, 1.25 * max(costs, default=1))
         _legend_once(left)
@@ -227,22 +281,36 @@ def _live(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
         ax.text(0.5, 0.5, "no run yet", transform=ax.transAxes, ha="center", va="center", color="0.4")
         return
     epochs = [row["epoch"] for row in rows]
-    loss = ax.plot(epochs, [row["train_loss"] for row in rows], "o-", color="#0072B2", ms=4, label="training loss")
+    loss = ax.plot(
+        epochs, [row["train_loss"] for row in rows], "o-", color="#0072B2", ms=4, label="training loss"
+    )
     other = ax.twinx()
-    accuracy = other.plot(epochs, [row["val_top1"] for row in rows], "s--", color="#D55E00", ms=4, label="validation top-1")
+    accuracy = other.plot(
+        epochs, [row["val_top1"] for row in rows], "s--", color="#D55E00", ms=4, label="validation top-1"
+    )
     other.set(ylabel="validation top-1 (%)", ylim=(0, 100))
     other.spines["right"].set_visible(True)
     other.grid(False)
     ax.legend(handles=[*loss, *accuracy], loc="upper center")
 
 
-def cost_curves(latency: LatencyModel, sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), image_size: int = 96, *, title: str = "") -> Figure:
-    """Adapter parameters, MACs and predicted latency against bottleneck or rank, a line a method, each at its first place."""
+def cost_curves(
+    latency: LatencyModel,
+    sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
+    image_size: int = 96,
+    *,
+    title: str = "",
+) -> Figure:
+    """Adapter parameters, MACs and predicted latency against bottleneck or rank, a line a method, each at
+    its first place."""
     look = look_of(list(KINDS))
     panels: tuple[tuple[str, Callable[[Choice, Price], float]], ...] = (
         ("adapter parameters (k)", lambda choice, found: found.adapter / 1e3),
         ("MMACs per image", lambda choice, found: found.macs / 1e6),
-        ("latency per image (ms)", lambda choice, found: latency.predict(parse_method(choice.text).name, found.macs, found.modules)),
+        (
+            "latency per image (ms)",
+            lambda choice, found: latency.predict(parse_method(choice.text).name, found.macs, found.modules),
+        ),
     )
     with style():
         figure, axes = plt.subplots(1, 3, figsize=(2 * COLUMN, 2.4))
@@ -250,7 +318,14 @@ def cost_curves(latency: LatencyModel, sizes: Sequence[int] = (1, 2, 4, 8, 16, 3
             colour, marker = look[kind]
             choices = [Choice(kind, size, None, image_size) for size in sizes]
             for ax, (_, value) in zip(axes, panels, strict=True):
-                ax.plot(sizes, [value(choice, price(choice)) for choice in choices], color=colour, marker=marker, ms=3.5, label=kind)
+                ax.plot(
+                    sizes,
+                    [value(choice, price(choice)) for choice in choices],
+                    color=colour,
+                    marker=marker,
+                    ms=3.5,
+                    label=kind,
+                )
         for ax, (label, _) in zip(axes, panels, strict=True):
             ax.set_xscale("log", base=2)
             ax.set_xticks(sizes, [str(size) for size in sizes])

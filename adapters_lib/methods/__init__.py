@@ -1,4 +1,5 @@
-"""The methods: one paper, one file. Importing this package makes every method known by name, in the order of the lines below."""
+"""The methods: one paper, one file. Importing this package makes every method known by name, in the order
+of the lines below."""
 
 from .classic import BitFit, FullFineTuning, LayerNormTuning, LinearProbe  # isort: skip
 from .vpt import VPTDeep, VPTShallow  # isort: skip

@@ -32,17 +32,20 @@ def adapt(
 ) -> AdaptedViT:
     """Adapt a timm ViT with one method or a list of them.
 
-    Changed in place: `backbone` is taken over, not copied. Its parameters are frozen, its classifier is replaced by a fresh one of
-    `num_classes` outputs (None keeps the classifier it has), and methods may wrap its linear layers. If anything fails, the
-    backbone is left as it was.
+    Changed in place: `backbone` is taken over, not copied. Its parameters are frozen, its classifier is
+    replaced by a fresh one of `num_classes` outputs (None keeps the classifier it has), and methods may wrap
+    its linear layers. If anything fails, the backbone is left as it was.
 
     Args:
-        backbone: a plain ViT from timm (`create_backbone`): class token or pooling, register or distillation tokens; or a clip model
-            (`create_clip_backbone`), whose norm behind the pooling trains with the head.
-        methods: dataclasses such as `LoRA(rank=8)`, or their text form `"lora:rank=8"`; those that change the number of tokens are
-            plugged in first, so that the others see the final token counts. The others act in the order of the list.
+        backbone: a plain ViT from timm (`create_backbone`): class token or pooling, register or distillation
+            tokens; or a clip model (`create_clip_backbone`), whose norm behind the pooling trains with the
+            head.
+        methods: dataclasses such as `LoRA(rank=8)`, or their text form `"lora:rank=8"`; those that change the
+            number of tokens are plugged in first, so that the others see the final token counts. The others
+            act in the order of the list.
         num_classes: outputs of the new head, at least 1.
-        classes: their names, in the order of the labels, such as `task.classes`; `num_classes` follows from them.
+        classes: their names, in the order of the labels, such as `task.classes`; `num_classes` follows from
+            them.
         head: `linear`, or another kind of classifier or of its start, see `heads.make_head`; a paper's own is
             `PRESETS[…].head` of its recipe. All but `linear` need `num_classes` or `classes`.
         seed: fixes the initial weights of head and adapters without touching the global generator.
@@ -51,8 +54,8 @@ def adapt(
         The adapted model; the head is trainable, and whatever the methods add or unfreeze.
 
     Raises:
-        AdapterError: the model cannot be adapted (the message says what is missing), is adapted already, an option is out of range, or two
-            methods contradict each other.
+        AdapterError: the model cannot be adapted (the message says what is missing), is adapted already, an
+            option is out of range, or two methods contradict each other.
     """
     chosen = _as_methods(methods)
     check_together(chosen)
@@ -61,13 +64,18 @@ def adapt(
     check_backbone(backbone)
     assert isinstance(backbone, VisionTransformer)
     if num_classes is not None and whole_number("num_classes", num_classes, -(2**31), MOST_CLASSES) < 1:
-        raise AdapterError(f"num_classes={num_classes}: a classifier needs at least 1 class; count the classes of your task")
+        raise AdapterError(
+            f"num_classes={num_classes}: a classifier needs at least 1 class; count the classes of your task"
+        )
     if seed is not None:
         check_seed(seed, "adapt: seed")
     if num_classes is None and backbone.num_classes < 1:
         raise AdapterError("the backbone has no classifier (num_classes=0); pass num_classes=…")
     if num_classes is None and head != "linear":
-        raise AdapterError(f"head={head!r} is a new classifier, but num_classes=None keeps the one that is there; pass num_classes=…")
+        raise AdapterError(
+            f"head={head!r} is a new classifier, but num_classes=None keeps the one that is there; pass"
+            " num_classes=…"
+        )
     with unchanged_on_error(backbone), _seeded(seed), torch.device(next(backbone.parameters()).device):
         backbone.requires_grad_(False)
         model = AdaptedViT(backbone, getattr(backbone, "adapters_lib_source", None))
@@ -80,7 +88,8 @@ def adapt(
         for module in model.head_modules():
             module.to(dtype).requires_grad_(True)  # older versions of timm make a new classifier in float32
         if hasattr(backbone.patch_embed, "frames"):
-            backbone.fc_norm.requires_grad_(True)  # a clip's head begins with the norm behind the pooling (Li et al. 2025)
+            # A clip's head begins with the norm behind the pooling (Li et al. 2025).
+            backbone.fc_norm.requires_grad_(True)
         for method in sorted(chosen, key=lambda m: m.turn):
             if method.looks_inside:
                 check_blocks(backbone, method.name)
@@ -94,7 +103,10 @@ def adapt(
 
 def _count(names: Sequence[str], num_classes: int | None) -> int:
     if num_classes is not None and num_classes != len(names):
-        raise AdapterError(f"num_classes={num_classes}, but classes has {len(names)} names; leave num_classes out, it follows from them")
+        raise AdapterError(
+            f"num_classes={num_classes}, but classes has {len(names)} names; leave num_classes out, it"
+            " follows from them"
+        )
     return len(names)
 
 
@@ -103,7 +115,11 @@ def _replace_classifiers(model: AdaptedViT, kind: str) -> None:
     for name in ("head", "head_dist"):
         old = getattr(vit, name, None)
         if isinstance(old, nn.Linear):
-            setattr(vit, name, make_head(kind, old.in_features, old.out_features).to(old.weight.dtype).train(vit.training))
+            setattr(
+                vit,
+                name,
+                make_head(kind, old.in_features, old.out_features).to(old.weight.dtype).train(vit.training),
+            )
     model.head_kind = kind
 
 
@@ -112,7 +128,11 @@ def _as_methods(methods: Method | str | Sequence[Method | str]) -> tuple[Method,
     chosen = tuple(parse_method(m) if isinstance(m, str) else m for m in listed)
     for method in chosen:
         if not isinstance(method, Method):
-            remedy = f"write {method.__name__}()" if isinstance(method, type) else 'give al.LoRA(rank=8), "lora:rank=8", or a list of these'
+            remedy = (
+                f"write {method.__name__}()"
+                if isinstance(method, type)
+                else 'give al.LoRA(rank=8), "lora:rank=8", or a list of these'
+            )
             raise AdapterError(f"methods={methods!r}: {method!r} is no method; {remedy}")
     return chosen
 

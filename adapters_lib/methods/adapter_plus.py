@@ -2,8 +2,9 @@
 
     x ← x + s ⊙ drop_path(W_up GELU(W_down x + b) + b'),   s ∈ R^D, ones at the start
 
-Steitz, Roth, "Adapters Strike Back", CVPR 2024, arXiv:2406.06820. No norm of its own; Houlsby's initialisation (std 0.01), so the
-model starts near the frozen one, not exactly at it; the whole adapter is dropped for a sample with probability 0.1.
+Steitz, Roth, "Adapters Strike Back", CVPR 2024, arXiv:2406.06820. No norm of its own; Houlsby's
+initialisation (std 0.01), so the model starts near the frozen one, not exactly at it; the whole adapter is
+dropped for a sample with probability 0.1.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class ChannelScaledAdapter(Bottleneck):
 class AdapterPlus(Method):
     """A `ChannelScaledAdapter` after every block.
 
-    bottleneck: r; 8 in the authors' configuration, 1 to 32 in the paper's tables. drop_path: probability of leaving it out.
+    bottleneck: r; 8 in the authors' configuration, 1 to 32 in the paper's tables. drop_path: probability of
+    leaving it out.
     """
 
     name: ClassVar[str] = "adapter+"

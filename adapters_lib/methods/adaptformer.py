@@ -2,9 +2,9 @@
 
     x + MLP(LN x) + s · (W_up drop(ReLU(W_down x + b)) + b')
 
-Chen, Ge, Tong et al., "AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition", NeurIPS 2022, arXiv:2205.13535.
-The adapter reads the stream in front of the norm; s = 0.1 is fixed; W_up and both biases are zero at the start (the model starts
-unchanged), W_down is Kaiming-uniform with a = √5.
+Chen, Ge, Tong et al., "AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition", NeurIPS
+2022, arXiv:2205.13535. The adapter reads the stream in front of the norm; s = 0.1 is fixed; W_up and both
+biases are zero at the start (the model starts unchanged), W_down is Kaiming-uniform with a = √5.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class ScaledAdapter(Bottleneck):
 @register
 @dataclass(frozen=True, kw_only=True)
 class AdaptFormer(Method):
-    """A `ScaledAdapter` beside the MLP of every block. bottleneck: r. scale: s. dropout: inside the bottleneck."""
+    """A `ScaledAdapter` beside the MLP of every block. bottleneck: r. scale: s. dropout: inside the
+    bottleneck."""
 
     name: ClassVar[str] = "adaptformer"
     color: ClassVar[str] = "#009E73"

@@ -27,7 +27,9 @@ class Bottleneck(Adapter):
     dropout: on the output. inside: in the slot `bottleneck_dropout`.
     """
 
-    def __init__(self, width: int, bottleneck: int, act: nn.Module, dropout: float = 0.0, inside: float = 0.0) -> None:
+    def __init__(
+        self, width: int, bottleneck: int, act: nn.Module, dropout: float = 0.0, inside: float = 0.0
+    ) -> None:
         super().__init__()
         self.down = nn.Linear(width, bottleneck)
         self.act = act
@@ -55,7 +57,11 @@ def check_bottleneck(name: str, bottleneck: int, width: int, option: str = "bott
     Raises AdapterError for one that is wider than any layer of the model: 16 times the tokens.
     """
     if bottleneck > WIDEST * width:
-        raise AdapterError(f"{name}: {option}={bottleneck} for tokens of width {width}; give at most {WIDEST * width}")
+        raise AdapterError(
+            f"{name}: {option}={bottleneck} for tokens of width {width}; give at most {WIDEST * width}"
+        )
     if bottleneck > width:
-        rule = f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more"
+        rule = (
+            f"{name}: {option} {bottleneck} is wider than the tokens ({width}); it is no bottleneck any more"
+        )
         warnings.warn(rule, stacklevel=4)

@@ -1,8 +1,9 @@
 """Methods that add nothing: full fine-tuning, the linear probe, BitFit and layer-norm tuning.
 
-BitFit: Ben Zaken, Goldberg, Ravfogel, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models",
-ACL 2022, arXiv:2106.10199: every bias trains. Layer-norm tuning: the gains and biases of the norms train, after Frankle,
-Schwab, Morcos, "Training BatchNorm and Only BatchNorm", ICLR 2021, arXiv:2003.00152, and Qi et al. 2022, arXiv:2211.08682.
+BitFit: Ben Zaken, Goldberg, Ravfogel, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based
+Masked Language-models", ACL 2022, arXiv:2106.10199: every bias trains. Layer-norm tuning: the gains and
+biases of the norms train, after Frankle, Schwab, Morcos, "Training BatchNorm and Only BatchNorm", ICLR 2021,
+arXiv:2003.00152, and Qi et al. 2022, arXiv:2211.08682.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class FullFineTuning(Method):
 
     def conflicts(self, other: Method) -> str | None:
         if other.reparameterizes:
-            return f"full trains every weight already, and {other.name} only re-expresses some of them; leave one of them out"
+            return (
+                f"full trains every weight already, and {other.name} only re-expresses some of them; leave"
+                " one of them out"
+            )
         return super().conflicts(other)
 
     def attach(self, model: AdaptedViT) -> None:

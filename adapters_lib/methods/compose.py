@@ -1,7 +1,8 @@
 """Which methods go together, and why some do not.
 
-Methods fill different sites, so most lists are sensible. Refused are those in which one method makes another pointless or undoes it.
-`python -m adapters_lib.methods.compose` writes the table of all pairs to `data/composition.csv`.
+Methods fill different sites, so most lists are sensible. Refused are those in which one method makes another
+pointless or undoes it. `python -m adapters_lib.methods.compose` writes the table of all pairs to
+`data/composition.csv`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from .registry import METHODS
 
 __all__ = ["check_together", "composition_table", "conflict", "write_table"]
 
+
 def conflict(first: Method, second: Method) -> str | None:
-    """Why two methods cannot be listed together; None if they can. The reasons stand with the methods, see `Method.conflicts`."""
+    """Why two methods cannot be listed together; None if they can. The reasons stand with the methods, see
+    `Method.conflicts`."""
     return first.conflicts(second) or second.conflicts(first)
 
 
@@ -35,7 +38,14 @@ def composition_table() -> list[dict[str, str]]:
     rows = []
     for first, second in combinations_with_replacement(METHODS.values(), 2):
         reason = conflict(first(), second())
-        rows.append({"first": first.name, "second": second.name, "composes": "no" if reason else "yes", "why": reason or ""})
+        rows.append(
+            {
+                "first": first.name,
+                "second": second.name,
+                "composes": "no" if reason else "yes",
+                "why": reason or "",
+            }
+        )
     return rows
 
 

@@ -3,9 +3,10 @@
     x + Attn(LN x) + s · C(LN x),   x + MLP(LN x) + s · C(LN x)
     C(h) = W_up drop(φ(conv3×3(φ(W_down h + b)))) + b',   φ(u) = u · σ(1.702 u)
 
-Jie, Deng, "Convolutional Bypasses Are Better Vision Transformer Adapters", 2022, arXiv:2207.07039. The 3×3 convolution is dense
-over the r bottleneck channels and padded; patches are convolved as their map, every other token (class, registers, prompts) as a
-1×1 map of its own by the same weights. Start: the convolution is the identity, W_up and the biases are zero, so the model is unchanged.
+Jie, Deng, "Convolutional Bypasses Are Better Vision Transformer Adapters", 2022, arXiv:2207.07039. The 3×3
+convolution is dense over the r bottleneck channels and padded; patches are convolved as their map, every
+other token (class, registers, prompts) as a 1×1 map of its own by the same weights. Start: the convolution is
+the identity, W_up and the biases are zero, so the model is unchanged.
 """
 
 from __future__ import annotations
@@ -36,9 +37,12 @@ class QuickGELU(nn.Module):
 
 
 class ConvBypass(Bottleneck):
-    """(B, lead + h·w, D) → the same shape, the delta only. Parameters: 2·D·r + r + D + 9·r² + r, 13,648 at D = 768, r = 8."""
+    """(B, lead + h·w, D) → the same shape, the delta only. Parameters: 2·D·r + r + D + 9·r² + r, 13,648 at
+    D = 768, r = 8."""
 
-    def __init__(self, width: int, bottleneck: int, scale: float, dropout: float, xavier: bool = False) -> None:
+    def __init__(
+        self, width: int, bottleneck: int, scale: float, dropout: float, xavier: bool = False
+    ) -> None:
         super().__init__(width, bottleneck, QuickGELU(), inside=dropout)
         self.scale = scale
         self.conv = nn.Conv2d(bottleneck, bottleneck, 3, padding=1)
@@ -53,7 +57,8 @@ class ConvBypass(Bottleneck):
 
     def forward(self, h: Tensor, layout: Layout) -> Tensor:
         u = self.act(self.down(h))  # (B, N, r)
-        patches = layout.from_maps(self.conv(layout.as_maps(u)))  # (B, h·w, r); of a clip every time slice by itself
+        # (B, h·w, r); of a clip every time slice by itself.
+        patches = layout.from_maps(self.conv(layout.as_maps(u)))
         # Of a padded 3×3 convolution a 1×1 map meets the centre tap only.
         lead = F.linear(u[:, : layout.lead], self.conv.weight[:, :, 1, 1], self.conv.bias)
         u = torch.cat((lead, patches), dim=1)
@@ -65,8 +70,9 @@ class ConvBypass(Bottleneck):
 class ConvPass(Method):
     """A `ConvBypass` beside attention and beside the MLP of every block.
 
-    bottleneck: r. scale: s, which the authors pick per task from 0.01 to 100. dropout: inside the bottleneck. xavier: random instead
-    of identity convolutions. class_token: whether the class token trains, as in the ILA paper's comparison.
+    bottleneck: r. scale: s, which the authors pick per task from 0.01 to 100. dropout: inside the bottleneck.
+    xavier: random instead of identity convolutions. class_token: whether the class token trains, as in the
+    ILA paper's comparison.
     """
 
     name: ClassVar[str] = "convpass"
@@ -89,6 +95,8 @@ class ConvPass(Method):
         check_bottleneck(self.name, self.bottleneck, model.width)
         for sites in model.sites:
             for site in ("beside_attention", "beside_mlp"):
-                sites.add(site, ConvBypass(model.width, self.bottleneck, self.scale, self.dropout, self.xavier))
+                sites.add(
+                    site, ConvBypass(model.width, self.bottleneck, self.scale, self.dropout, self.xavier)
+                )
         if self.class_token:
             model.unfreeze_class_token()

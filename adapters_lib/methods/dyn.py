@@ -155,7 +155,9 @@ class DynExits(Method, Objective):
             raise AdapterError(f"dyn: at={self.at} names a block twice; one exit behind a block is enough")
         if not early:
             option = f"every={self.every}" if self.at is None else f"at={self.at}"
-            raise AdapterError(f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks")
+            raise AdapterError(
+                f"dyn: {option} leaves no exit in front of the last of {depth} blocks; choose earlier blocks"
+            )
         return (*sorted(early), depth)
 
     def attach(self, model: AdaptedViT) -> None:
@@ -208,13 +210,17 @@ class DynExits(Method, Objective):
 
     # ---- training -----------------------------------------------------------------------------------------
 
-    def outputs(self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None) -> list[Tensor]:
+    def outputs(
+        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None
+    ) -> list[Tensor]:
         """Logits (B, C) of every exit, in order."""
         if layout is None:
             return model.forward_exits(x)
         return run_exits(model, x, layout, (model.cut if cut is None else cut) - 1)
 
-    def loss(self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float) -> Tensor:
+    def loss(
+        self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float
+    ) -> Tensor:
         *early, last = outputs
         losses = [self._early_loss(z, last, y, criterion) for z in early] + [criterion(last, y)]
         weights = exit_weights(self.schedule, exit_blocks(model), progress, self.low)

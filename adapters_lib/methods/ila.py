@@ -132,10 +132,13 @@ def _norm_channels(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
 
 def _check_grid(grid: tuple[int, int], shrink: int) -> None:
     if grid[0] != grid[1]:
-        raise AdapterError(f"ILA: the patch grid is {grid[0]}×{grid[1]}, but it must be square; use square images")
+        raise AdapterError(
+            f"ILA: the patch grid is {grid[0]}×{grid[1]}, but it must be square; use square images"
+        )
     if grid[0] <= shrink:
         raise AdapterError(
-            f"ILA: a grid of {grid[0]}×{grid[1]} patches cannot shrink by {shrink}; use larger images or fewer down-samplings (samplings=…)"
+            f"ILA: a grid of {grid[0]}×{grid[1]} patches cannot shrink by {shrink}; use larger images or"
+            " fewer down-samplings (samplings=…)"
         )
 
 
@@ -202,14 +205,20 @@ class ILA(Method):
         """1-based blocks behind which the grid shrinks."""
         if self.after is None:
             if self.samplings >= depth:
-                raise AdapterError(f"{self.name}: samplings={self.samplings}, but the grid cannot shrink that often in {depth} blocks")
+                raise AdapterError(
+                    f"{self.name}: samplings={self.samplings}, but the grid cannot shrink that often in"
+                    f" {depth} blocks"
+                )
             return tuple(round(depth * k / (self.samplings + 1)) for k in range(1, self.samplings + 1))
         if wrong := [block for block in self.after if not 1 <= block <= depth]:
             known = f"blocks are numbered 1 to {depth}, name some of these"
-            raise AdapterError(f"{self.name}: after={self.after}, but block {wrong[0]} does not exist; {known}")
+            raise AdapterError(
+                f"{self.name}: after={self.after}, but block {wrong[0]} does not exist; {known}"
+            )
         if len(set(self.after)) < len(self.after):
             raise AdapterError(
-                f"{self.name}: after={self.after} names a block twice, but the grid cannot shrink twice at one place; use a larger kernel"
+                f"{self.name}: after={self.after} names a block twice, but the grid cannot shrink twice at"
+                " one place; use a larger kernel"
             )
         return self.after
 
@@ -284,7 +293,10 @@ class ILAPlusPlus(ILA):
 
     def conflicts(self, other: Method) -> str | None:
         if other.name == "adpt":
-            return "ila++ already has an adpt beside attention and MLP; use ila with adpt to choose its options apart"
+            return (
+                "ila++ already has an adpt beside attention and MLP; use ila with adpt to choose its options"
+                " apart"
+            )
         return super().conflicts(other)
 
     def attach(self, model: AdaptedViT) -> None:

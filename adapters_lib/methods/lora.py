@@ -1,6 +1,6 @@
 """LoRA: low-rank updates of linear layers (Hu et al. 2022, arXiv:2106.09685).
 
-    W x  →  W x + (α / r) · B A x,   A: (r, in) Kaiming-uniform, B: (out, r) zero, so the model starts unchanged
+    W x  →  W x + (α / r) · B A x,   A: (r, in) Kaiming-uniform, B: (out, r) zero: it starts unchanged
 
 timm fuses q, k and v into one linear layer; an update of q and v alone uses one A and one B for each of them,
 an update of `qkv` one A and one B for all three.
@@ -39,7 +39,15 @@ class LoRALinear(LinearAdapter):
     v. Parameters: len(updated) · r · (in + out / slices).
     """
 
-    def __init__(self, base: Any, rank: int, alpha: float, slices: int = 1, updated: tuple[int, ...] = (0,), dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        base: Any,
+        rank: int,
+        alpha: float,
+        slices: int = 1,
+        updated: tuple[int, ...] = (0,),
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.base = base
         self.rank, self.slices, self.updated = rank, slices, updated
@@ -74,14 +82,17 @@ class LoRALinear(LinearAdapter):
         return self.scale * (self.spread_b() @ self.lora_a.flatten(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """W x + c + (α / r) · B A x: the equation, unless a shortcut gives the same sooner (`lora_shortcuts`)."""
+        """W x + c + (α / r) · B A x: the equation, unless a shortcut gives the same sooner
+        (`lora_shortcuts`)."""
         if not (self.training and self.drops):
             if may_fold(self, x):
                 return folded_linear(self, x)
             if may_write_in_place(self):
                 return add_in_place(self, x)
         out, low = self.base(x), self._low(x)
-        return torch.addmm(out.flatten(0, -2), low.flatten(0, -2) * self.scale, self.spread_b().t()).view_as(out)
+        return torch.addmm(out.flatten(0, -2), low.flatten(0, -2) * self.scale, self.spread_b().t()).view_as(
+            out
+        )
 
     def first_outputs(self, x: Tensor, count: int) -> Tensor:
         out, size = first_outputs(self.base, x, count), self.lora_b.shape[1]
@@ -113,7 +124,8 @@ class LoRALinear(LinearAdapter):
 @register
 @dataclass(frozen=True, kw_only=True)
 class LoRA(Method):
-    """Low-rank updates of the attention's q and v (default), or of any of q, k, v, qkv, proj, fc1, fc2 in every block.
+    """Low-rank updates of the attention's q and v (default), or of any of q, k, v, qkv, proj, fc1, fc2 in
+    every block.
 
     rank: r. alpha: the scale is alpha / rank. targets: the layers. dropout: on the input of A.
     """
@@ -138,14 +150,23 @@ class LoRA(Method):
         for target in self.targets:
             if target not in _TARGETS:
                 raise unknown("lora target", target, _TARGETS)
-        if len(set(self.targets)) < len(self.targets) or ("qkv" in self.targets and set(_QKV) & set(self.targets)):
-            raise AdapterError(f"lora: targets={self.targets} names a layer twice; give either qkv or some of q, k, v, each once")
+        if len(set(self.targets)) < len(self.targets) or (
+            "qkv" in self.targets and set(_QKV) & set(self.targets)
+        ):
+            raise AdapterError(
+                f"lora: targets={self.targets} names a layer twice; give either qkv or some of q, k, v, each"
+                " once"
+            )
 
     def conflicts(self, other: Method) -> str | None:
         if not isinstance(other, LoRA):
             return super().conflicts(other)
         shared = sorted(self.updated_layers() & other.updated_layers())
-        return f"both update {', '.join(shared)}; one update of a higher rank says the same, use that" if shared else None
+        return (
+            f"both update {', '.join(shared)}; one update of a higher rank says the same, use that"
+            if shared
+            else None
+        )
 
     def updated_layers(self) -> set[str]:
         """Names of the linear layers that get an update; `qkv` stands for its three thirds."""
@@ -153,17 +174,26 @@ class LoRA(Method):
 
     def attach(self, model: AdaptedViT) -> None:
         if self.rank > model.width:  # every layer has a side of this width, so no update has a higher rank
-            raise AdapterError(f"lora: rank={self.rank} for tokens of width {model.width}; a rank is at most the width")
+            raise AdapterError(
+                f"lora: rank={self.rank} for tokens of width {model.width}; a rank is at most the width"
+            )
         inner = tuple(_QKV.index(t) for t in _QKV if t in self.targets)
         for block in model.backbone.blocks:
             if inner:
                 self._wrap(block.attn, "qkv", slices=3, updated=inner)
-            for owner, target in ((block.attn, "qkv"), (block.attn, "proj"), (block.mlp, "fc1"), (block.mlp, "fc2")):
+            for owner, target in (
+                (block.attn, "qkv"),
+                (block.attn, "proj"),
+                (block.mlp, "fc1"),
+                (block.mlp, "fc2"),
+            ):
                 if target in self.targets:
                     self._wrap(owner, target)
 
     def _wrap(self, owner: Any, name: str, **where: Any) -> None:
         base = getattr(owner, name, None)
         if base is None:
-            raise AdapterError(f"lora: this backbone's {type(owner).__name__} has no layer {name!r}; choose other targets")
+            raise AdapterError(
+                f"lora: this backbone's {type(owner).__name__} has no layer {name!r}; choose other targets"
+            )
         setattr(owner, name, LoRALinear(base, self.rank, self.alpha, dropout=self.dropout, **where))

@@ -1,8 +1,8 @@
 """Merging: fold adapters into the layers that they stand in, and take them out again.
 
-After `merge` the backbone is made of plain timm modules with timm's state-dict keys, and costs what the bare backbone costs. Nothing
-is changed in place: plain copies take the place of the adapted layers, and `unmerge` puts the originals back. Folding is done in
-float32 at least, and rounded once to the weights' own type.
+After `merge` the backbone is made of plain timm modules with timm's state-dict keys, and costs what the bare
+backbone costs. Nothing is changed in place: plain copies take the place of the adapted layers, and `unmerge`
+puts the originals back. Folding is done in float32 at least, and rounded once to the weights' own type.
 """
 
 from __future__ import annotations
@@ -28,21 +28,23 @@ Replacement = tuple[nn.Module, str, nn.Module]
 
 
 def merge(model: AdaptedViT) -> AdaptedViT:
-    """Turn an adapted model into plain timm modules that compute the same; returns the model, changed in place.
+    """Turn an adapted model into plain timm modules that compute the same; returns the model, changed in
+    place.
 
-    Logits in evaluation mode differ by rounding only. `model.backbone` can then be saved or used as any timm model. A batch norm in
-    front of the classifier is folded into it.
+    Logits in evaluation mode differ by rounding only. `model.backbone` can then be saved or used as any timm
+    model. A batch norm in front of the classifier is folded into it.
 
     Raises:
-        AdapterError: a method cannot be merged (the message says which), or the model is merged already; nothing has changed then.
+        AdapterError: a method cannot be merged (the message says which), or the model is merged already;
+            nothing has changed then.
     """
     if model.merged:
         raise AdapterError("this model is merged already; call unmerge() first, or use it as it is")
     if stuck := [method.name for method in model.methods if not method.mergeable]:
         able = ", ".join(sorted(name for name, cls in METHODS.items() if cls.mergeable))
         raise AdapterError(
-            f"{', '.join(stuck)} cannot be merged: what it adds is no linear change of a layer of the backbone; use the model as it is. "
-            f"These merge: {able}"
+            f"{', '.join(stuck)} cannot be merged: what it adds is no linear change of a layer of the"
+            f" backbone; use the model as it is. These merge: {able}"
         )
     plan = _plan(model)
     model._replaced_by_merge = _put(plan)
@@ -52,7 +54,8 @@ def merge(model: AdaptedViT) -> AdaptedViT:
 
 
 def unmerge(model: AdaptedViT) -> AdaptedViT:
-    """Put back the adapters and the weights they were merged with, bit for bit; returns the model, changed in place.
+    """Put back the adapters and the weights they were merged with, bit for bit; returns the model, changed in
+    place.
 
     A model that was cast since, say by `model.to(torch.bfloat16)`, gets them back in its new type.
 
@@ -63,7 +66,8 @@ def unmerge(model: AdaptedViT) -> AdaptedViT:
         raise AdapterError("this model is not merged; call merge() first")
     dtype = _dtype(model)
     for owner, name, original in model._replaced_by_merge:
-        # To where the model has gone since: device, type and training mode. If it was not cast, a mixture of types stays one.
+        # To where the model has gone since: device, type and training mode. If it was not cast, a mixture of
+        # types stays one.
         weight = next(getattr(owner, name).parameters(), next(model.backbone.parameters()))
         original.to(weight.device, dtype if dtype != model._dtype_when_merged else None)
         original.train(model.training)
@@ -74,7 +78,8 @@ def unmerge(model: AdaptedViT) -> AdaptedViT:
 
 
 def plain(module: nn.Module) -> Any:
-    """The plain layer that an adapter in a layer's place amounts to, innermost first; other modules are returned as they are."""
+    """The plain layer that an adapter in a layer's place amounts to, innermost first; other modules are
+    returned as they are."""
     return module.folded(plain(module.base)) if isinstance(module, LinearAdapter) else module
 
 

@@ -2,16 +2,17 @@
 
     z = W_d x + b;   y = s · (W_u ReLU([…]) + b_u)
 
-Li, Ye, Wen, Xu, Wang, Liu, "PAdapter: Adapter combined with prompt for image and video classification", Image and Vision Computing
-154 (2025) 105395. The prompts P and Q, one row a token, are joined to the bottleneck's features along the channels, before the ReLU:
+Li, Ye, Wen, Xu, Wang, Liu, "PAdapter: Adapter combined with prompt for image and video classification", Image
+and Vision Computing 154 (2025) 105395. The prompts P and Q, one row a token, are joined to the bottleneck's
+features along the channels, before the ReLU:
 
     form      mode `add`              mode `cat`     channels that W_u reads
     x_p       [z, z+P]                [z, P]         2r
     p_x_p     [z+P, z, z+Q]           [P, z, Q]      3r
     p_2x_p    [z₁+P, z, z₂+Q]         [P, z, Q]      4r   (z has 2r channels, z₁ and z₂ are its halves)
 
-In mode `cat` the prompts' share of y does not depend on the image: it is a bias for each position. W_u and all biases are zero at
-the start, so the module is exactly the identity (sequential) or zero (parallel).
+In mode `cat` the prompts' share of y does not depend on the image: it is a bias for each position. W_u and
+all biases are zero at the start, so the module is exactly the identity (sequential) or zero (parallel).
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class FixedPrompts(nn.Module):
 class PromptedAdapter(Adapter):
     """One PAdapter: (B, N, D) → (B, N, D), with its own residual if `sequential`, else the delta only.
 
-    Parameters for x_p: D·r + r + L·r + 2·r·D + D, and 1 for a learnable scale; without the prompt's L·r unless it trains.
+    Parameters for x_p: D·r + r + L·r + 2·r·D + D, and 1 for a learnable scale; without the prompt's L·r
+    unless it trains.
     """
 
     def __init__(
@@ -123,7 +125,8 @@ class PromptedAdapter(Adapter):
 def _check_tokens(prompts: int, tokens: int) -> None:
     if prompts not in (1, tokens):
         raise AdapterError(
-            f"PAdapter: {prompts} prompts but the model has {tokens} tokens; leave num_tokens=None, or share one prompt with num_tokens=1"
+            f"PAdapter: {prompts} prompts but the model has {tokens} tokens; leave num_tokens=None, or share"
+            " one prompt with num_tokens=1"
         )
 
 
@@ -132,12 +135,13 @@ def _check_tokens(prompts: int, tokens: int) -> None:
 class PAdapter(Method):
     """One `PromptedAdapter` a block, on the un-normalised stream.
 
-    bottleneck: r. form: `x_p`, `p_x_p` or `p_2x_p`. mode: `add` or `cat`. position: sequential `p_a_m` (before the block), `a_p_m`
-    (between attention and MLP), `a_m_p` (after the block); or parallel `p+a_m` (read at the block's input, added after attention), `a_p+m`
-    (read after attention, added after the MLP), `p+b` (read at the input, added to the block's output). num_tokens: rows of a prompt;
-    None follows the tokens of every block, whatever other methods make of them; 1 shares one row among all tokens. scale: s.
-    learn_scale: whether s trains. train_prompt: whether the prompts do; without it they stay as they were drawn at the start, which shows
-    what is the prompt's doing and what the wider bottleneck's.
+    bottleneck: r. form: `x_p`, `p_x_p` or `p_2x_p`. mode: `add` or `cat`. position: sequential `p_a_m`
+    (before the block), `a_p_m` (between attention and MLP), `a_m_p` (after the block); or parallel `p+a_m`
+    (read at the block's input, added after attention), `a_p+m` (read after attention, added after the MLP),
+    `p+b` (read at the input, added to the block's output). num_tokens: rows of a prompt; None follows the
+    tokens of every block, whatever other methods make of them; 1 shares one row among all tokens. scale: s.
+    learn_scale: whether s trains. train_prompt: whether the prompts do; without it they stay as they were
+    drawn at the start, which shows what is the prompt's doing and what the wider bottleneck's.
     """
 
     name: ClassVar[str] = "padapter"

@@ -1,4 +1,5 @@
-"""The register of methods, and their text and JSON forms: `lora:rank=8`, {"name": "lora", "options": {"rank": 8}}."""
+"""The register of methods, and their text and JSON forms: `lora:rank=8`, {"name": "lora", "options":
+{"rank": 8}}."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def parse_method(text: str) -> Method:
     for item in filter(None, (part.strip() for part in options.split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise AdapterError(f"method {text[:80]!r}: option {item[:80]!r} has no value; write name:key=value,key=value")
+            raise AdapterError(
+                f"method {text[:80]!r}: option {item[:80]!r} has no value; write name:key=value,key=value"
+            )
         if key in cls.former_options:
             now = cls.former_options[key]
             remedy = f"write {cls.name}:{now}={value}"
@@ -52,8 +55,8 @@ def parse_method(text: str) -> Method:
 def method_from_dict(spec: dict[str, Any]) -> Method:
     """The method that `method_to_dict` wrote as {"name": …, "options": {…}}, by this or an earlier version.
 
-    Options of an earlier version are read as today's (`Method.upgrade`); one that is missing gets the value that
-    leaves the saved model what it was, else its default. Values may be text or JSON.
+    Options of an earlier version are read as today's (`Method.upgrade`); one that is missing gets the value
+    that leaves the saved model what it was, else its default. Values may be text or JSON.
 
     Raises:
         AdapterError: as for `parse_method`.

@@ -2,9 +2,10 @@
 
     x̃ = x + s · (W_up drop(W_down x + a) + b),   then qkv(x̃) or fc1(x̃)
 
-Luo, Huang, Zhou et al., "Towards Efficient Visual Adaption via Structural Re-parameterization", 2023, arXiv:2302.08106. It reads the
-normalised tokens; no non-linearity; the up-projection has `groups` groups: group g of the bottleneck makes group g of the channels.
-W_down is Xavier-uniform, W_up and the biases are zero at the start, so the model is unchanged. Folded into the layer W, c behind it:
+Luo, Huang, Zhou et al., "Towards Efficient Visual Adaption via Structural Re-parameterization", 2023,
+arXiv:2302.08106. It reads the normalised tokens; no non-linearity; the up-projection has `groups` groups:
+group g of the bottleneck makes group g of the channels. W_down is Xavier-uniform, W_up and the biases are
+zero at the start, so the model is unchanged. Folded into the layer W, c behind it:
 
     W' = W (I + s · W_up W_down),   c' = c + s · W (W_up a + b)
 """
@@ -33,7 +34,9 @@ __all__ = ["RepAdapter", "RepAdapterLinear"]
 class RepAdapterLinear(LinearAdapter):
     """base(x + s · B(A x)): (…, D) → (…, out). Parameters: D·r + r + D·r / groups + D."""
 
-    def __init__(self, base: nn.Module, width: int, bottleneck: int, groups: int, scale: float, dropout: float) -> None:
+    def __init__(
+        self, base: nn.Module, width: int, bottleneck: int, groups: int, scale: float, dropout: float
+    ) -> None:
         super().__init__()
         self.base = base
         self.groups, self.scale = groups, scale
@@ -65,11 +68,16 @@ class RepAdapterLinear(LinearAdapter):
     def folded(self, base: nn.Module) -> nn.Module:
         layer: Any = copy.deepcopy(base)
         if layer.bias is None:
-            raise AdapterError("repadapter: a layer without bias cannot take in the adapter's bias; use the model unmerged")
+            raise AdapterError(
+                "repadapter: a layer without bias cannot take in the adapter's bias; use the model unmerged"
+            )
         wide = torch.promote_types(layer.weight.dtype, torch.float32)
         weight, up = layer.weight.to(wide), self.dense_up().to(wide)
-        layer.bias.copy_(layer.bias.to(wide) + self.scale * weight @ (up @ self.down.bias.to(wide) + self.up_bias.to(wide)))
-        layer.weight.copy_(weight + self.scale * (weight @ up) @ self.down.weight.to(wide))  # last, as `weight` may be this very tensor
+        layer.bias.copy_(
+            layer.bias.to(wide) + self.scale * weight @ (up @ self.down.bias.to(wide) + self.up_bias.to(wide))
+        )
+        # Last, as `weight` may be this very tensor.
+        layer.weight.copy_(weight + self.scale * (weight @ up) @ self.down.weight.to(wide))
         return layer  # type: ignore[no-any-return]
 
 
@@ -78,7 +86,8 @@ class RepAdapterLinear(LinearAdapter):
 class RepAdapter(Method):
     """A `RepAdapterLinear` in front of qkv and of fc1 in every block.
 
-    bottleneck: r. groups: of the up-projection; must divide r and D. scale: s, picked per task by the authors. dropout: inside.
+    bottleneck: r. groups: of the up-projection; must divide r and D. scale: s, picked per task by the
+    authors. dropout: inside.
     """
 
     name: ClassVar[str] = "repadapter"
@@ -98,15 +107,29 @@ class RepAdapter(Method):
         self.at_least("groups", 1)
         self.fraction("dropout")
         if self.bottleneck % self.groups:
-            raise AdapterError(f"repadapter: groups={self.groups} does not divide bottleneck={self.bottleneck}; choose a divisor")
+            raise AdapterError(
+                f"repadapter: groups={self.groups} does not divide bottleneck={self.bottleneck}; choose a"
+                " divisor"
+            )
 
     def attach(self, model: AdaptedViT) -> None:
         check_bottleneck(self.name, self.bottleneck, model.width)
         if model.width % self.groups:
-            raise AdapterError(f"repadapter: groups={self.groups} does not divide the width {model.width}; choose a divisor")
+            raise AdapterError(
+                f"repadapter: groups={self.groups} does not divide the width {model.width}; choose a divisor"
+            )
         for block in model.backbone.blocks:
             for owner, name in ((block.attn, "qkv"), (block.mlp, "fc1")):
                 base = getattr(owner, name, None)
                 if base is None:
-                    raise AdapterError(f"repadapter: this backbone's {type(owner).__name__} has no layer {name!r}; use a plain ViT")
-                setattr(owner, name, RepAdapterLinear(base, model.width, self.bottleneck, self.groups, self.scale, self.dropout))
+                    raise AdapterError(
+                        f"repadapter: this backbone's {type(owner).__name__} has no layer {name!r}; use a"
+                        " plain ViT"
+                    )
+                setattr(
+                    owner,
+                    name,
+                    RepAdapterLinear(
+                        base, model.width, self.bottleneck, self.groups, self.scale, self.dropout
+                    ),
+                )

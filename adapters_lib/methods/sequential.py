@@ -2,10 +2,10 @@
 
     x + y + A(y),   y = Attn(LN x) or MLP(LN x),   A(y) = W_up act(W_down y + b) + b'
 
-Houlsby, Giurgiu, Jastrzebski et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019, arXiv:1902.00751: the adapter
-reads the sub-layer's output before the residual addition; weights from a normal of std 0.01 cut off at two standard
-deviations, so that it starts near the identity. Pfeiffer, Kamath, Rücklé et al., "AdapterFusion", EACL 2021, arXiv:2005.00247: one
-adapter a block is enough; ReLU and D / 16.
+Houlsby, Giurgiu, Jastrzebski et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019,
+arXiv:1902.00751: the adapter reads the sub-layer's output before the residual addition; weights from a normal
+of std 0.01 cut off at two standard deviations, so that it starts near the identity. Pfeiffer, Kamath, Rücklé
+et al., "AdapterFusion", EACL 2021, arXiv:2005.00247: one adapter a block is enough; ReLU and D / 16.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class Houlsby(Method):
         check_bottleneck(self.name, self.bottleneck, model.width)
         for sites in model.sites:
             for site in ("after_attention", "after_mlp"):
-                sites.add(site, near_zero_(SequentialAdapter(model.width, self.bottleneck, nn.GELU(), self.dropout)))
+                sites.add(
+                    site, near_zero_(SequentialAdapter(model.width, self.bottleneck, nn.GELU(), self.dropout))
+                )
 
 
 @register

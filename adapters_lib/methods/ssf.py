@@ -61,7 +61,8 @@ class ScaleShift(LinearAdapter):
                     "of the tokens there; use the model unmerged, or train ssf:before_pooling=false"
                 )
             raise AdapterError(
-                f"ssf: a {type(base).__name__} without weight and bias cannot take in a scale and a shift; use the model unmerged"
+                f"ssf: a {type(base).__name__} without weight and bias cannot take in a scale and a shift;"
+                " use the model unmerged"
             )
         wide = torch.promote_types(layer.weight.dtype, torch.float32)
         scale, shift = self.scale.to(wide), self.shift.to(wide)

@@ -40,10 +40,13 @@ def drop_sublayers(name: str, model: AdaptedViT, p: float) -> None:
     """
     if not p:
         return
-    if odd := {plain_kind(block).__name__ for block in model.backbone.blocks if plain_kind(block) is not Block}:
+    if odd := {
+        plain_kind(block).__name__ for block in model.backbone.blocks if plain_kind(block) is not Block
+    }:
         found = ", ".join(sorted(odd))
         raise AdapterError(
-            f"{name}: sublayer_dropout={p} needs timm's pre-norm Block, but this model has {found}; choose sublayer_dropout=0"
+            f"{name}: sublayer_dropout={p} needs timm's pre-norm Block, but this model has {found}; choose"
+            " sublayer_dropout=0"
         )
     for sites in model.sites:
         for site in ("after_attention", "after_mlp"):

@@ -105,7 +105,10 @@ class VPTDeep(VPTShallow):
 
     def conflicts(self, other: Method) -> str | None:
         if other.name == "vpt-shallow":
-            return "vpt-deep throws away the prompts of vpt-shallow before they reach a block; choose one of them"
+            return (
+                "vpt-deep throws away the prompts of vpt-shallow before they reach a block; choose one of"
+                " them"
+            )
         return super().conflicts(other)
 
     def blocks(self, depth: int) -> int:

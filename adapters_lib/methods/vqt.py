@@ -61,7 +61,8 @@ class QueryPrompts(AttentionReader):
         """Run the prompts through the block with the keys and values in qkv (B, N, 3·A): (B, T, D)."""
         attn = block.attn
         batch, tokens, _ = qkv.shape
-        _, k, v = qkv.reshape(batch, tokens, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        # (B, heads, N, d) each.
+        _, k, v = qkv.reshape(batch, tokens, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
         p = self._dropped_out(batch)  # (1 or B, T, D)
         # Nobody reads the prompts' own keys and values, so they are not made.
         q = first_outputs(attn.qkv, block.norm1(p), qkv.shape[-1] // 3)
@@ -142,16 +143,22 @@ class VQT(Method):
 
     def conflicts(self, other: Method) -> str | None:
         if other.name == "dyn":
-            return "vqt's head reads what every block answered, so no image can leave early; choose another host"
+            return (
+                "vqt's head reads what every block answered, so no image can leave early; choose another host"
+            )
         return super().conflicts(other)
 
     def attach(self, model: AdaptedViT) -> None:
         vit = model.backbone
         if len(model.head_modules()) > 1:
-            raise AdapterError("vqt: this distilled backbone has two classifiers; use one with a single classifier")
+            raise AdapterError(
+                "vqt: this distilled backbone has two classifiers; use one with a single classifier"
+            )
         for block in vit.blocks:
             if type(block.attn) is not Attention or getattr(block.attn, "gate", None) is not None:
-                raise AdapterError("vqt reads timm's plain Attention, which this backbone does not have; use a plain ViT")
+                raise AdapterError(
+                    "vqt reads timm's plain Attention, which this backbone does not have; use a plain ViT"
+                )
         readers = []
         for block, sites in zip(vit.blocks, model.sites, strict=True):
             reader = QueryPrompts(self.prompts, model.width, prompt_bound(model), self.dropout)

@@ -1,18 +1,21 @@
-"""Teach the embedded micro ViT to see motion: pre-training of `micro_vit_clips` on wild leaves that drift, turn and grow.
+"""Teach the embedded micro ViT to see motion: pre-training of `micro_vit_clips` on wild leaves that drift,
+turn and grow.
 
-The image model of `pretrain` becomes a clip model (`video.to_clip_model`: tubelets, separable positions, no class token) and goes on
-learning, all weights, from what the generator knows:
+The image model of `pretrain` becomes a clip model (`video.to_clip_model`: tubelets, separable positions, no
+class token) and goes on learning, all weights, from what the generator knows:
 
     loss = mean((ŝ − s)²) + mean((v̂ − v)²)
 
-    s   the leaf's state in every time slice (place and turn as cosine and sine, growth), read off the mean of that slice's tokens
+    s   the leaf's state in every time slice (place, cosine and sine of its turn, growth), off its mean token
     v   its four speeds, read off the mean of all tokens
 
-both scaled to unit variance; the two linear layers that read them are thrown away. The states are a denser target beside the speeds: the
-image model was taught to ignore how a leaf is turned, so a speed of turning has little to start from. Training without them was not tried.
+both scaled to unit variance; the two linear layers that read them are thrown away. The states are a denser
+target beside the speeds: the image model was taught to ignore how a leaf is turned, so a speed of turning has
+little to start from. Training without them was not tried.
 
-Training begins with half of every slice's tokens dropped at random (Liu et al. 2023, "PatchDropout"), which halves its cost. Every random
-number of a step follows from (seed, step), so a stopped run goes on from its checkpoint as if it had never stopped.
+Training begins with half of every slice's tokens dropped at random (Liu et al. 2023, "PatchDropout"), which
+halves its cost. Every random number of a step follows from (seed, step), so a stopped run goes on from its
+checkpoint as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -41,10 +44,12 @@ __all__ = ["PretrainClipsConfig", "add_arguments", "pretrain_clips", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class PretrainClipsConfig:
-    """The recipe. `dropped`: clips seen with half of the tokens; `whole`: clips seen after that with all of them.
+    """The recipe. `dropped`: clips seen with half of the tokens; `whole`: clips seen after that with all of
+    them.
 
-    The learning rate rises for `warmup` clips and falls to zero along a cosine. clips, val_clips: drawn once; every step sees them moved
-    over the frame and half of them backwards (`wild_motion.roll`). Raises AdapterError for numbers below 1 batch.
+    The learning rate rises for `warmup` clips and falls to zero along a cosine. clips, val_clips: drawn once;
+    every step sees them moved over the frame and half of them backwards (`wild_motion.roll`). Raises
+    AdapterError for numbers below 1 batch.
     """
 
     clips: int = 8000
@@ -66,7 +71,9 @@ class PretrainClipsConfig:
         for name in ("clips", "val_clips", "whole", "batch_size", "checkpoint_steps", "eval_steps"):
             least = self.batch_size if name == "whole" else 1
             if getattr(self, name) < least:
-                raise AdapterError(f"pretrain-clips: {name}={getattr(self, name)}; it must be at least {least}")
+                raise AdapterError(
+                    f"pretrain-clips: {name}={getattr(self, name)}; it must be at least {least}"
+                )
         if self.dropped < 0:
             raise AdapterError(f"pretrain-clips: dropped={self.dropped}; give 0 or more clips")
 
@@ -97,12 +104,16 @@ class _Learner(nn.Module):
 
     def forward(self, clips: Tensor, keep: float = 1.0) -> tuple[Tensor, Tensor]:
         """(B, 3, T, H, W) → states (B, slices, 7) and speeds (B, 4), of unit variance."""
-        x = self.vit._pos_embed(self.vit.patch_embed(clips)).unflatten(1, (self.vit.patch_embed.slices, -1))  # (B, S, P, D)
+        # (B, S, P, D).
+        x = self.vit._pos_embed(self.vit.patch_embed(clips)).unflatten(1, (self.vit.patch_embed.slices, -1))
         if keep < 1:
-            stay = torch.rand(x.shape[:3], device=x.device).argsort(2)[..., : max(1, round(keep * x.shape[2]))]
+            stay = torch.rand(x.shape[:3], device=x.device).argsort(2)[
+                ..., : max(1, round(keep * x.shape[2]))
+            ]
             x = x.gather(2, stay[..., None].expand(-1, -1, -1, x.shape[3]))
         slices = x.shape[1]
-        x = self.vit.blocks(self.vit.norm_pre(x.flatten(1, 2))).unflatten(1, (slices, -1)).mean(2)  # (B, S, D)
+        # (B, S, D).
+        x = self.vit.blocks(self.vit.norm_pre(x.flatten(1, 2))).unflatten(1, (slices, -1)).mean(2)
         return self.states(self.vit.fc_norm(x)), self.speeds(self.vit.fc_norm(x.mean(1)))
 
 
@@ -111,7 +122,11 @@ def _tensors(clips: WildClips, device: torch.device) -> tuple[Tensor, Tensor, Te
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1, 1) for v in (MEAN, STD))
     x = (clips.pixels.to(device).permute(0, 2, 1, 3, 4).float() / 255 - mean) / std
     spread = torch.from_numpy(TOP_SPEED).float() * (MOVES / 3) ** 0.5
-    return x, state_targets(clips.states[:, :: CLIP_KWARGS["tubelet"]]).to(device), (clips.speeds / spread).to(device)
+    return (
+        x,
+        state_targets(clips.states[:, :: CLIP_KWARGS["tubelet"]]).to(device),
+        (clips.speeds / spread).to(device),
+    )
 
 
 def _pick(clips: WildClips, index: Tensor) -> WildClips:
@@ -120,7 +135,8 @@ def _pick(clips: WildClips, index: Tensor) -> WildClips:
 
 @torch.no_grad()
 def _explained(model: _Learner, clips: WildClips, device: torch.device) -> dict[str, float]:
-    """R² on clips that were not trained on: of every speed (`speed_x`, …) and of the states together (`states`)."""
+    """R² on clips that were not trained on: of every speed (`speed_x`, …) and of the states together
+    (`states`)."""
     model.eval()
     squares, states, speeds = [], [], []
     for index in torch.arange(len(clips)).split(100):
@@ -132,16 +148,23 @@ def _explained(model: _Learner, clips: WildClips, device: torch.device) -> dict[
     model.train()
     lost = torch.cat(speeds).mean(0) / torch.cat(squares).mean(0)
     found = {f"speed_{name}": 1 - float(value) for name, value in zip(STATE, lost, strict=True)}
-    return {name: round(value, 4) for name, value in {**found, "states": 1 - float(torch.cat(states).mean())}.items()}
+    return {
+        name: round(value, 4)
+        for name, value in {**found, "states": 1 - float(torch.cat(states).mean())}.items()
+    }
 
 
-def pretrain_clips(config: PretrainClipsConfig, out: str | Path, command: str | None = None) -> dict[str, Any]:
-    """Pre-train and write `out`/micro_vit_clips.safetensors (float16) and `out`/micro_vit_clips.json (what it is, R², recipe, curve).
+def pretrain_clips(
+    config: PretrainClipsConfig, out: str | Path, command: str | None = None
+) -> dict[str, Any]:
+    """Pre-train and write `out`/micro_vit_clips.safetensors (float16) and `out`/micro_vit_clips.json (what it
+    is, R², recipe, curve).
 
-    Goes on from `out`/checkpoint.safetensors when there is one of the same recipe. Progress goes to stderr, line by line.
+    Goes on from `out`/checkpoint.safetensors when there is one of the same recipe. Progress goes to stderr,
+    line by line.
 
-    Returns: the content of the JSON file. Raises AdapterError when the checkpoint belongs to another recipe, or on a non-finite loss (the
-    last checkpoint stays).
+    Returns: the content of the JSON file. Raises AdapterError when the checkpoint belongs to another recipe,
+    or on a non-finite loss (the last checkpoint stays).
     """
     folder, device, model, optimizer = set_up(config, out, _Learner)
     size = CLIP_KWARGS["image_size"]
@@ -178,7 +201,10 @@ def _export(
     about = {
         "from": EMBEDDED,
         "kwargs": CLIP_KWARGS,
-        "trained_on": f"{config.clips} clips of synthetic wild leaves that drift, turn and grow (adapters_lib.datasets.video.wild_motion)",
+        "trained_on": (
+            f"{config.clips} clips of synthetic wild leaves that drift, turn and grow"
+            " (adapters_lib.datasets.video.wild_motion)"
+        ),
         "left_out": "swaying, pulsing, and every species",
         "r2": _explained(model, val, device),
         "val_clips": config.val_clips,

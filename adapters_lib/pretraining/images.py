@@ -2,14 +2,16 @@
 
     loss = cross-entropy(species) + parameter_weight · mean((p̂ − p)²)
 
-The generator knows the parameters p of every leaf it drew (scaled to unit variance), so a throw-away linear layer on the class token
-predicts them too: far denser supervision than one label an image. Half of the leaves are wild, of no species and any shape: they count in
-the second term alone, where knowing the species would otherwise be enough to know p, and nothing need be measured.
+The generator knows the parameters p of every leaf it drew (scaled to unit variance), so a throw-away linear
+layer on the class token predicts them too: far denser supervision than one label an image. Half of the leaves
+are wild, of no species and any shape: they count in the second term alone, where knowing the species would
+otherwise be enough to know p, and nothing need be measured.
 
-Training starts on half-size images, goes on with half of the tokens dropped (Liu et al. 2023, "PatchDropout") and ends on full images: a
-fraction of the cost of full images throughout.
+Training starts on half-size images, goes on with half of the tokens dropped (Liu et al. 2023, "PatchDropout")
+and ends on full images: a fraction of the cost of full images throughout.
 
-Every random number of a step follows from (seed, step), so a stopped run goes on from its checkpoint as if it had never stopped.
+Every random number of a step follows from (seed, step), so a stopped run goes on from its checkpoint as if it
+had never stopped.
 """
 
 from __future__ import annotations
@@ -32,7 +34,17 @@ from ..datasets.leaves.parameters import HELD_BACK, N_SPECIES, sample_leaves, sa
 from ..errors import AdapterError
 from .steps import halved, run_steps, set_up, write
 
-__all__ = ["ARCHITECTURE", "KWARGS", "PretrainConfig", "add_arguments", "add_fields", "command_of", "config_of", "pretrain", "run"]
+__all__ = [
+    "ARCHITECTURE",
+    "KWARGS",
+    "PretrainConfig",
+    "add_arguments",
+    "add_fields",
+    "command_of",
+    "config_of",
+    "pretrain",
+    "run",
+]
 
 ARCHITECTURE = "vit_tiny_patch16_224"
 KWARGS: dict[str, Any] = {"img_size": 96, "patch_size": 8, "embed_dim": 128, "depth": 12, "num_heads": 4}
@@ -45,8 +57,9 @@ T = TypeVar("T")
 class PretrainConfig:
     """The recipe. A schedule entry is (image side in pixels, share of patch tokens dropped, images seen).
 
-    The learning rate rises for `warmup_images`, follows a cosine that would end at `horizon_images`, and falls in a straight line to zero
-    over the last `cooldown_images`: a run can be ended early from any checkpoint before its cool-down by a shorter schedule.
+    The learning rate rises for `warmup_images`, follows a cosine that would end at `horizon_images`, and
+    falls in a straight line to zero over the last `cooldown_images`: a run can be ended early from any
+    checkpoint before its cool-down by a shorter schedule.
 
     Raises AdapterError for an impossible schedule or precision.
     """
@@ -74,17 +87,25 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         for side, drop, images in self.schedule:
-            if side % KWARGS["patch_size"] or side > KWARGS["img_size"] or not 0 <= drop < 1 or images < self.batch_size:
+            if (
+                side % KWARGS["patch_size"]
+                or side > KWARGS["img_size"]
+                or not 0 <= drop < 1
+                or images < self.batch_size
+            ):
                 raise AdapterError(
-                    f"schedule entry {side}:{drop}:{images}: the side must be a multiple of {KWARGS['patch_size']} up to "
-                    f"{KWARGS['img_size']}, the dropped share in [0, 1), the images at least one batch ({self.batch_size})"
+                    f"schedule entry {side}:{drop}:{images}: the side must be a multiple of"
+                    f" {KWARGS['patch_size']} up to {KWARGS['img_size']}, the dropped share in [0, 1), the"
+                    f" images at least one batch ({self.batch_size})"
                 )
         if self.precision not in ("bf16", "no"):
             raise AdapterError(f"precision {self.precision!r}: choose bf16 or no")
 
     def steps(self) -> list[tuple[int, float]]:
         """(image side, dropped share) of every step."""
-        return [(side, drop) for side, drop, images in self.schedule for _ in range(images // self.batch_size)]
+        return [
+            (side, drop) for side, drop, images in self.schedule for _ in range(images // self.batch_size)
+        ]
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of one step, as the class describes it."""
@@ -94,7 +115,9 @@ class PretrainConfig:
         if step < warmup:
             return self.lr * (step + 1) / warmup
         start = total - cooldown
-        rate = self.lr * 0.5 * (1 + math.cos(math.pi * (min(step, start) - warmup) / max(1, horizon - warmup)))
+        rate = (
+            self.lr * 0.5 * (1 + math.cos(math.pi * (min(step, start) - warmup) / max(1, horizon - warmup)))
+        )
         return rate if step <= start else rate * (total - step) / cooldown
 
 
@@ -107,7 +130,8 @@ class _Learner(nn.Module):
         super().__init__()
         vit: Any = timm.create_model(ARCHITECTURE, num_classes=N_SPECIES, dynamic_img_size=True, **KWARGS)
         for block in vit.blocks:
-            block.attn.fused_attn = False  # on a CPU the fused kernel's backward pass makes a step twice as long
+            # On a CPU the fused kernel's backward pass makes a step twice as long.
+            block.attn.fused_attn = False
         self.vit = vit
         self.parameters_head = nn.Linear(KWARGS["embed_dim"], len(LEAF_FIELDS) - len(HELD_BACK))
 
@@ -117,7 +141,9 @@ class _Learner(nn.Module):
 
     def drop_tokens(self, share: float) -> None:
         """Drop this share of the patch tokens at random while training."""
-        self.vit.patch_drop = PatchDropout(share, num_prefix_tokens=self.vit.num_prefix_tokens) if share else nn.Identity()
+        self.vit.patch_drop = (
+            PatchDropout(share, num_prefix_tokens=self.vit.num_prefix_tokens) if share else nn.Identity()
+        )
 
 
 class _Pool:
@@ -127,14 +153,21 @@ class _Pool:
         named = sample_leaves(species(), per_species, split, seed, vary_held_back=False)
         samples = [named, sample_wild(wild, split, seed)]
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # a few leaves at a time fit one core's cache; sharing them out among cores costs more than it gains
-        self.images = torch.cat([draw(s.leaves, s.scenes, s.seeds, KWARGS["img_size"], device) for s in samples])
+        # A few leaves at a time fit one core's cache; sharing them out among cores costs more than it gains.
+        torch.set_num_threads(1)
+        self.images = torch.cat(
+            [draw(s.leaves, s.scenes, s.seeds, KWARGS["img_size"], device) for s in samples]
+        )
         torch.set_num_threads(threads)
         self.labels = torch.cat([torch.from_numpy(s.labels) for s in samples])
         free = [i for i, f in enumerate(LEAF_FIELDS) if f.upstream]
-        self.targets = torch.cat([((torch.from_numpy(s.leaves[:, free]) - 0.5) * math.sqrt(12)).float() for s in samples])
+        self.targets = torch.cat(
+            [((torch.from_numpy(s.leaves[:, free]) - 0.5) * math.sqrt(12)).float() for s in samples]
+        )
 
-    def batch(self, index: Tensor, side: int, device: torch.device, augment: str | None) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(
+        self, index: Tensor, side: int, device: torch.device, augment: str | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x = self.images[index].to(device).float().div_(255)
         if side != x.shape[-1]:
             x = F.interpolate(x, size=(side, side), mode="area")
@@ -143,8 +176,11 @@ class _Pool:
 
 
 @torch.no_grad()
-def _accuracy(model: _Learner, pool: _Pool, device: torch.device, limit: int | None = None) -> tuple[float, float]:
-    """On full images with all tokens: top-1 on the species, explained share of the wild leaves' variance. `limit`: about so many images."""
+def _accuracy(
+    model: _Learner, pool: _Pool, device: torch.device, limit: int | None = None
+) -> tuple[float, float]:
+    """On full images with all tokens: top-1 on the species, explained share of the wild leaves' variance.
+    `limit`: about so many images."""
     model.eval()
     step = max(1, len(pool.labels) // limit) if limit else 1
     right, named, squares, wild = 0, 0, 0.0, 0
@@ -159,13 +195,14 @@ def _accuracy(model: _Learner, pool: _Pool, device: torch.device, limit: int | N
 
 
 def pretrain(config: PretrainConfig, out: str | Path, command: str | None = None) -> dict[str, Any]:
-    """Pre-train and write `out`/micro_vit.safetensors (float16, timm's keys) and `out`/micro_vit.json (how to build it, accuracy, recipe).
+    """Pre-train and write `out`/micro_vit.safetensors (float16, timm's keys) and `out`/micro_vit.json (how to
+    build it, accuracy, recipe).
 
-    Goes on from `out`/checkpoint.safetensors when there is one of the same recipe. Progress goes line by line to `out`/curve.jsonl and to
-    stderr.
+    Goes on from `out`/checkpoint.safetensors when there is one of the same recipe. Progress goes line by line
+    to `out`/curve.jsonl and to stderr.
 
-    Returns: the content of the JSON file. Raises AdapterError when the checkpoint belongs to another recipe, or on a non-finite loss (the
-    last checkpoint stays).
+    Returns: the content of the JSON file. Raises AdapterError when the checkpoint belongs to another recipe,
+    or on a non-finite loss (the last checkpoint stays).
     """
     folder, device, model, optimizer = set_up(config, out, _Learner)
     train = _Pool(config.images_per_species, config.wild, "upstream", config.seed, device)
@@ -175,11 +212,18 @@ def pretrain(config: PretrainConfig, out: str | Path, command: str | None = None
     def loss_of(step: int) -> Tensor:
         side, drop = schedule[step]
         model.drop_tokens(drop)
-        x, y, p = train.batch(torch.randint(len(train.labels), (config.batch_size,)), side, device, "flip-shift")
+        x, y, p = train.batch(
+            torch.randint(len(train.labels), (config.batch_size,)), side, device, "flip-shift"
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits, guess = model(x)
-            errors = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing, reduction="sum")  # 0 where y is -100
-            return errors / (y >= 0).sum().clamp_min(1) + config.parameter_weight * F.mse_loss(guess.float(), p)
+            # 0 where y is -100.
+            errors = F.cross_entropy(
+                logits.float(), y, label_smoothing=config.label_smoothing, reduction="sum"
+            )
+            return errors / (y >= 0).sum().clamp_min(1) + config.parameter_weight * F.mse_loss(
+                guess.float(), p
+            )
 
     def measure(step: int, last: bool) -> tuple[dict[str, Any], dict[str, Any]]:
         side, drop = schedule[step]
@@ -210,7 +254,10 @@ def _export(
         "std": list(STD),
         "classes": N_SPECIES,
         "parameters": sum(p.numel() for p in model.vit.parameters()),
-        "trained_on": f"synthetic leaves of {N_SPECIES} species and {config.wild} of none (adapters_lib.datasets.leaves.parameters)",
+        "trained_on": (
+            f"synthetic leaves of {N_SPECIES} species and {config.wild} of none"
+            " (adapters_lib.datasets.leaves.parameters)"
+        ),
         "held_back": list(HELD_BACK),
         "upstream_top1": round(top1, 4),
         "upstream_val_images": config.val_per_species * N_SPECIES,
@@ -231,7 +278,9 @@ def _schedule(text: str) -> tuple[tuple[int, float, int], ...]:
         parts = [entry.split(":") for entry in text.split(",")]
         return tuple((int(side), float(drop), int(images)) for side, drop, images in parts)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"schedule {text!r}: write side:dropped:images,… such as 48:0:128000,96:0.5:128000") from error
+        raise argparse.ArgumentTypeError(
+            f"schedule {text!r}: write side:dropped:images,… such as 48:0:128000,96:0.5:128000"
+        ) from error
 
 
 def add_fields(parser: argparse.ArgumentParser, config: type[Any], out: str) -> None:
@@ -244,11 +293,14 @@ def add_fields(parser: argparse.ArgumentParser, config: type[Any], out: str) -> 
             parser.add_argument("--schedule", type=_schedule, default=field.default, help=shown)
         else:
             option = f"--{field.name.replace('_', '-')}"
-            parser.add_argument(option, type=type(field.default), default=field.default, help=f"default {field.default}")
+            parser.add_argument(
+                option, type=type(field.default), default=field.default, help=f"default {field.default}"
+            )
 
 
 def config_of(kind: type[T], args: argparse.Namespace) -> T:
-    """The recipe `kind` that the parsed arguments of `add_fields` describe; sets the number of threads as well."""
+    """The recipe `kind` that the parsed arguments of `add_fields` describe; sets the number of threads as
+    well."""
     if args.threads:
         torch.set_num_threads(args.threads)
     return kind(**{f.name: getattr(args, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
@@ -265,7 +317,11 @@ def command_of(name: str, config: Any) -> str:
 
 
 def _written(value: object) -> str:
-    return ",".join(f"{side}:{drop:g}:{images}" for side, drop, images in value) if isinstance(value, tuple) else str(value)
+    return (
+        ",".join(f"{side}:{drop:g}:{images}" for side, drop, images in value)
+        if isinstance(value, tuple)
+        else str(value)
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -280,6 +336,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(_parser)
     run(_parser.parse_args())

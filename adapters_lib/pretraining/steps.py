@@ -1,7 +1,8 @@
-"""What every pre-training does: set up, the steps, the safetensors file that holds it between two of them, and the files at the end.
+"""What every pre-training does: set up, the steps, the safetensors file that holds it between two of them,
+and the files at the end.
 
-The file keeps weights, optimiser state, minutes, curve and recipe. Every random number of a step follows from (seed, step), so a stopped
-run goes on from it as if it had never stopped.
+The file keeps weights, optimiser state, minutes, curve and recipe. Every random number of a step follows from
+(seed, step), so a stopped run goes on from it as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -35,18 +36,29 @@ FREE = ("device", "checkpoint_steps", "eval_steps")
 """Fields of a recipe in which two runs may differ and one still continue the other."""
 
 
-def set_up(config: Any, out: str | Path, make: Callable[[], M]) -> tuple[Path, torch.device, M, torch.optim.Optimizer]:
-    """The folder, made; the device; the model in training mode on it, its weights drawn from the recipe's seed; and its optimiser."""
+def set_up(
+    config: Any, out: str | Path, make: Callable[[], M]
+) -> tuple[Path, torch.device, M, torch.optim.Optimizer]:
+    """The folder, made; the device; the model in training mode on it, its weights drawn from the recipe's
+    seed; and its optimiser."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    )
     torch.manual_seed(config.seed)
     model = make().to(device).train()
-    return folder, device, model, create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
+    return (
+        folder,
+        device,
+        model,
+        create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay),
+    )
 
 
 def halved(vit: nn.Module) -> dict[str, Tensor]:
-    """The weights in float16, on the CPU; `vit` is rounded to them, so that what is measured next is what will be written."""
+    """The weights in float16, on the CPU; `vit` is rounded to them, so that what is measured next is what
+    will be written."""
     weights = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in vit.state_dict().items()}
     vit.load_state_dict({k: v.float() for k, v in weights.items()})
     return weights
@@ -56,27 +68,46 @@ def write(folder: Path, name: str, weights: dict[str, Tensor], about: dict[str, 
     """Write `folder`/`name`.safetensors and the description beside it, `folder`/`name`.json."""
     content = save(weights, metadata={"format": "pt"})  # as bytes: readable by all, unlike save_file's
     atomic_write(folder / f"{name}.safetensors", lambda partial: partial.write_bytes(content))
-    atomic_write(folder / f"{name}.json", lambda partial: partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8"))
+    atomic_write(
+        folder / f"{name}.json",
+        lambda partial: partial.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8"),
+    )
 
 
 def _key(config: Any) -> dict[str, Any]:
     """The recipe as it comes back from a file: no tuples."""
-    known: dict[str, Any] = json.loads(json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}))
+    known: dict[str, Any] = json.loads(
+        json.dumps({k: v for k, v in dataclasses.asdict(config).items() if k not in FREE})
+    )
     return known
 
 
 def _store(
-    folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, minutes: float, curve: list[dict[str, Any]]
+    folder: Path,
+    config: Any,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    minutes: float,
+    curve: list[dict[str, Any]],
 ) -> None:
-    """Write `folder`/checkpoint.safetensors, replaced in one go. config: the recipe, a dataclass. step: how many are done."""
+    """Write `folder`/checkpoint.safetensors, replaced in one go. config: the recipe, a dataclass. step:
+    how many are done."""
     tensors = {f"model.{k}": v.contiguous() for k, v in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{k}": torch.as_tensor(v).contiguous() for k, v in state.items()}
-    save_tensors(folder / CHECKPOINT, tensors, {"config": _key(config), "step": step, "minutes": minutes, "curve": curve})
+    save_tensors(
+        folder / CHECKPOINT,
+        tensors,
+        {"config": _key(config), "step": step, "minutes": minutes, "curve": curve},
+    )
 
 
-def _resume(folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float, list[dict[str, Any]]]:
-    """Load the checkpoint into model and optimiser, if there is one; (steps done, minutes so far, curve so far).
+def _resume(
+    folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float, list[dict[str, Any]]]:
+    """Load the checkpoint into model and optimiser, if there is one; (steps done, minutes so far, curve so
+    far).
 
     Raises AdapterError when it belongs to another recipe, is damaged, or holds what is not of this model.
     """
@@ -85,10 +116,21 @@ def _resume(folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.
         return 0, 0.0, []
     tensors, note = load_tensors(path)
     if note.get("config") != _key(config):
-        raise AdapterError(f"{path} belongs to another recipe: {note.get('config')}; choose another folder or remove the file")
+        raise AdapterError(
+            f"{path} belongs to another recipe: {note.get('config')}; choose another folder or remove the"
+            " file"
+        )
     step, minutes, curve = (note.get(name) for name in ("step", "minutes", "curve"))
-    if not isinstance(step, int) or step < 0 or not isinstance(minutes, int | float) or not isinstance(curve, list):
-        raise AdapterError(f"{path}: step {step!r}, minutes {minutes!r} are no counts of a run; choose another folder or remove the file")
+    if (
+        not isinstance(step, int)
+        or step < 0
+        or not isinstance(minutes, int | float)
+        or not isinstance(curve, list)
+    ):
+        raise AdapterError(
+            f"{path}: step {step!r}, minutes {minutes!r} are no counts of a run; choose another folder or"
+            " remove the file"
+        )
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     check_state(model.state_dict(), weights)
     model.load_state_dict(weights)
@@ -97,7 +139,9 @@ def _resume(folder: Path, config: Any, model: nn.Module, optimizer: torch.optim.
         if match := re.fullmatch(r"optimizer\.(\d+)\.(\w+)", name):
             state.setdefault(int(match[1]), {})[match[2]] = value
         elif not name.startswith("model."):
-            raise AdapterError(f"{path}: the tensor {name!r} is of no pre-training; choose another folder or remove the file")
+            raise AdapterError(
+                f"{path}: the tensor {name!r} is of no pre-training; choose another folder or remove the file"
+            )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return step, float(minutes), curve
 
@@ -111,17 +155,20 @@ def run_steps(
     loss_of: Callable[[int], Tensor],
     measure: Callable[[int, bool], tuple[dict[str, Any], dict[str, Any]]],
 ) -> list[dict[str, Any]]:
-    """Train step by step, from `folder`'s checkpoint if there is one of the same recipe, and return the curve.
+    """Train step by step, from `folder`'s checkpoint if there is one of the same recipe, and return the
+    curve.
 
     Each point of the curve also goes as a line to stderr and to `folder`/curve.jsonl.
 
     Args:
-        config: the recipe, a dataclass: seed, clip (of the gradient's norm), lr and learning_rate(step), eval_steps, checkpoint_steps.
+        config: the recipe, a dataclass: seed, clip (of the gradient's norm), lr and learning_rate(step),
+            eval_steps, checkpoint_steps.
         loss_of: step → the loss to go down on; torch's generator is seeded for the step before.
-        measure: (step, last) → what was seen so far, and how good the model is on validation data; called every `eval_steps` steps.
+        measure: (step, last) → what was seen so far, and how good the model is on validation data; called
+            every `eval_steps` steps.
 
-    Raises AdapterError when the checkpoint belongs to another recipe, on a non-finite loss (the last checkpoint stays), or when another
-    process trains in the folder.
+    Raises AdapterError when the checkpoint belongs to another recipe, on a non-finite loss (the last
+    checkpoint stays), or when another process trains in the folder.
     """
     with TrainingLock(folder):
         return _run_steps(config, folder, model, optimizer, steps, loss_of, measure)
@@ -137,7 +184,8 @@ def _run_steps(
     measure: Callable[[int, bool], tuple[dict[str, Any], dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     start, minutes, curve = _resume(folder, config, model, optimizer)
-    lines = "".join(json.dumps(point) + "\n" for point in curve)  # what a killed process had noted beyond its checkpoint comes again
+    # What a killed process had noted beyond its checkpoint comes again.
+    lines = "".join(json.dumps(point) + "\n" for point in curve)
     atomic_write(folder / "curve.jsonl", lambda partial: partial.write_text(lines, encoding="utf-8"))
     clock, losses = time.perf_counter() - 60 * minutes, []
     for step in range(start, steps):
@@ -146,7 +194,10 @@ def _run_steps(
             group["lr"] = config.learning_rate(step)
         loss = loss_of(step)
         if not torch.isfinite(loss):
-            raise AdapterError(f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower lr ({config.lr})")
+            raise AdapterError(
+                f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower lr"
+                f" ({config.lr})"
+            )
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
@@ -155,7 +206,10 @@ def _run_steps(
         last = step + 1 == steps
         if (step + 1) % config.eval_steps == 0 or last:
             seen, quality = measure(step, last)
-            spent = {"minutes": round((time.perf_counter() - clock) / 60, 2), "loss": round(sum(losses) / len(losses), 4)}
+            spent = {
+                "minutes": round((time.perf_counter() - clock) / 60, 2),
+                "loss": round(sum(losses) / len(losses), 4),
+            }
             curve.append({"step": step + 1, **seen, **spent, **quality})
             losses.clear()
             with (folder / "curve.jsonl").open("a") as log:

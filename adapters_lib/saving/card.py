@@ -1,4 +1,5 @@
-"""Model cards: what an adapter is and how to load it, as Markdown with the YAML header that the Hugging Face hub reads."""
+"""Model cards: what an adapter is and how to load it, as Markdown with the YAML header that the Hugging
+Face hub reads."""
 
 from __future__ import annotations
 
@@ -18,8 +19,14 @@ CARD = "README.md"
 _OURS = "library_name: adapters-lib"
 
 
-def model_card(model: AdaptedViT, repo_id: str | None, classes: list[str] | None = None, metrics: Mapping[str, float] | None = None) -> str:
-    """The card as Markdown with the hub's YAML header: methods and options, backbone, data configuration, sizes, classes, how to load.
+def model_card(
+    model: AdaptedViT,
+    repo_id: str | None,
+    classes: list[str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> str:
+    """The card as Markdown with the hub's YAML header: methods and options, backbone, data configuration,
+    sizes, classes, how to load.
 
     repo_id: None for a folder that is on no hub.
     """
@@ -33,36 +40,60 @@ def model_card(model: AdaptedViT, repo_id: str | None, classes: list[str] | None
         tags=["adapters", "parameter-efficient-fine-tuning", "vision-transformer", *names],
     )
     counts = {role: sum(p.numel() for _, p in group) for role, group in model.parameter_groups().items()}
-    options = [f"* `{format_method(m)}`: {_listed(method_to_dict(m)['options'])} ({m.source})" for m in model.methods]
-    config = {key: value for key, value in model.data_config.items() if key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
+    options = [
+        f"* `{format_method(m)}`: {_listed(method_to_dict(m)['options'])} ({m.source})" for m in model.methods
+    ]
+    config = {
+        key: value
+        for key, value in model.data_config.items()
+        if key in ("input_size", "mean", "std", "interpolation", "crop_pct")
+    }
     place = f'"{repo_id}"' if repo_id else '"folder"'
     parts = [
         f"---\n{header.to_yaml()}\n---\n\n# {repo_id.partition('/')[2] if repo_id else 'Adapter'}",
-        f"A vision transformer adapted with {' + '.join(names)}. These weights are what was trained; the frozen backbone is not included.",
+        (
+            f"A vision transformer adapted with {' + '.join(names)}. These weights are what was trained; the"
+            " frozen backbone is not included."
+        ),
         f"```python\nimport adapters_lib as al\n\nmodel = al.AdaptedViT.from_pretrained({place})\n```",
         "## Methods\n\n" + ("\n".join(options) or "* the head alone"),
-        f"## Backbone\n\n`{model.backbone_name}`, options {_listed(model.backbone_source['kwargs'])}; head `{model.head_kind}`.",
+        (
+            f"## Backbone\n\n`{model.backbone_name}`, options {_listed(model.backbone_source['kwargs'])};"
+            f" head `{model.head_kind}`."
+        ),
         f"## Images\n\n{_listed(config)}",
-        f"## Parameters\n\nadapter {counts['adapter']:,}; head {counts['head']:,}; unfrozen in the backbone {counts['backbone']:,}; "
-        f"frozen {counts['frozen']:,}",
+        (
+            f"## Parameters\n\nadapter {counts['adapter']:,}; head {counts['head']:,}; unfrozen in the"
+            f" backbone {counts['backbone']:,}; frozen {counts['frozen']:,}"
+        ),
     ]
     if metrics:
         parts.append("## Results\n\n" + _listed(dict(metrics)))
-    parts.append(f"## Classes\n\n{model.num_classes}" + (": " + ", ".join(classes) if classes else ", without names"))
+    parts.append(
+        f"## Classes\n\n{model.num_classes}" + (": " + ", ".join(classes) if classes else ", without names")
+    )
     return "\n\n".join(parts) + "\n"
 
 
 def write_card(model: AdaptedViT, folder: Path, classes: list[str] | None) -> None:
     """Write the card of an adapter that is kept in `folder`, unless a README.md of somebody else is there."""
     path = folder / CARD
-    if path.is_symlink() or (path.exists() and _OURS not in path.read_text(encoding="utf-8", errors="replace")):
+    if path.is_symlink() or (
+        path.exists() and _OURS not in path.read_text(encoding="utf-8", errors="replace")
+    ):
         return
     text = model_card(model, None, classes)
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in values.items()) or "none"
+    return (
+        ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in values.items()
+        )
+        or "none"
+    )
 
 
 def _base_model(name: str) -> str | None:

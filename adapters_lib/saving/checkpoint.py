@@ -1,8 +1,10 @@
-"""The format adapters are shared in: safetensors and JSON, written whole or not at all, with a digest, and checked before it is used.
+"""The format adapters are shared in: safetensors and JSON, written whole or not at all, with a digest, and
+checked before it is used.
 
-An adapter folder holds `adapter_model.safetensors` (what was trained, head included) and `adapter_config.json` (how to rebuild
-the model). The configuration is also in the safetensors header, and that copy is the one read: two files cannot be replaced at
-one stroke, so a crash between the two would otherwise pair new weights with an old configuration.
+An adapter folder holds `adapter_model.safetensors` (what was trained, head included) and
+`adapter_config.json` (how to rebuild the model). The configuration is also in the safetensors header, and
+that copy is the one read: two files cannot be replaced at one stroke, so a crash between the two would
+otherwise pair new weights with an old configuration.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ IMAGES = "trained_on.images"
 
 
 def save_pretrained(model: AdaptedViT, folder: str | Path, classes: Sequence[str] | None = None) -> None:
-    """Write what was trained and how to rebuild the model: `adapter_model.safetensors`, `adapter_config.json`, and a card, `README.md`.
+    """Write what was trained and how to rebuild the model: `adapter_model.safetensors`,
+    `adapter_config.json`, and a card, `README.md`.
 
     A README.md that somebody else wrote is left alone.
 
@@ -45,14 +48,20 @@ def save_pretrained(model: AdaptedViT, folder: str | Path, classes: Sequence[str
         classes: names of the classes; None: `model.classes`.
 
     Raises:
-        AdapterError: the disk is full or the folder cannot be written (what was there is kept), the model is merged, a weight is NaN or
-            infinite, there is another number of names than outputs, or the backbone was created with options that JSON cannot hold.
+        AdapterError: the disk is full or the folder cannot be written (what was there is kept), the model is
+            merged, a weight is NaN or infinite, there is another number of names than outputs, or the
+            backbone was created with options that JSON cannot hold.
     """
     if model.merged:
-        raise AdapterError("cannot save a merged model, since its adapters are part of the backbone's weights; call unmerge() first")
+        raise AdapterError(
+            "cannot save a merged model, since its adapters are part of the backbone's weights; call"
+            " unmerge() first"
+        )
     state = model.trainable_state_dict()
     if bad := [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]:
-        raise AdapterError(f"cannot save: {bad[0]!r} holds NaN or infinity; train again with a lower learning rate")
+        raise AdapterError(
+            f"cannot save: {bad[0]!r} holds NaN or infinity; train again with a lower learning rate"
+        )
     config = make_header(model, classes)
     folder = Path(folder)
     images = {} if model.trained_images is None else {IMAGES: model.trained_images}
@@ -71,19 +80,22 @@ def load_pretrained(
 ) -> AdaptedViT:
     """Rebuild the model that `save_pretrained` wrote, in eval mode; class names are in `model.classes`.
 
-    A file may come from a stranger: it can ask for a model of timm by its name and plain options and for nothing else, and what it rebuilds
-    is compared with what was saved (how the backbone is built, its image size, all of its frozen weights).
+    A file may come from a stranger: it can ask for a model of timm by its name and plain options and for
+    nothing else, and what it rebuilds is compared with what was saved (how the backbone is built, its image
+    size, all of its frozen weights).
 
     Args:
         folder: where it was written; or, if there is no such folder, `user/name` on the Hugging Face hub.
-        backbone: the frozen timm model to use; None creates it by the name in the configuration, with pretrained weights.
-            Changed in place, as by `adapt`; left as it was if anything fails.
-        weights: of the backbone that is created, see `create_backbone`; None: as it was, from the hub or from the folder ADAPTERS_WEIGHTS.
+        backbone: the frozen timm model to use; None creates it by the name in the configuration, with
+            pretrained weights. Changed in place, as by `adapt`; left as it was if anything fails.
+        weights: of the backbone that is created, see `create_backbone`; None: as it was, from the hub or from
+            the folder ADAPTERS_WEIGHTS.
         revision, token: of the hub's repository: branch, tag or commit; and the right to read it.
 
     Raises:
-        AdapterError: a file is missing, truncated or damaged, asks for what it may not, or the backbone is built otherwise or has other
-            weights than the one that the adapter was trained on; the message names the difference.
+        AdapterError: a file is missing, truncated or damaged, asks for what it may not, or the backbone is
+            built otherwise or has other weights than the one that the adapter was trained on; the message
+            names the difference.
     """
     place = Path(folder)
     if not place.is_dir() and is_hub_id(str(folder)):
@@ -94,7 +106,10 @@ def load_pretrained(
     if backbone is None:
         backbone = _rebuilt(header, weights)
     elif weights is not None:
-        raise AdapterError("weights=… are for a backbone that is created here; load them into the one that you pass, or leave it out")
+        raise AdapterError(
+            "weights=… are for a backbone that is created here; load them into the one that you pass, or"
+            " leave it out"
+        )
     header.check_size(backbone)
     _check_build(header, backbone)
     _check_tensors(header, backbone, tensors, images)
@@ -108,7 +123,9 @@ def load_pretrained(
             backbone.adapters_lib_adapted = False  # type: ignore[assignment]
             if isinstance(error, AdapterError):
                 raise
-            raise AdapterError(f"{header.file} does not fit this backbone: {error}; use the one it was trained on") from error
+            raise AdapterError(
+                f"{header.file} does not fit this backbone: {error}; use the one it was trained on"
+            ) from error
     model.classes = header.classes  # type: ignore[assignment]
     model.extra = header.extra
     model.trained_on, model.trained_images = header.trained_on, images
@@ -116,7 +133,8 @@ def load_pretrained(
 
 
 def _rebuilt(header: Header, weights: str | Path | None) -> nn.Module:
-    """The backbone by the name and the options in the header. Where everything is in the file, no weights are fetched for it."""
+    """The backbone by the name and the options in the header. Where everything is in the file, no weights
+    are fetched for it."""
     name, options = header.rebuild(weights is not None)
     given: dict[str, Any] = {} if weights is None else {"weights": weights}
     vit = create_backbone(name, pretrained=header.needs_weights or weights is not None, **options, **given)
@@ -128,16 +146,20 @@ def _check_build(header: Header, backbone: nn.Module) -> None:
         return
     if lacking := differences(header.architecture, describe(backbone)):
         raise AdapterError(
-            f"the adapter in {header.file} was trained on a {header.name!r} that is built otherwise: {'; '.join(lacking[:3])}; "
-            "pass backbone=… built with the same options"
+            f"the adapter in {header.file} was trained on a {header.name!r} that is built otherwise:"
+            f" {'; '.join(lacking[:3])}; pass backbone=… built with the same options"
         )
 
 
-def _check_tensors(header: Header, backbone: nn.Module, tensors: dict[str, Tensor], images: Tensor | None) -> None:
-    """Raise an AdapterError unless the methods of the header make the tensors of the file, tried without weights or memory for them."""
+def _check_tensors(
+    header: Header, backbone: nn.Module, tensors: dict[str, Tensor], images: Tensor | None
+) -> None:
+    """Raise an AdapterError unless the methods of the header make the tensors of the file, tried without
+    weights or memory for them."""
     if images is not None and (images.dtype != torch.int64 or images.ndim != 1):
         raise AdapterError(
-            f"{header.file}: {IMAGES!r} is {images.dtype} {tuple(images.shape)}, but must be int64 (K,); copy the file again"
+            f"{header.file}: {IMAGES!r} is {images.dtype} {tuple(images.shape)}, but must be int64 (K,); copy"
+            " the file again"
         )
     check_backbone(backbone)
     stand_in = {
@@ -153,13 +175,15 @@ def _check_tensors(header: Header, backbone: nn.Module, tensors: dict[str, Tenso
         raise
     except Exception as error:
         raise AdapterError(
-            f"{header.file}: its methods cannot be built on this backbone: {error}; use the one it was trained on"
+            f"{header.file}: its methods cannot be built on this backbone: {error}; use the one it was"
+            " trained on"
         ) from error
     check_state(model.trainable_state_dict(), tensors)
 
 
 def _check_frozen(header: Header, model: AdaptedViT) -> None:
-    """Raise an AdapterError unless the frozen weights are those of the training, as far as the file's version recorded them."""
+    """Raise an AdapterError unless the frozen weights are those of the training, as far as the file's
+    version recorded them."""
     if header.frozen is not None:
         found = difference(header.frozen, frozen_print(model))
     elif header.blocks_digest is not None:
@@ -168,7 +192,8 @@ def _check_frozen(header: Header, model: AdaptedViT) -> None:
         found = None
     if found:
         raise AdapterError(
-            f"the frozen weights of this backbone are not those that the adapter in {header.file} was trained on "
-            f"({header.name!r}{header.weights_in_words}; here {model.weights.get('file') or model.weights['source']}): {found}; "
-            "load the same pretrained weights (weights=…), or pass backbone=… with them"
+            f"the frozen weights of this backbone are not those that the adapter in {header.file} was trained"
+            f" on ({header.name!r}{header.weights_in_words}; here"
+            f" {model.weights.get('file') or model.weights['source']}): {found}; load the same pretrained"
+            " weights (weights=…), or pass backbone=… with them"
         )

@@ -1,6 +1,8 @@
-"""What stands in the header of a saved adapter: how to rebuild the model, what its outputs mean, and what it was trained on.
+"""What stands in the header of a saved adapter: how to rebuild the model, what its outputs mean, and what it
+was trained on.
 
-A header is read as something a stranger wrote: every field has its type checked here, and what it may ask for is in `safe_names`.
+A header is read as something a stranger wrote: every field has its type checked here, and what it may ask for
+is in `safe_names`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,12 @@ __all__ = ["Header", "make_header", "read_header"]
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
 
 
 def make_header(model: AdaptedViT, classes: Sequence[str] | None = None) -> dict[str, Any]:
@@ -65,17 +72,20 @@ def make_header(model: AdaptedViT, classes: Sequence[str] | None = None) -> dict
         return json.loads(json.dumps(config))  # type: ignore[no-any-return]  # as it comes back: no tuples
     except (TypeError, ValueError) as error:
         raise AdapterError(
-            f"cannot save: the backbone's options {model.backbone_source['kwargs']} are no JSON values ({error}); "
-            "create it with numbers, strings, true or false"
+            f"cannot save: the backbone's options {model.backbone_source['kwargs']} are no JSON values"
+            f" ({error}); create it with numbers, strings, true or false"
         ) from error
 
 
 def _source(model: AdaptedViT) -> dict[str, Any]:
-    """name and kwargs; of a model made by hand, the options that can be read off it, or the reason why it cannot be rebuilt."""
+    """name and kwargs; of a model made by hand, the options that can be read off it, or the reason why it
+    cannot be rebuilt."""
     source = model.backbone_source
     if not model.by_hand:
         return dict(source)
-    options, reason = rebuild_options(source["name"], source["kwargs"], model.architecture, model.backbone_options)
+    options, reason = rebuild_options(
+        source["name"], source["kwargs"], model.architecture, model.backbone_options
+    )
     return {"name": source["name"], "kwargs": options, **({} if reason is None else {"by_hand": reason})}
 
 
@@ -90,7 +100,8 @@ def _version() -> str:
 class Header:
     """A header whose fields have the right types. None where an older version wrote nothing.
 
-    file: where it stood. source: the entry `backbone`. by_hand: why the backbone cannot be rebuilt by its name.
+    file: where it stood. source: the entry `backbone`. by_hand: why the backbone cannot be rebuilt by its
+    name.
     """
 
     file: Path
@@ -138,8 +149,9 @@ class Header:
         found = (getattr(backbone, "embed_dim", None), len(getattr(backbone, "blocks", ())))
         if found != (self.source["width"], self.source["depth"]):
             raise AdapterError(
-                f"the adapter in {self.file} was trained on {self.name!r} with width {self.source['width']} "
-                f"and {self.source['depth']} blocks, but this backbone has width {found[0]} and {found[1]} blocks; use the same backbone"
+                f"the adapter in {self.file} was trained on {self.name!r} with width {self.source['width']}"
+                f" and {self.source['depth']} blocks, but this backbone has width {found[0]} and {found[1]}"
+                " blocks; use the same backbone"
             )
 
     def rebuild(self, weights: bool) -> tuple[str, dict[str, Any]]:
@@ -150,19 +162,29 @@ class Header:
         """
         if (reason := self.source.get("by_hand")) is not None:
             raise AdapterError(
-                f"the backbone of {self.file} was made by hand and its name {self.name!r} does not tell how: {reason}; pass backbone=…, "
-                "or make it with al.create_backbone, which keeps name and options"
+                f"the backbone of {self.file} was made by hand and its name {self.name!r} does not tell how:"
+                f" {reason}; pass backbone=…, or make it with al.create_backbone, which keeps name and"
+                " options"
             )
         options = dict(self.source["kwargs"])
         about = self.source.get("weights") or {}
-        if "weights" in options:  # a path, written by version 0.2; a file is never opened because a header names it
+        # A path, written by version 0.2; a file is never opened because a header names it.
+        if "weights" in options:
             about = {"source": "file", "file": Path(str(options.pop("weights"))).name}
         if self.needs_weights and not weights and about.get("source") == "random":
-            raise AdapterError(f"the adapter in {self.file} was trained on random weights, which are not kept; pass backbone=… with them")
-        if self.needs_weights and not weights and about.get("source") == "file" and not _found_by_name(self.name):
             raise AdapterError(
-                f"the adapter in {self.file} was trained on the weights {about.get('file')}; say where they are: "
-                "from_pretrained(…, weights=…), or the folder ADAPTERS_WEIGHTS"
+                f"the adapter in {self.file} was trained on random weights, which are not kept; pass"
+                " backbone=… with them"
+            )
+        if (
+            self.needs_weights
+            and not weights
+            and about.get("source") == "file"
+            and not _found_by_name(self.name)
+        ):
+            raise AdapterError(
+                f"the adapter in {self.file} was trained on the weights {about.get('file')}; say where they"
+                " are: from_pretrained(…, weights=…), or the folder ADAPTERS_WEIGHTS"
             )
         return self.name, check_options(self.name, options, self.file)
 
@@ -177,7 +199,8 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
     """The header of an adapter file, checked.
 
     Raises:
-        AdapterError: no header of this library, or a field that is missing or of another type; the message names it.
+        AdapterError: no header of this library, or a field that is missing or of another type; the message
+            names it.
     """
     config = metadata.get("config")
     if not isinstance(config, dict) or config.get("library") != "adapters_lib":
@@ -187,7 +210,10 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
         value = holder.get(name, default)
         if value is ... or not (value is default or isinstance(value, kind)) or isinstance(value, bool):
             found = "is missing" if value is ... else f"is {str(value)[:80]!r}"
-            raise AdapterError(f"{file}: {name} in its header {found}; it is damaged or was not written by this library, copy it again")
+            raise AdapterError(
+                f"{file}: {name} in its header {found}; it is damaged or was not written by this library,"
+                " copy it again"
+            )
         return value
 
     source = field(config, "backbone", dict)
@@ -207,14 +233,26 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
         for name in ("source", "file", "digest"):
             field(about, name, str, None)
     if (trained_on := field(config, "trained_on", dict, None)) is not None:
-        facts: dict[str, type] = {"data": str, "seed": int, "options": dict, "held_out": str, "classes": list, "images": int}
+        facts: dict[str, type] = {
+            "data": str,
+            "seed": int,
+            "options": dict,
+            "held_out": str,
+            "classes": list,
+            "images": int,
+        }
         for name, wanted in facts.items():
             field(trained_on, name, wanted, None)
     specs = field(config, "methods", list)
     if not all(
-        isinstance(spec, dict) and isinstance(spec.get("name"), str) and isinstance(spec.get("options", {}), dict) for spec in specs
+        isinstance(spec, dict)
+        and isinstance(spec.get("name"), str)
+        and isinstance(spec.get("options", {}), dict)
+        for spec in specs
     ):
-        raise AdapterError(f"{file}: methods in its header are no list of names with options; copy the file again")
+        raise AdapterError(
+            f"{file}: methods in its header are no list of names with options; copy the file again"
+        )
     num_classes = field(config, "num_classes", int)
     classes = field(config, "classes", list, None)
     if num_classes < 1:
@@ -237,16 +275,34 @@ def _method(file: Path, spec: dict[str, Any]) -> Method:
     except AdapterError:
         raise
     except Exception as error:  # a value of a type that no option has
-        raise AdapterError(f"{file}: the method {str(spec)[:200]} in its header cannot be read ({error}); copy the file again") from error
+        raise AdapterError(
+            f"{file}: the method {str(spec)[:200]} in its header cannot be read ({error}); copy the file"
+            " again"
+        ) from error
 
 
 def _check_frozen(file: Path, frozen: dict[str, Any] | None) -> None:
     if frozen is None:
         return
     numbers = (int, float)
-    sound = isinstance(frozen.get("tensors"), int) and isinstance(frozen.get("digest"), str) and isinstance(frozen.get("resampled"), dict)
+    sound = (
+        isinstance(frozen.get("tensors"), int)
+        and isinstance(frozen.get("digest"), str)
+        and isinstance(frozen.get("resampled"), dict)
+    )
     for about in frozen["resampled"].values() if sound else ():
-        sound = sound and isinstance(about, dict) and isinstance(about.get("shape"), list) and isinstance(about.get("size"), numbers)
-        sound = sound and isinstance(about.get("sums"), list) and all(isinstance(value, numbers) for value in about["sums"])
+        sound = (
+            sound
+            and isinstance(about, dict)
+            and isinstance(about.get("shape"), list)
+            and isinstance(about.get("size"), numbers)
+        )
+        sound = (
+            sound
+            and isinstance(about.get("sums"), list)
+            and all(isinstance(value, numbers) for value in about["sums"])
+        )
     if not sound:
-        raise AdapterError(f"{file}: what its header says of the frozen weights cannot be read; copy the file again")
+        raise AdapterError(
+            f"{file}: what its header says of the frozen weights cannot be read; copy the file again"
+        )

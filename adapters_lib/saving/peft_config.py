@@ -1,7 +1,9 @@
-"""peft's `adapter_config.json`, read by an allow-list: a field that is not known here, or whose value is not plain LoRA, is refused.
+"""peft's `adapter_config.json`, read by an allow-list: a field that is not known here, or whose value is not
+plain LoRA, is refused.
 
-peft keeps adding variants (DoRA, rank-stabilised and quantised ones, initialisations that change the backbone's weights). A list of what is
-bad would be out of date with its next release; this one is of what is known to mean W + s · B A and nothing else.
+peft keeps adding variants (DoRA, rank-stabilised and quantised ones, initialisations that change the
+backbone's weights). A list of what is bad would be out of date with its next release; this one is of what is
+known to mean W + s · B A and nothing else.
 """
 
 from __future__ import annotations
@@ -50,7 +52,10 @@ def _texts(value: Any) -> bool:
 
 
 def _pattern_of(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or (isinstance(value, dict) and all(isinstance(k, str) and one(v) for k, v in value.items()))
+    return lambda value: (
+        value is None
+        or (isinstance(value, dict) and all(isinstance(k, str) and one(v) for k, v in value.items()))
+    )
 
 
 # Field: (whether a value is plain LoRA, what stands for it where the field is missing).
@@ -63,13 +68,29 @@ FIELDS: dict[str, tuple[Callable[[Any], bool], Any]] = {
     "lora_dropout": (_fraction, 0.0),
     "rank_pattern": (_pattern_of(_whole), None),
     "alpha_pattern": (_pattern_of(_finite), None),
-    "modules_to_save": (lambda value: value is None or (_texts(value) and set(value) <= {"head", "head_dist"}), None),
+    "modules_to_save": (
+        lambda value: value is None or (_texts(value) and set(value) <= {"head", "head_dist"}),
+        None,
+    ),
     "use_rslora": (_flag, False),
     "bias": (lambda value: value == "none", "none"),
     # How A and B began: not how the backbone's own weights did, as with "pissa", "olora", "loftq" or "corda".
-    "init_lora_weights": (lambda value: isinstance(value, bool) or value in (None, "gaussian", "orthogonal"), True),
+    "init_lora_weights": (
+        lambda value: isinstance(value, bool) or value in (None, "gaussian", "orthogonal"),
+        True,
+    ),
     # What only says where the adapter comes from, or matters while it trains on other machines.
-    **dict.fromkeys(("base_model_name_or_path", "revision", "task_type", "peft_version", "inference_mode", "megatron_core"), (_any, None)),
+    **dict.fromkeys(
+        (
+            "base_model_name_or_path",
+            "revision",
+            "task_type",
+            "peft_version",
+            "inference_mode",
+            "megatron_core",
+        ),
+        (_any, None),
+    ),
     "qalora_group_size": (_any, None),  # of use_qalora, which has to be unset
     "runtime_config": (_any, None),
     "auto_mapping": (_any, None),
@@ -80,7 +101,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The configuration in `folder`, every field of it checked, defaults filled in.
 
     Raises:
-        AdapterError: no such file, no JSON table, or a field whose value is not known to be plain LoRA; it is named.
+        AdapterError: no such file, no JSON table, or a field whose value is not known to be plain LoRA; it is
+            named.
     """
     config = load_json(folder / "adapter_config.json")
     if not isinstance(config, dict):
@@ -97,22 +119,29 @@ def read_config(folder: Path) -> dict[str, Any]:
                 raise AdapterError(f"{folder}: adapter_config.json has no {name}; copy it again")
             found[name] = default
     patterns = [*(found["rank_pattern"] or {}), *(found["alpha_pattern"] or {})]
-    patterns += [value for name in ("target_modules", "exclude_modules") if isinstance(value := found[name], str)]
+    patterns += [
+        value for name in ("target_modules", "exclude_modules") if isinstance(value := found[name], str)
+    ]
     for pattern in patterns:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise AdapterError(f"{folder}: {pattern!r} is no regular expression ({error}); copy adapter_config.json again") from error
+            raise AdapterError(
+                f"{folder}: {pattern!r} is no regular expression ({error}); copy adapter_config.json again"
+            ) from error
     if found["target_modules"] == "all-linear":
         raise AdapterError(f"{folder}: target_modules='all-linear' does not say which layers; {REMEDY}")
     return found
 
 
 def targeted(config: dict[str, Any], name: str) -> bool:
-    """Whether peft updates the module `name`: a text is a regular expression of the whole name, a list holds names and endings of names."""
+    """Whether peft updates the module `name`: a text is a regular expression of the whole name, a list
+    holds names and endings of names."""
     if _matches(config["exclude_modules"], name):
         return False
-    if any(re.match(rf"(^|.*\.){re.escape(saved)}($|\..*)", name) for saved in config["modules_to_save"] or ()):
+    if any(
+        re.match(rf"(^|.*\.){re.escape(saved)}($|\..*)", name) for saved in config["modules_to_save"] or ()
+    ):
         return False
     return _matches(config["target_modules"], name)
 
@@ -126,7 +155,8 @@ def _matches(given: str | list[str] | None, name: str) -> bool:
 def scale_of(config: dict[str, Any], name: str) -> tuple[int, float]:
     """Rank of a module by the configuration, and the factor in front of its BA.
 
-    The keys of peft's patterns are regular expressions of the end of a module's name; the first that matches counts.
+    The keys of peft's patterns are regular expressions of the end of a module's name; the first that matches
+    counts.
     """
     rank = _by_pattern(config["rank_pattern"], name, config["r"])
     alpha = _by_pattern(config["alpha_pattern"], name, config["lora_alpha"])
@@ -134,4 +164,6 @@ def scale_of(config: dict[str, Any], name: str) -> tuple[int, float]:
 
 
 def _by_pattern(patterns: dict[str, float] | None, name: str, default: float) -> float:
-    return next((value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", name)), default)
+    return next(
+        (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", name)), default
+    )

@@ -1,8 +1,10 @@
-"""LoRA adapters in peft's file format: `adapter_model.safetensors` and `adapter_config.json`, written and read without peft.
+"""LoRA adapters in peft's file format: `adapter_model.safetensors` and `adapter_config.json`, written and
+read without peft.
 
-peft puts one pair A, B on the whole fused qkv layer. An update of q and v, with a pair for each, is the same as one pair of twice the
-rank: A's rows stacked, B with zero rows for k and zero blocks where q meets v's rows of A. So nothing is lost on the way out; on the
-way back the method's own description, kept in the header of the safetensors file, tells the two apart.
+peft puts one pair A, B on the whole fused qkv layer. An update of q and v, with a pair for each, is the same
+as one pair of twice the rank: A's rows stacked, B with zero rows for k and zero blocks where q meets v's rows
+of A. So nothing is lost on the way out; on the way back the method's own description, kept in the header of
+the safetensors file, tells the two apart.
 """
 
 from __future__ import annotations
@@ -34,21 +36,30 @@ _HEAD_KEY = re.compile(r"(head|head_dist)\.(weight|bias)")
 
 
 def export_peft(model: AdaptedViT, folder: str | Path) -> None:
-    """Write a LoRA model's adapter and head so that `peft.PeftModel.from_pretrained(timm_model, folder)` gives equal logits.
+    """Write a LoRA model's adapter and head so that `peft.PeftModel.from_pretrained(timm_model, folder)`
+    gives equal logits.
 
     The timm model must have the same architecture, weights and number of classes.
 
     Raises:
-        AdapterError: the model has another method beside LoRA, is merged, or has a head that a plain timm model does not have.
+        AdapterError: the model has another method beside LoRA, is merged, or has a head that a plain timm
+            model does not have.
     """
     others = [method.name for method in model.methods if not isinstance(method, LoRA)]
     if others or not model.methods:
         found = ", ".join(others) or "no method"
-        raise AdapterError(f"peft's LoRA format holds LoRA alone, but this model has {found}; use save_pretrained")
+        raise AdapterError(
+            f"peft's LoRA format holds LoRA alone, but this model has {found}; use save_pretrained"
+        )
     if model.merged:
-        raise AdapterError("this model is merged, so its LoRA weights are inside the backbone; call unmerge() first")
+        raise AdapterError(
+            "this model is merged, so its LoRA weights are inside the backbone; call unmerge() first"
+        )
     if not all(isinstance(head, nn.Linear) for head in model.head_modules()):
-        raise AdapterError(f"a timm model has no {model.head_kind} head for peft to load; adapt with head='linear', or use save_pretrained")
+        raise AdapterError(
+            f"a timm model has no {model.head_kind} head for peft to load; adapt with head='linear', or use"
+            " save_pretrained"
+        )
     tensors: dict[str, Tensor] = {}
     ranks: dict[str, tuple[int, float]] = {}
     for index, block in enumerate(model.backbone.blocks):
@@ -57,21 +68,35 @@ def export_peft(model: AdaptedViT, folder: str | Path) -> None:
             if not isinstance(lora, LoRALinear):
                 continue
             if isinstance(lora.base, LoRALinear):
-                raise AdapterError(f"two LoRA methods update parts of {layer}; name their targets in one LoRA(targets=…) to export it")
+                raise AdapterError(
+                    f"two LoRA methods update parts of {layer}; name their targets in one LoRA(targets=…) to"
+                    " export it"
+                )
             parts = len(lora.updated)
             ranks[layer] = (lora.rank * parts, lora.scale * lora.rank * parts)
             tensors[f"{_PREFIX}blocks.{index}.{layer}.lora_A.weight"] = lora.lora_a.flatten(0, 1)
             tensors[f"{_PREFIX}blocks.{index}.{layer}.lora_B.weight"] = lora.spread_b()
-    heads = [name for name in ("head", "head_dist") if isinstance(getattr(model.backbone, name, None), nn.Linear)]
+    heads = [
+        name for name in ("head", "head_dist") if isinstance(getattr(model.backbone, name, None), nn.Linear)
+    ]
     for name in heads:
-        tensors.update({f"{_PREFIX}{name}.{key}": value for key, value in getattr(model.backbone, name).state_dict().items()})
+        tensors.update(
+            {
+                f"{_PREFIX}{name}.{key}": value
+                for key, value in getattr(model.backbone, name).state_dict().items()
+            }
+        )
     folder = Path(folder)
-    save_tensors(folder / "adapter_model.safetensors", tensors, {"lora": [method_to_dict(m) for m in model.methods]})
+    save_tensors(
+        folder / "adapter_model.safetensors", tensors, {"lora": [method_to_dict(m) for m in model.methods]}
+    )
     dropout = max(m.dropout for m in model.methods if isinstance(m, LoRA))
     save_json(folder / "adapter_config.json", _config(ranks, heads, dropout, model.backbone_name))
 
 
-def _config(ranks: dict[str, tuple[int, float]], heads: list[str], dropout: float, backbone: str) -> dict[str, Any]:
+def _config(
+    ranks: dict[str, tuple[int, float]], heads: list[str], dropout: float, backbone: str
+) -> dict[str, Any]:
     rank, alpha = next(iter(ranks.values()))
     layers = "|".join(re.escape(layer) for layer in ranks)
     return {
@@ -95,15 +120,16 @@ def _config(ranks: dict[str, tuple[int, float]], heads: list[str], dropout: floa
 
 
 def import_peft(folder: str | Path, backbone: nn.Module) -> AdaptedViT:
-    """Adapt `backbone` with a LoRA adapter saved by peft (or by `export_peft`), head included if the file has one.
+    """Adapt `backbone` with a LoRA adapter saved by peft (or by `export_peft`), head included if the file has
+    one.
 
-    Changed in place: `backbone` is taken over, as by `adapt`. Every field of the configuration, every pattern and every block is checked
-    first; if anything does not fit, the backbone is left as it was.
+    Changed in place: `backbone` is taken over, as by `adapt`. Every field of the configuration, every pattern
+    and every block is checked first; if anything does not fit, the backbone is left as it was.
 
     Raises:
-        AdapterError: no such file, not LoRA or a variant of it that is not the plain sum W + BA or that changes the backbone's own weights
-            (DoRA, trained biases, PiSSA, …), blocks that differ in rank or scale, tensors that the configuration does not name, or shapes
-            that do not fit the backbone.
+        AdapterError: no such file, not LoRA or a variant of it that is not the plain sum W + BA or that
+            changes the backbone's own weights (DoRA, trained biases, PiSSA, …), blocks that differ in rank or
+            scale, tensors that the configuration does not name, or shapes that do not fit the backbone.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -120,7 +146,13 @@ def import_peft(folder: str | Path, backbone: nn.Module) -> AdaptedViT:
             model = adapt(backbone, methods, num_classes=classes)
             with torch.no_grad():
                 for (index, layer), pair in updates.items():
-                    _fill(folder, model.backbone.blocks[index].get_submodule(layer), pair["A"], pair["B"], scales[layer])
+                    _fill(
+                        folder,
+                        model.backbone.blocks[index].get_submodule(layer),
+                        pair["A"],
+                        pair["B"],
+                        scales[layer],
+                    )
                 for key, value in heads.items():
                     model.backbone.get_parameter(key).copy_(value)
             _check_complete(folder, model, updates)
@@ -134,7 +166,8 @@ Updates = dict[tuple[int, str], dict[str, Tensor]]
 
 
 def _sort(folder: Path, tensors: dict[str, Tensor]) -> tuple[Updates, dict[str, Tensor]]:
-    """Split a file's tensors into updates by (block, layer) and the head's; all of them are finite numbers."""
+    """Split a file's tensors into updates by (block, layer) and the head's; all of them are finite
+    numbers."""
     updates: Updates = defaultdict(dict)
     heads = {}
     for key, value in tensors.items():
@@ -161,23 +194,41 @@ def _check_fit(folder: Path, backbone: nn.Module, updates: Updates) -> None:
     if set(updates) != {(index, layer) for index in range(depth) for layer in layers}:
         blocks = sorted({index for index, _ in updates})
         raise AdapterError(
-            f"{folder}: the adapter updates blocks {blocks[0]} to {blocks[-1]}, not each of the {depth} blocks alike; "
-            "use the backbone it was trained on, without layers_to_transform"
+            f"{folder}: the adapter updates blocks {blocks[0]} to {blocks[-1]}, not each of the {depth}"
+            " blocks alike; use the backbone it was trained on, without layers_to_transform"
         )
     for (index, layer), pair in sorted(updates.items()):
         module = dict(backbone.blocks[index].named_modules()).get(layer)  # type: ignore[index,operator,union-attr]
         if type(module) is not nn.Linear:
             found = type(module).__name__ if module is not None else "no such layer"
-            raise AdapterError(f"{folder}: blocks.{index}.{layer} of this backbone is {found}, not a linear layer; use the same backbone")
-        shape, sound = tuple(module.weight.shape), set(pair) == {"A", "B"} and all(t.ndim == 2 for t in pair.values())
-        if not sound or (pair["B"].shape[0], pair["A"].shape[1]) != shape or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise AdapterError(
+                f"{folder}: blocks.{index}.{layer} of this backbone is {found}, not a linear layer; use the"
+                " same backbone"
+            )
+        shape, sound = (
+            tuple(module.weight.shape),
+            set(pair) == {"A", "B"} and all(t.ndim == 2 for t in pair.values()),
+        )
+        if (
+            not sound
+            or (pair["B"].shape[0], pair["A"].shape[1]) != shape
+            or pair["A"].shape[0] != pair["B"].shape[1]
+        ):
             shapes = {name: tuple(tensor.shape) for name, tensor in sorted(pair.items())}
-            raise AdapterError(f"{folder}: {shapes} do not fit blocks.{index}.{layer} of shape {shape}; use the same backbone")
+            raise AdapterError(
+                f"{folder}: {shapes} do not fit blocks.{index}.{layer} of shape {shape}; use the same"
+                " backbone"
+            )
 
 
 def _check_targets(folder: Path, config: dict[str, Any], backbone: nn.Module, updates: Updates) -> None:
-    """What peft would update by this configuration has to be what the file updates: peft loads no more and no less."""
-    named = {name for name, module in backbone.named_modules() if not list(module.children()) and targeted(config, name)}
+    """What peft would update by this configuration has to be what the file updates: peft loads no more and
+    no less."""
+    named = {
+        name
+        for name, module in backbone.named_modules()
+        if not list(module.children()) and targeted(config, name)
+    }
     stored = {f"blocks.{index}.{layer}" for index, layer in updates}
     if named != stored:
         if lost := sorted(named - stored):
@@ -187,37 +238,56 @@ def _check_targets(folder: Path, config: dict[str, Any], backbone: nn.Module, up
         raise AdapterError(f"{folder}: {rule}; merge the adapter with peft and use the merged timm model")
 
 
-def _check_heads(folder: Path, config: dict[str, Any], backbone: nn.Module, heads: dict[str, Tensor]) -> int | None:
+def _check_heads(
+    folder: Path, config: dict[str, Any], backbone: nn.Module, heads: dict[str, Tensor]
+) -> int | None:
     """Number of classes of the head in the file; None without one."""
     saved = set(config["modules_to_save"] or ())
     if saved != {name.partition(".")[0] for name in heads}:
-        raise AdapterError(f"{folder}: modules_to_save is {sorted(saved)}, but the file holds {sorted(heads) or 'no head'}; save it again")
+        raise AdapterError(
+            f"{folder}: modules_to_save is {sorted(saved)}, but the file holds {sorted(heads) or 'no head'};"
+            " save it again"
+        )
     if not heads:
         return None
-    own = {name for name in ("head", "head_dist") if isinstance(getattr(backbone, name, None), nn.Linear | nn.Identity)}
+    own = {
+        name
+        for name in ("head", "head_dist")
+        if isinstance(getattr(backbone, name, None), nn.Linear | nn.Identity)
+    }
     classes = len(next(iter(heads.values())))
     width = backbone.num_features
-    wanted = {f"{name}.{kind}": (classes, width) if kind == "weight" else (classes,) for name in own for kind in ("weight", "bias")}
+    wanted = {
+        f"{name}.{kind}": (classes, width) if kind == "weight" else (classes,)
+        for name in own
+        for kind in ("weight", "bias")
+    }
     found = {name: tuple(value.shape) for name, value in heads.items()}
     if found != wanted or classes < 1:
-        raise AdapterError(f"{folder}: a head of {found} does not fit this backbone, which needs {wanted}; use the same backbone")
+        raise AdapterError(
+            f"{folder}: a head of {found} does not fit this backbone, which needs {wanted}; use the same"
+            " backbone"
+        )
     return classes
 
 
 def _scales(folder: Path, config: dict[str, Any], updates: Updates) -> dict[str, float]:
-    """The factor in front of BA by layer. Raises AdapterError unless all blocks have the same, and the rank that the patterns say."""
+    """The factor in front of BA by layer. Raises AdapterError unless all blocks have the same, and the
+    rank that the patterns say."""
     found: dict[str, tuple[int, float]] = {}
     for (index, layer), pair in sorted(updates.items()):
         rank = pair["A"].shape[0]
         said, scale = scale_of(config, f"blocks.{index}.{layer}")
         if said != rank:
             raise AdapterError(
-                f"{folder}: blocks.{index}.{layer} has rank {rank} in the file, but r and rank_pattern say {said}; save it again"
+                f"{folder}: blocks.{index}.{layer} has rank {rank} in the file, but r and rank_pattern say"
+                f" {said}; save it again"
             )
         if found.setdefault(layer, (rank, scale)) != (rank, scale):
             raise AdapterError(
-                f"{folder}: rank {rank} and scale {scale:g} in blocks.{index}.{layer}, but {found[layer][0]} and {found[layer][1]:g} in "
-                "another block; LoRA has one of each here, so merge the adapter with peft and use the merged timm model"
+                f"{folder}: rank {rank} and scale {scale:g} in blocks.{index}.{layer}, but {found[layer][0]}"
+                f" and {found[layer][1]:g} in another block; LoRA has one of each here, so merge the adapter"
+                " with peft and use the merged timm model"
             )
     return {layer: scale for layer, (_, scale) in found.items()}
 
@@ -225,11 +295,18 @@ def _scales(folder: Path, config: dict[str, Any], updates: Updates) -> dict[str,
 def _own_methods(folder: Path, header: dict[str, Any]) -> list[Method]:
     """The methods that `export_peft` wrote down, which tell updates of q, k and v apart."""
     told = header.get("lora", [])
-    if not isinstance(told, list) or not all(isinstance(m, dict) and isinstance(m.get("name"), str) for m in told):
-        raise AdapterError(f"{folder}: the list of methods in the file's header cannot be read; export it again")
+    if not isinstance(told, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("name"), str) for m in told
+    ):
+        raise AdapterError(
+            f"{folder}: the list of methods in the file's header cannot be read; export it again"
+        )
     methods = [method_from_dict(m) for m in told]
     if other := [method.name for method in methods if not isinstance(method, LoRA)]:
-        raise AdapterError(f"{folder}: the file's header speaks of {other[0]}, but this format holds LoRA alone; export it again")
+        raise AdapterError(
+            f"{folder}: the file's header speaks of {other[0]}, but this format holds LoRA alone; export it"
+            " again"
+        )
     return methods
 
 
@@ -241,27 +318,46 @@ def _methods(config: dict[str, Any], updates: Updates, scales: dict[str, float])
             rank = updates[0, layer]["A"].shape[0]
             groups[rank, scales[layer] * rank].append(target)
     dropout = config["lora_dropout"]
-    return [LoRA(rank=rank, alpha=alpha, targets=tuple(targets), dropout=dropout) for (rank, alpha), targets in groups.items()]
+    return [
+        LoRA(rank=rank, alpha=alpha, targets=tuple(targets), dropout=dropout)
+        for (rank, alpha), targets in groups.items()
+    ]
 
 
 def _fill(folder: Path, lora: Any, a: Tensor, b: Tensor, scale: float) -> None:
-    """Load peft's A (R, in) and B (out, R) into a layer whose updates may each have their own share of the R rows, and compare."""
+    """Load peft's A (R, in) and B (out, R) into a layer whose updates may each have their own share of the
+    R rows, and compare."""
     if not isinstance(lora, LoRALinear) or lora.lora_a.numel() != a.numel():
-        raise AdapterError(f"{folder}: the methods in the file's header do not make its tensors; export it again")
+        raise AdapterError(
+            f"{folder}: the methods in the file's header do not make its tensors; export it again"
+        )
     lora.lora_a.copy_(a.view_as(lora.lora_a))
     out = lora.lora_b.shape[1]
     for at, slot in enumerate(lora.updated):
         lora.lora_b[at].copy_(b[slot * out : (slot + 1) * out, at * lora.rank : (at + 1) * lora.rank])
-    same = torch.equal(lora.lora_a.flatten(0, 1), a.to(lora.lora_a)) and torch.equal(lora.spread_b(), b.to(lora.lora_b))
+    same = torch.equal(lora.lora_a.flatten(0, 1), a.to(lora.lora_a)) and torch.equal(
+        lora.spread_b(), b.to(lora.lora_b)
+    )
     if not same or abs(lora.scale - scale) > 1e-9 * abs(scale):
-        raise AdapterError(f"{folder}: the methods in the file's header stand for another update than its tensors; export it again")
+        raise AdapterError(
+            f"{folder}: the methods in the file's header stand for another update than its tensors; export it"
+            " again"
+        )
 
 
 def _check_complete(folder: Path, model: AdaptedViT, updates: Updates) -> None:
     """No layer may have an update that the file does not hold."""
-    found = {(i, layer) for i, block in enumerate(model.backbone.blocks) for layer in _LAYERS.values() if _is_lora(block, layer)}
+    found = {
+        (i, layer)
+        for i, block in enumerate(model.backbone.blocks)
+        for layer in _LAYERS.values()
+        if _is_lora(block, layer)
+    }
     if found != set(updates):
-        raise AdapterError(f"{folder}: the methods in the file's header update other layers than its tensors; export it again")
+        raise AdapterError(
+            f"{folder}: the methods in the file's header update other layers than its tensors; export it"
+            " again"
+        )
 
 
 def _is_lora(block: nn.Module, layer: str) -> bool:

@@ -1,6 +1,7 @@
 """Sharing adapters on the Hugging Face hub: `model.push_to_hub("user/name")`.
 
-What goes there is what `save_pretrained` writes, and a model card. The backbone does not: it is named, and fetched from where it is.
+What goes there is what `save_pretrained` writes, and a model card. The backbone does not: it is named, and
+fetched from where it is.
 """
 
 from __future__ import annotations
@@ -44,24 +45,37 @@ def push_to_hub(
         overwrite: replace an adapter that is there already; it stays in the repository's history.
 
     Raises:
-        AdapterError: no such form of a name, nobody is logged in, the repository holds an adapter or a card already, the model is
-            merged, or the hub cannot be reached or refuses. Nothing has been uploaded then.
+        AdapterError: no such form of a name, nobody is logged in, the repository holds an adapter or a card
+            already, the model is merged, or the hub cannot be reached or refuses. Nothing has been uploaded
+            then.
     """
     from huggingface_hub import HfApi, get_token
 
     if not is_hub_id(repo_id):
         raise AdapterError(f'repo_id={repo_id!r} is no name of a repository on the hub; write "user/name"')
     if not (token or get_token()):
-        raise AdapterError("nobody is logged in to the Hugging Face hub; run `hf auth login`, set HF_TOKEN, or pass token=…")
+        raise AdapterError(
+            "nobody is logged in to the Hugging Face hub; run `hf auth login`, set HF_TOKEN, or pass token=…"
+        )
     api = HfApi(token=token, library_name="adapters-lib")
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, classes)
         names = classes if classes is not None else model.classes
         (Path(folder) / CARD).write_text(model_card(model, repo_id, names, metrics), encoding="utf-8")
-        with explained(f"{repo_id!r} could not be uploaded", "check the name, the rights of your token and the network, and try again"):
-            taken = set(api.list_repo_files(repo_id)) & {WEIGHTS, CONFIG, CARD} if api.repo_exists(repo_id) else set()
+        with explained(
+            f"{repo_id!r} could not be uploaded",
+            "check the name, the rights of your token and the network, and try again",
+        ):
+            taken = (
+                set(api.list_repo_files(repo_id)) & {WEIGHTS, CONFIG, CARD}
+                if api.repo_exists(repo_id)
+                else set()
+            )
             if taken and not overwrite:
-                raise AdapterError(f"{repo_id} holds {', '.join(sorted(taken))} already; choose another name, or pass overwrite=True")
+                raise AdapterError(
+                    f"{repo_id} holds {', '.join(sorted(taken))} already; choose another name, or pass"
+                    " overwrite=True"
+                )
             api.create_repo(repo_id, private=private, exist_ok=True)
             api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
     return f"https://huggingface.co/{repo_id}"

@@ -1,4 +1,5 @@
-"""Accuracy, loss and logits of a model on a data set, in one process or several, with every image counted once."""
+"""Accuracy, loss and logits of a model on a data set, in one process or several, with every image counted
+once."""
 
 from __future__ import annotations
 
@@ -39,28 +40,35 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy and loss on a data set (or on cached `Features` of it).
 
-    The model computes on accelerate's device (a GPU if there is one); its own device and the train or eval mode of every module are
-    put back afterwards. Under `accelerate launch` each process takes its share of the images and all get the same result, so every
-    process must make the call.
+    The model computes on accelerate's device (a GPU if there is one); its own device and the train or eval
+    mode of every module are put back afterwards. Under `accelerate launch` each process takes its share of
+    the images and all get the same result, so every process must make the call.
 
     Args:
         forward: called instead of the model; `fit` gives its mixed-precision one.
-        return_logits: also return `logits`, float32 (N, C), and `labels`, (N,), both on the CPU in the order of the samples.
+        return_logits: also return `logits`, float32 (N, C), and `labels`, (N,), both on the CPU in the order
+            of the samples.
 
     Returns:
-        `top1` and `top5` in percent (top5 over all classes when there are fewer than five), `loss` (cross-entropy in nats,
-        mean over images) and `n`, the number of images.
+        `top1` and `top5` in percent (top5 over all classes when there are fewer than five), `loss`
+        (cross-entropy in nats, mean over images) and `n`, the number of images.
 
-    Labels are the model's: where model and data name their classes alike but in another order, the data's are renumbered.
+    Labels are the model's: where model and data name their classes alike but in another order, the data's are
+    renumbered.
 
     Raises:
-        AdapterError: the data set is empty, a label is not one of the model's classes, the data's classes have other names than the
-            model's, or a validation or test part holds images that the model was trained on (it was split by another seed).
+        AdapterError: the data set is empty, a label is not one of the model's classes, the data's classes
+            have other names than the model's, or a validation or test part holds images that the model was
+            trained on (it was split by another seed).
     """
     dataset = in_model_order(model, data_set_of(dataset, "evaluate"), "evaluate")
     _check(model, dataset)
     refuse_trained(model, dataset, "evaluate")
-    options: dict[str, Any] = {"num_workers": num_workers, "return_logits": return_logits, "progress": progress}
+    options: dict[str, Any] = {
+        "num_workers": num_workers,
+        "return_logits": return_logits,
+        "progress": progress,
+    }
     return score(model, dataset, batch_size, forward=forward, **options)
 
 
@@ -74,7 +82,8 @@ def score(
     progress: bool = False,
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Any]:
-    """`evaluate` without a look at the names of classes and at what the model was trained on: for who has done that already."""
+    """`evaluate` without a look at the names of classes and at what the model was trained on: for who has
+    done that already."""
     dataset = data_set_of(dataset, "evaluate")
     n = _check(model, dataset)
     whole_number("evaluate: batch_size", batch_size, 1, MOST_BATCH)
@@ -82,15 +91,28 @@ def score(
     state = PartialState()
     forward = forward or forward_on(model, dataset)
     classes = model.num_classes
-    top1, top5 = (MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False).to(state.device) for k in (1, 5))
+    top1, top5 = (
+        MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", validate_args=False).to(
+            state.device
+        )
+        for k in (1, 5)
+    )
     mean_loss = MeanMetric(nan_strategy="disable").to(state.device)
     kept: list[Tensor] = []
 
     mine = range(state.process_index, n, state.num_processes)
     batches = [list(mine[start : start + batch_size]) for start in range(0, len(mine), batch_size)]
-    loader = DataLoader(dataset, batch_sampler=batches, num_workers=num_workers, collate_fn=collate, pin_memory=torch.cuda.is_available())
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
     with borrowed(model, state.device), evaluating(model), torch.inference_mode():
-        for images, labels in tqdm(loader, desc="evaluate", leave=False, disable=not (progress and state.is_main_process)):
+        for images, labels in tqdm(
+            loader, desc="evaluate", leave=False, disable=not (progress and state.is_main_process)
+        ):
             labels = labels.to(state.device, non_blocking=True)
             logits = forward(images.to(state.device, non_blocking=True)).float()
             top1.update(logits, labels)
@@ -99,8 +121,14 @@ def score(
             if return_logits:
                 kept.append(logits)
         # torchmetrics adds up the processes' counts by itself in compute().
-        hits = [round(metric.compute().item() * n) for metric in (top1, top5)]  # whole images again, so 24 % is 24.0
-        result: dict[str, Any] = {"top1": 100 * hits[0] / n, "top5": 100 * hits[1] / n, "loss": mean_loss.compute().item(), "n": n}
+        # Whole images again, so 24 % is 24.0.
+        hits = [round(metric.compute().item() * n) for metric in (top1, top5)]
+        result: dict[str, Any] = {
+            "top1": 100 * hits[0] / n,
+            "top5": 100 * hits[1] / n,
+            "loss": mean_loss.compute().item(),
+            "n": n,
+        }
         if return_logits:
             local = torch.cat(kept) if kept else torch.empty(0, classes, device=state.device)
             result["logits"] = _in_order(local, n, state).clone()
@@ -109,14 +137,18 @@ def score(
     return result
 
 
-def collect_logits(model: Any, dataset: Dataset, batch_size: int = 64, **options: Any) -> tuple[Tensor, Tensor]:
-    """Logits, float32 (N, C), and labels, (N,), on the CPU, in the order of the data set. Options as in `evaluate`."""
+def collect_logits(
+    model: Any, dataset: Dataset, batch_size: int = 64, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Logits, float32 (N, C), and labels, (N,), on the CPU, in the order of the data set. Options as in
+    `evaluate`."""
     result = evaluate(model, dataset, batch_size, return_logits=True, **options)
     return result["logits"], result["labels"]
 
 
 def forward_on(model: Any, dataset: Dataset) -> Callable[[Tensor], Tensor]:
-    """The call that turns this data set's batches into logits: `model`, or `model.run_from` for cached features."""
+    """The call that turns this data set's batches into logits: `model`, or `model.run_from` for cached
+    features."""
     if isinstance(dataset, Features):
         dataset.check(model)
         return lambda tokens: model.run_from(tokens, dataset.layout, dataset.cut)
@@ -132,9 +164,15 @@ def _check(model: Any, dataset: Dataset) -> int:
 
 
 def _in_order(local: Tensor, n: int, state: PartialState) -> Tensor:
-    """Gather rows that were dealt to the processes like cards (row i to process i mod P) and put them back in order."""
+    """Gather rows that were dealt to the processes like cards (row i to process i mod P) and put them back
+    in order."""
     if state.num_processes > 1:
         most = -(-n // state.num_processes)
         padded = F.pad(local, (0, 0, 0, most - len(local)))
-        local = gather(padded).reshape(state.num_processes, most, -1).transpose(0, 1).reshape(-1, local.shape[1])[:n]
+        local = (
+            gather(padded)
+            .reshape(state.num_processes, most, -1)
+            .transpose(0, 1)
+            .reshape(-1, local.shape[1])[:n]
+        )
     return local.cpu()

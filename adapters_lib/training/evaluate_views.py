@@ -1,4 +1,5 @@
-"""Testing on several views of each video: logits averaged over 4 stretches of time × 3 crops, as action recognition does."""
+"""Testing on several views of each video: logits averaged over 4 stretches of time × 3 crops, as action
+recognition does."""
 
 from __future__ import annotations
 
@@ -16,7 +17,14 @@ __all__ = ["evaluate_views"]
 
 
 def evaluate_views(
-    model: Any, dataset: Any, batch_size: int = 16, *, temporal: int = 4, spatial: int = 3, return_logits: bool = False, **options: Any
+    model: Any,
+    dataset: Any,
+    batch_size: int = 16,
+    *,
+    temporal: int = 4,
+    spatial: int = 3,
+    return_logits: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Accuracy and loss on videos, each seen in `temporal` × `spatial` views whose logits are averaged.
 
@@ -29,8 +37,9 @@ def evaluate_views(
         spatial: crops along the longer side; on square videos all are the same, so 1 does there.
         options: `num_workers`, `progress`, as in `evaluate`.
 
-    Returns: `top1` and `top5` in percent, `loss` (cross-entropy of the averaged logits, nats), `n` videos, `views` a video, `bad_files`,
-    the names of files that another one stood in for; with `return_logits` also `logits` (N, C) and `labels` (N,).
+    Returns: `top1` and `top5` in percent, `loss` (cross-entropy of the averaged logits, nats), `n` videos,
+    `views` a video, `bad_files`, the names of files that another one stood in for; with `return_logits` also
+    `logits` (N, C) and `labels` (N,).
 
     Raises AdapterError when the data set is not of videos, for numbers below 1, and as `evaluate` does.
     """

@@ -1,7 +1,9 @@
-"""Nothing is computed twice: what the frozen first blocks make of an image is computed once and trained on from memory.
+"""Nothing is computed twice: what the frozen first blocks make of an image is computed once and trained on
+from memory.
 
-The blocks before the first trainable module see frozen weights. If the images are the same in every epoch as well, so are the
-features there, and epochs 2, 3, … need not pass through those blocks again. A linear probe then trains on one vector an image.
+The blocks before the first trainable module see frozen weights. If the images are the same in every epoch as
+well, so are the features there, and epochs 2, 3, … need not pass through those blocks again. A linear probe
+then trains on one vector an image.
 """
 
 from __future__ import annotations
@@ -25,7 +27,14 @@ from ..options import MOST_BATCH, check_workers, real_number, whole_number
 from ..vit.frozen import frozen_digest
 from ..vit.modes import borrowed
 
-__all__ = ["DEFAULT_LIMIT", "Features", "TooLarge", "cache_features", "measure_cache_speedup", "why_not_cacheable"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "Features",
+    "TooLarge",
+    "cache_features",
+    "measure_cache_speedup",
+    "why_not_cacheable",
+]
 
 DEFAULT_LIMIT = 4 * 2**30  # bytes of cached features for one data set
 
@@ -35,7 +44,8 @@ class TooLarge(AdapterError):
 
 
 class Features(Dataset):
-    """What the frozen part of a model makes of a data set; give it to `fit` or `evaluate` in the data set's place.
+    """What the frozen part of a model makes of a data set; give it to `fit` or `evaluate` in the data set's
+    place.
 
     Args:
         tokens: float32 (N, ...), the first value of `model.run_frozen`.
@@ -45,8 +55,8 @@ class Features(Dataset):
 
     Attributes:
         part, origin: those of the data set that they come from, if a `Task` marked it.
-        marks: which images they come from (`data_sets.identity.marks`), where that is known.
-        source: `data_sets.identity.identity` of them.
+        marks: which images they come from (`datasets.identity.marks`), where that is known.
+        source: `datasets.identity.identity` of them.
     """
 
     deterministic = True
@@ -70,7 +80,8 @@ class Features(Dataset):
         return self.tokens[index], self.labels[index]
 
     def identity(self) -> tuple[Any, ...]:
-        """What tells these features from others: the images where they are known, as their features may round differently next time."""
+        """What tells these features from others: the images where they are known, as their features may
+        round differently next time."""
         return (self.source, self.cut, self.labels) if self.source else (self.tokens, self.cut, self.labels)
 
     def relabelled(self, labels: Tensor, classes: Sequence[str]) -> Features:
@@ -95,8 +106,8 @@ class Features(Dataset):
         """Raise AdapterError unless these features come from this model's frozen part."""
         if self.cut != model.cut or self.digest != frozen_digest(model):
             raise AdapterError(
-                f"these cached features (after stage {self.cut}) come from other frozen weights or another place than this model's "
-                f"(stage {model.cut}); call cache_features(model, dataset) again"
+                f"these cached features (after stage {self.cut}) come from other frozen weights or another"
+                f" place than this model's (stage {model.cut}); call cache_features(model, dataset) again"
             )
 
 
@@ -105,9 +116,15 @@ def why_not_cacheable(model: Any, dataset: Dataset) -> str | None:
     if model.cut == 0:
         return "the embedding is trained (a class token, for instance), so nothing in front of it is frozen"
     if not model.cacheable:
-        return "the frozen blocks have dropout, which makes their features random; create the backbone without drop rates"
+        return (
+            "the frozen blocks have dropout, which makes their features random; create the backbone without"
+            " drop rates"
+        )
     if not getattr(dataset, "deterministic", False):
-        return "the images differ from epoch to epoch (augmentation), or the data set does not say `deterministic = True`"
+        return (
+            "the images differ from epoch to epoch (augmentation), or the data set does not say"
+            " `deterministic = True`"
+        )
     return None
 
 
@@ -122,11 +139,12 @@ def cache_features(
 ) -> Features:
     """Run the frozen part of the model once over the data set; the features stay in main memory as float32.
 
-    The model computes on accelerate's device and is then back where it was. With several processes each one computes and keeps all of
-    the features.
+    The model computes on accelerate's device and is then back where it was. With several processes each one
+    computes and keeps all of the features.
 
     Args:
-        batch_size: images at a time; None: 128, or 16 on a CPU, where small batches stay in its caches (a quarter faster than 32).
+        batch_size: images at a time; None: 128, or 16 on a CPU, where small batches stay in its caches (a
+            quarter faster than 32).
         limit: bytes allowed.
 
     Raises:
@@ -145,8 +163,16 @@ def cache_features(
     if n == 0:
         raise AdapterError("cannot cache the features of an empty data set; give it at least one image")
     batch_size = batch_size or (16 if state.device.type == "cpu" else 128)
-    loader = DataLoader(dataset, batch_size, num_workers=num_workers, collate_fn=collate, pin_memory=torch.cuda.is_available())
-    bar = tqdm(total=n, desc="frozen features", unit="img", leave=False, disable=not (progress and state.is_main_process))
+    loader = DataLoader(
+        dataset, batch_size, num_workers=num_workers, collate_fn=collate, pin_memory=torch.cuda.is_available()
+    )
+    bar = tqdm(
+        total=n,
+        desc="frozen features",
+        unit="img",
+        leave=False,
+        disable=not (progress and state.is_main_process),
+    )
     store, layout, done = torch.empty(0), None, 0
     # no_grad, not inference_mode: what the model may remember of this pass has to be usable in training.
     with borrowed(model, state.device), torch.no_grad(), bar:
@@ -156,12 +182,16 @@ def cache_features(
                 needed = 4 * n * tokens[0].numel()
                 if needed > limit:
                     raise TooLarge(
-                        f"the features of {n} images need {needed / 2**30:.2f} GiB, the limit is {limit / 2**30:.2f} GiB; "
-                        "use cache_features=False, fewer or smaller images, or raise the limit"
+                        f"the features of {n} images need {needed / 2**30:.2f} GiB, the limit is"
+                        f" {limit / 2**30:.2f} GiB; use cache_features=False, fewer or smaller images, or"
+                        " raise the limit"
                     )
                 store, layout = torch.empty((n, *tokens.shape[1:])), here
             elif here != layout:
-                raise AdapterError(f"images of several sizes ({layout}, then {here}); resize them or use cache_features=False")
+                raise AdapterError(
+                    f"images of several sizes ({layout}, then {here}); resize them or use"
+                    " cache_features=False"
+                )
             store[done : done + len(tokens)] = tokens.float()
             done += len(tokens)
             bar.update(len(tokens))
@@ -172,12 +202,14 @@ def cache_features(
 
 
 def measure_cache_speedup(fit: Callable[[bool], Any]) -> dict[str, float]:
-    """Time `fit(False)` and `fit(True)`, two trainings alike but for the value of `cache_features`; each returns its `Run`.
+    """Time `fit(False)` and `fit(True)`, two trainings alike but for the value of `cache_features`; each
+    returns its `Run`.
 
     Returns:
-        `uncached_s`, `cached_s`: wall clock in seconds, everything included; `speedup`: their ratio. As the one pass over the images
-        is as dear as an epoch's, E epochs can hardly give more than E. `epochs_speedup`: ratio of the time inside epochs alone,
-        that is without the pass; what a second training on the same `Features` gains.
+        `uncached_s`, `cached_s`: wall clock in seconds, everything included; `speedup`: their ratio. As the
+            one pass over the images
+        is as dear as an epoch's, E epochs can hardly give more than E. `epochs_speedup`: ratio of the time
+        inside epochs alone, that is without the pass; what a second training on the same `Features` gains.
     """
     wall, inside = [], []
     for cached in (False, True):
@@ -185,4 +217,9 @@ def measure_cache_speedup(fit: Callable[[bool], Any]) -> dict[str, float]:
         run = fit(cached)
         wall.append(time.perf_counter() - start)
         inside.append(float(run.history["seconds"].sum()))
-    return {"uncached_s": wall[0], "cached_s": wall[1], "speedup": wall[0] / wall[1], "epochs_speedup": inside[0] / inside[1]}
+    return {
+        "uncached_s": wall[0],
+        "cached_s": wall[1],
+        "speedup": wall[0] / wall[1],
+        "epochs_speedup": inside[0] / inside[1],
+    }

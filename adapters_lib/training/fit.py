@@ -1,7 +1,9 @@
-"""The training loop: one call, the same in a notebook, on a GPU and under `accelerate launch`, that survives being killed.
+"""The training loop: one call, the same in a notebook, on a GPU and under `accelerate launch`, that survives
+being killed.
 
-Every epoch starts from seeds computed from (recipe.seed, epoch), and its order of images from the same, so the state at the end of
-an epoch is all that is needed to go on: a run that was killed and resumed ends with the same weights, bit for bit on a CPU.
+Every epoch starts from seeds computed from (recipe.seed, epoch), and its order of images from the same, so
+the state at the end of an epoch is all that is needed to go on: a run that was killed and resumed ends with
+the same weights, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -45,8 +47,9 @@ class Run:
     """What a training left behind.
 
     Args:
-        history: one row per epoch: epoch (from 1), train_loss, val_loss (nats), val_top1 (percent), lr (at the epoch's last
-            update), seconds (whole epoch), images_per_second (training part, all processes). val_* are NaN without validation data.
+        history: one row per epoch: epoch (from 1), train_loss, val_loss (nats), val_top1 (percent), lr (at
+            the epoch's last update), seconds (whole epoch), images_per_second (training part, all processes).
+            val_* are NaN without validation data.
         recipe: as trained.
         stopped: None if all epochs ran, else why it ended early.
         out: folder with the checkpoint, or None.
@@ -86,33 +89,37 @@ def fit(
 ) -> Run:
     """Train what is trainable in `model`.
 
-    Changed in place: the model's trainable weights; it is left in eval mode. It trains on accelerate's device (a GPU if there is one)
-    and is then back on the device where it was. The global random generators (torch, NumPy, Python) are seeded anew in every epoch.
-    The model takes over the names of the classes from `train`, if it has none, and remembers which split and images it trained on; both
-    are kept in `out` and by `save_pretrained`.
-    Under `accelerate launch` or `notebook_launcher` every process calls it; each takes `recipe.batch_size` images per step, and
-    process 0 writes the files.
+    Changed in place: the model's trainable weights; it is left in eval mode. It trains on accelerate's device
+    (a GPU if there is one) and is then back on the device where it was. The global random generators (torch,
+    NumPy, Python) are seeded anew in every epoch. The model takes over the names of the classes from `train`,
+    if it has none, and remembers which split and images it trained on; both are kept in `out` and by
+    `save_pretrained`. Under `accelerate launch` or `notebook_launcher` every process calls it; each takes
+    `recipe.batch_size` images per step, and process 0 writes the files.
 
     Args:
         train, val: data sets of (image, label) with `labels`, or cached `Features`.
         recipe: None: `Recipe()`.
-        out: folder for a checkpoint after every epoch, and in the end for the adapter as `save_pretrained` writes it.
-        resume: go on from the checkpoint in `out` (a finished run returns at once); False: start the same run again from its beginning,
-            that is from the weights that the folder keeps in `start.safetensors`, whatever the model holds by now. For another start, give
-            another folder.
+        out: folder for a checkpoint after every epoch, and in the end for the adapter as `save_pretrained`
+            writes it.
+        resume: go on from the checkpoint in `out` (a finished run returns at once); False: start the same run
+            again from its beginning, that is from the weights that the folder keeps in `start.safetensors`,
+            whatever the model holds by now. For another start, give another folder.
         progress: show a progress bar.
         tensorboard: write scalars to `out`/tensorboard.
-        cache_features: keep the features of the frozen first blocks in memory. "auto": if at least one block is frozen, the images
-            are the same in every epoch, and they take at most 4 GiB; True: insist for the training set; False: never.
-            With `recipe.drop_path` those of the training set are random, so they are not kept.
+        cache_features: keep the features of the frozen first blocks in memory. "auto": if at least one block
+            is frozen, the images are the same in every epoch, and they take at most 4 GiB; True: insist for
+            the training set; False: never. With `recipe.drop_path` those of the training set are random, so
+            they are not kept.
         stop: called after each epoch with its row of the history; training ends when it returns True.
         on_epoch: called after each epoch with its row, for live plots.
 
     Raises:
-        TrainingDiverged: the loss is NaN or infinite; the last good checkpoint is kept and, with `out`, loaded into the model.
-        AdapterError: empty data, labels out of range, classes of other names than the model's, validation images that it trains on,
-            nothing to train, a merged model, a folder with another run (another recipe, other images, …) or in which another process
-            trains, features that cannot be cached although asked for.
+        TrainingDiverged: the loss is NaN or infinite; the last good checkpoint is kept and, with `out`,
+            loaded into the model.
+        AdapterError: empty data, labels out of range, classes of other names than the model's, validation
+            images that it trains on, nothing to train, a merged model, a folder with another run (another
+            recipe, other images, …) or in which another process trains, features that cannot be cached
+            although asked for.
     """
     train, val = data_set_of(train, "fit: train"), None if val is None else data_set_of(val, "fit: val")
     recipe = Recipe() if recipe is None else recipe
@@ -125,9 +132,17 @@ def fit(
     val = None if val is None else in_model_order(model, val, "fit: val")
     _check_data(model, train, val, recipe)
     accelerator = make_accelerator(recipe)
-    locked = TrainingLock(Path(out)) if out is not None and accelerator.is_main_process else contextlib.nullcontext()
+    locked = (
+        TrainingLock(Path(out))
+        if out is not None and accelerator.is_main_process
+        else contextlib.nullcontext()
+    )
     with locked, borrowed(model, accelerator.device):
-        folder = None if out is None else RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
+        folder = (
+            None
+            if out is None
+            else RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
+        )
         state = None if folder is None else folder.load(model) if resume else folder.beginning(model)
         accelerator.wait_for_everyone()  # before process 0 writes: all of them must have read the same folder
         loop = Loop(model, len(labels_of(train)), recipe, accelerator, out)
@@ -142,7 +157,12 @@ def fit(
                 folder.write_summary(state) if resume else folder.go_back_to(state)
         elif folder:
             _save(folder, loop, history)
-        run = Run(_table(history), recipe, out=None if out is None else Path(out), precision=accelerator.mixed_precision)
+        run = Run(
+            _table(history),
+            recipe,
+            out=None if out is None else Path(out),
+            precision=accelerator.mixed_precision,
+        )
         show = progress and accelerator.is_main_process
         if len(history) < recipe.epochs:
             train, val, run.cached = _cached(model, train, val, recipe, cache_features, accelerator, show)
@@ -164,7 +184,13 @@ def fit(
                         unpack(good.tensors, model)
                     raise
                 if val is not None:
-                    result = score(model, val, max(64, recipe.batch_size), num_workers=recipe.num_workers, forward=loop.infer(val))
+                    result = score(
+                        model,
+                        val,
+                        max(64, recipe.batch_size),
+                        num_workers=recipe.num_workers,
+                        forward=loop.infer(val),
+                    )
                     row |= {"val_loss": result["loss"], "val_top1": result["top1"]}
                 row["seconds"] = time.perf_counter() - start
                 history.append(row)
@@ -205,11 +231,20 @@ def _check_data(model: AdaptedViT, train: Dataset, val: Dataset | None, recipe: 
             "holds cached features; set drop_path to 0 or give the images"
         )
     if isinstance(train, Features) and recipe.mixes:
-        raise AdapterError("fit: mixup and cutmix mix images, but `train` holds cached features; set both to 0 or give the images")
+        raise AdapterError(
+            "fit: mixup and cutmix mix images, but `train` holds cached features; set both to 0 or give the"
+            " images"
+        )
     if has_batch_norm(model) and min(recipe.batch_size, len(labels_of(train))) == 1:
-        raise AdapterError("fit: batches of 1 image, but the model's batch norm needs at least 2; raise batch_size or give more images")
+        raise AdapterError(
+            "fit: batches of 1 image, but the model's batch norm needs at least 2; raise batch_size or give"
+            " more images"
+        )
     if recipe.mixes and len(labels_of(train)) < 2:
-        raise AdapterError("fit: mixup and cutmix mix pairs of images, but there is only 1; set both to 0 or give more images")
+        raise AdapterError(
+            "fit: mixup and cutmix mix pairs of images, but there is only 1; set both to 0 or give more"
+            " images"
+        )
 
 
 def _restore(loop: Loop, state: State) -> None:
@@ -239,7 +274,8 @@ def _cached(
     accelerator: Accelerator,
     show: bool,
 ) -> tuple[Dataset, Dataset | None, dict[str, str]]:
-    """Replace the data sets by features of them where that is asked for and possible, and say what was done."""
+    """Replace the data sets by features of them where that is asked for and possible, and say what was
+    done."""
     notes: dict[str, str] = {}
     found: dict[str, Dataset | None] = {"train": train, "val": val}
     for name, data in found.items():
@@ -258,7 +294,11 @@ def _cached(
         elif wanted is False or why_not:
             notes[name] = f"not cached: {why_not or 'cache_features=False'}"
         elif wanted == "auto" and (recipe.epochs == 1 or model.cut < 2):
-            notes[name] = "not cached: one epoch reads them once" if recipe.epochs == 1 else "not cached: no block is frozen from the start"
+            notes[name] = (
+                "not cached: one epoch reads them once"
+                if recipe.epochs == 1
+                else "not cached: no block is frozen from the start"
+            )
         else:
             try:
                 with accelerator.autocast():
@@ -284,7 +324,9 @@ def _board(out: Path | None) -> Iterator[Callable[[Row], None]]:
         yield lambda row: None
         return
     if importlib.util.find_spec("tensorboard") is None:
-        raise AdapterError("tensorboard=True, but tensorboard is not installed; pip install tensorboard, or leave it out")
+        raise AdapterError(
+            "tensorboard=True, but tensorboard is not installed; pip install tensorboard, or leave it out"
+        )
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(out / "tensorboard") as writer:  # type: ignore[no-untyped-call]

@@ -1,7 +1,8 @@
-"""One epoch of training: batches dealt to the processes, loss, gradients, updates. `training.fit` strings epochs together.
+"""One epoch of training: batches dealt to the processes, loss, gradients, updates. `training.fit` strings
+epochs together.
 
-Everything random in an epoch comes from seeds computed from (recipe.seed, epoch, process), so that an epoch gives the same
-result whether or not the process that ran the epochs before it is still alive.
+Everything random in an epoch comes from seeds computed from (recipe.seed, epoch, process), so that an epoch
+gives the same result whether or not the process that ran the epochs before it is still alive.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class TrainingDiverged(AdapterError):
 
 
 class _Trainee(nn.Module):
-    """The model behind one `forward`, which is what accelerate wraps (mixed precision, several GPUs), from images or features."""
+    """The model behind one `forward`, which is what accelerate wraps (mixed precision, several GPUs), from
+    images or features."""
 
     def __init__(self, model: AdaptedViT) -> None:
         super().__init__()
@@ -70,7 +72,9 @@ class Loop:
         steps: batches per epoch and process.
     """
 
-    def __init__(self, model: AdaptedViT, n: int, recipe: Recipe, accelerator: Accelerator, out: object = None) -> None:
+    def __init__(
+        self, model: AdaptedViT, n: int, recipe: Recipe, accelerator: Accelerator, out: object = None
+    ) -> None:
         self.model, self.n, self.recipe, self.accelerator, self.out = model, n, recipe, accelerator, out
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.objective = model.objective or Objective()
@@ -79,7 +83,10 @@ class Loop:
         self.criterion, self.mixup = make_criterion(recipe, model.num_classes)
         self.steps = len(self._batches(0))
         if self.steps == 0:
-            raise AdapterError(f"fit: {n} images do not fill one batch on {accelerator.num_processes} processes; give more images")
+            raise AdapterError(
+                f"fit: {n} images do not fill one batch on {accelerator.num_processes} processes; give more"
+                " images"
+            )
         self.schedule = make_schedule(self.optimizer, recipe, math.ceil(self.steps / recipe.accumulate))
         self.updates = 0
 
@@ -92,7 +99,8 @@ class Loop:
     def infer(self, dataset: Dataset) -> Callable[[Tensor], Tensor]:
         """The call that gives logits on this data set's batches, in the recipe's precision.
 
-        Not through accelerate's wrapper: that one talks to the other processes, which may have a batch less to evaluate.
+        Not through accelerate's wrapper: that one talks to the other processes, which may have a batch less
+        to evaluate.
         """
         place = (dataset.layout, dataset.cut) if isinstance(dataset, Features) else ()
 
@@ -103,10 +111,14 @@ class Loop:
         return logits
 
     def _batches(self, epoch: int) -> list[list[int]]:
-        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(_seed(self.recipe.seed, epoch, 0, "order")))
+        order = torch.randperm(
+            self.n, generator=torch.Generator().manual_seed(_seed(self.recipe.seed, epoch, 0, "order"))
+        )
         multiple, least = (2 if self.recipe.mixes else 1), (2 if has_batch_norm(self.model) else 1)
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return epoch_batches(order, self.recipe.batch_size, process, processes, multiple=multiple, least=least)
+        return epoch_batches(
+            order, self.recipe.batch_size, process, processes, multiple=multiple, least=least
+        )
 
     def epoch(self, epoch: int, train: Dataset, bar: tqdm) -> Row:
         """Train for one epoch (counted from 0) and return its row of the history.
@@ -136,14 +148,16 @@ class Loop:
             updates = step % recipe.accumulate == len(group) - 1
             x, y = (t.to(accelerator.device, non_blocking=True) for t in (x, y))
             if self.mixup is not None:
-                # A clip's frames are mixed as if they were channels, so that all of them are cut at the same place.
+                # A clip's frames are mixed as if they were channels, so that all of them are cut at the same
+                # place.
                 mixed, y = self.mixup(x.flatten(1, -3), y)
                 x = mixed.view_as(x)
             with contextlib.nullcontext() if updates else accelerator.no_sync(self.trainee):
                 progress = (epoch + step / len(batches)) / recipe.epochs
                 loss = self.objective.loss(self.model, self.trainee(x, *place), y, self.criterion, progress)
                 value = self._checked(loss, epoch, step)
-                # Weighted by images, so that accumulated steps, the short last one included, add up to the mean over all of them.
+                # Weighted by images, so that accumulated steps, the short last one included, add up to the
+                # mean over all of them.
                 accelerator.backward(loss * (images[step] / sum(group)))
             total += value * images[step]
             if updates:
@@ -172,8 +186,13 @@ class Loop:
         self.updates += 1
 
     def _checked(self, loss: Tensor, epoch: int, step: int) -> float:
-        """The loss as a number, averaged over the processes, so that all of them see a NaN of one of them and stop together."""
-        shared = self.accelerator.reduce(loss.detach().float(), "mean") if self.accelerator.num_processes > 1 else loss.detach()
+        """The loss as a number, averaged over the processes, so that all of them see a NaN of one of them
+        and stop together."""
+        shared = (
+            self.accelerator.reduce(loss.detach().float(), "mean")
+            if self.accelerator.num_processes > 1
+            else loss.detach()
+        )
         value = float(shared)
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}", epoch, step)
@@ -186,8 +205,11 @@ class Loop:
         return TrainingDiverged(what, epoch + 1, step + 1, self.recipe, kept)
 
 
-def epoch_batches(order: Tensor, size: int, process: int = 0, processes: int = 1, *, multiple: int = 1, least: int = 1) -> list[list[int]]:
-    """Deal one epoch's images to the processes: P processes with batches of B see, step by step, what one with P·B would see.
+def epoch_batches(
+    order: Tensor, size: int, process: int = 0, processes: int = 1, *, multiple: int = 1, least: int = 1
+) -> list[list[int]]:
+    """Deal one epoch's images to the processes: P processes with batches of B see, step by step, what one
+    with P·B would see.
 
     Args:
         order: (N,), the permutation of this epoch.
@@ -219,28 +241,46 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     """
     precision = _fast_precision() if recipe.mixed_precision == "auto" else recipe.mixed_precision
     if precision == "fp16" and PartialState().device.type == "cpu":
-        raise AdapterError('Recipe: mixed_precision="fp16" needs a GPU, but this process trains on the CPU; use "bf16" or "no"')
-    # accelerate keeps the first precision for the life of the process and refuses another one; notebooks train in several.
+        raise AdapterError(
+            'Recipe: mixed_precision="fp16" needs a GPU, but this process trains on the CPU; use "bf16" or'
+            ' "no"'
+        )
+    # accelerate keeps the first precision for the life of the process and refuses another one; notebooks
+    # train in several.
     AcceleratorState._reset_state(reset_partial_state=False)
     try:
-        # The plugin, because a plain number is overridden by a variable of `accelerate launch`; the loop accumulates by itself.
-        return Accelerator(mixed_precision=precision, gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
+        # The plugin, because a plain number is overridden by a variable of `accelerate launch`; the loop
+        # accumulates by itself.
+        return Accelerator(
+            mixed_precision=precision, gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1)
+        )
     except ValueError as error:
-        raise AdapterError(f'Recipe: mixed_precision={recipe.mixed_precision!r} does not work here: {error}; use "no"') from error
+        raise AdapterError(
+            f'Recipe: mixed_precision={recipe.mixed_precision!r} does not work here: {error}; use "no"'
+        ) from error
 
 
 def _fast_precision() -> str:
-    """bf16 on a GPU that computes in it, and on a CPU with instructions for it (AMX, AVX-512): a step takes two thirds of the time."""
+    """bf16 on a GPU that computes in it, and on a CPU with instructions for it (AMX, AVX-512): a step
+    takes two thirds of the time."""
     device = PartialState().device.type
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # a recent function of torch: without it we do not know
-    return "bf16" if device == "cpu" and (capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")) else "no"
+    # A recent function of torch: without it we do not know.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return (
+        "bf16"
+        if device == "cpu" and (capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+        else "no"
+    )
 
 
 def _seed(seed: int, epoch: int, process: int, purpose: str) -> int:
     """An independent 63-bit seed for each purpose, epoch and process."""
-    return int(np.random.SeedSequence([seed, epoch, process, *purpose.encode()]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(
+        np.random.SeedSequence([seed, epoch, process, *purpose.encode()]).generate_state(1, np.uint64)[0]
+        >> np.uint64(1)
+    )
 
 
 def _seed_all(seed: int) -> None:

@@ -1,8 +1,10 @@
-"""What outputs mean, and which images must not count as unseen: carried from the data to the model and from there into every file.
+"""What outputs mean, and which images must not count as unseen: carried from the data to the model and from
+there into every file.
 
-Labels are numbers, and two folders may number the same names differently, or other names alike. A model that knows its names is therefore
-shown a data set through `in_model_order`, which renumbers the labels or refuses. And a split that depends on a seed is drawn anew with
-another seed: `refuse_trained` finds images that the model was trained on among those that a task calls validation or test.
+Labels are numbers, and two folders may number the same names differently, or other names alike. A model that
+knows its names is therefore shown a data set through `in_model_order`, which renumbers the labels or refuses.
+And a split that depends on a seed is drawn anew with another seed: `refuse_trained` finds images that the
+model was trained on among those that a task calls validation or test.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ from ..datasets.task import Origin
 from ..errors import AdapterError
 from .features import Features
 
-__all__ = ["Relabelled", "class_names", "in_model_order", "names_of_outputs", "note_training", "refuse_trained"]
+__all__ = [
+    "Relabelled",
+    "class_names",
+    "in_model_order",
+    "names_of_outputs",
+    "note_training",
+    "refuse_trained",
+]
 
 NAMED = 5
 
@@ -35,7 +44,9 @@ class Relabelled(Dataset):
         self.part: str | None = getattr(data, "part", None)
         self.classes = list(classes)
         origin = getattr(data, "origin", None)
-        self.origin = dataclasses.replace(origin, classes=tuple(classes)) if isinstance(origin, Origin) else None
+        self.origin = (
+            dataclasses.replace(origin, classes=tuple(classes)) if isinstance(origin, Origin) else None
+        )
 
     @property
     def deterministic(self) -> bool:
@@ -58,24 +69,31 @@ class Relabelled(Dataset):
 
 
 def class_names(data: Any) -> list[str] | None:
-    """Names of a data set's classes in the order of its labels: those of its task, or its own `classes`; None if it knows none."""
+    """Names of a data set's classes in the order of its labels: those of its task, or its own `classes`;
+    None if it knows none."""
     origin = getattr(data, "origin", None)
     if isinstance(origin, Origin):
         return list(origin.classes)
     if isinstance(data, View):
         return class_names(data.data)
     own = getattr(data, "classes", None)
-    return list(own) if isinstance(own, list | tuple) and own and all(isinstance(name, str) for name in own) else None
+    return (
+        list(own)
+        if isinstance(own, list | tuple) and own and all(isinstance(name, str) for name in own)
+        else None
+    )
 
 
 def names_of_outputs(model: Any, data: Dataset) -> list[str] | None:
-    """The model's names; if it has none yet, those of the data that it is about to train on, one for each output."""
+    """The model's names; if it has none yet, those of the data that it is about to train on, one for each
+    output."""
     names = model.classes or class_names(data)
     return names if names is not None and len(names) == model.num_classes else None
 
 
 def in_model_order(model: Any, data: Dataset, what: str) -> Dataset:
-    """The data set with its labels in the order of `model.classes`; as it is where either side knows no names, or they agree.
+    """The data set with its labels in the order of `model.classes`; as it is where either side knows no
+    names, or they agree.
 
     Raises:
         AdapterError: other names; the message says which.
@@ -85,10 +103,15 @@ def in_model_order(model: Any, data: Dataset, what: str) -> Dataset:
         return data
     if sorted(names) != sorted(own):
         strange, lost = [n for n in names if n not in own], [n for n in own if n not in names]
-        parts = [f"{found} {_listed(group)}" for found, group in (("the data have", strange), ("the model knows", lost)) if group]
+        parts = [
+            f"{found} {_listed(group)}"
+            for found, group in (("the data have", strange), ("the model knows", lost))
+            if group
+        ]
         raise AdapterError(
-            f"{what}: the data's classes are not those of the model: only {' and only '.join(parts)}; give the data set it was trained on, "
-            "or adapt a model with classes=task.classes and train it on this one"
+            f"{what}: the data's classes are not those of the model: only {' and only '.join(parts)}; give"
+            " the data set it was trained on, or adapt a model with classes=task.classes and train it on"
+            " this one"
         )
     place = {name: index for index, name in enumerate(own)}
     order = torch.tensor([place[name] for name in names])
@@ -98,12 +121,14 @@ def in_model_order(model: Any, data: Dataset, what: str) -> Dataset:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return ", ".join(map(repr, names[:NAMED])) + (
+        f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    )
 
 
 def note_training(model: Any, data: Dataset) -> None:
-    """Let the model remember what it is trained on, beside what it was trained on before: data, names, split, and a sketch of the
-    images."""
+    """Let the model remember what it is trained on, beside what it was trained on before: data, names, split,
+    and a sketch of the images."""
     origin = getattr(data, "origin", None)
     known = origin if isinstance(origin, Origin) else None
     model.trained_on = {
@@ -118,10 +143,11 @@ def note_training(model: Any, data: Dataset) -> None:
 
 
 def refuse_trained(model: Any, data: Dataset, what: str) -> None:
-    """Raise an AdapterError if a validation or test part of a task holds images that the model was trained on.
+    """Raise an AdapterError if a validation or test part of a task holds images that the model was trained
+    on.
 
-    The parts of the very split that it was trained on do not, and are not looked through; nor are data sets that no task has made, as their
-    owner may well want to see how a model does on its training images.
+    The parts of the very split that it was trained on do not, and are not looked through; nor are data sets
+    that no task has made, as their owner may well want to see how a model does on its training images.
     """
     part, told = getattr(data, "part", None), getattr(model, "trained_on", None)
     origin = getattr(data, "origin", None)
@@ -137,8 +163,10 @@ def refuse_trained(model: Any, data: Dataset, what: str) -> None:
         return
     seeds = ""
     if here is not None and here.data == told.get("data") and here.seed != told.get("seed"):
-        seeds = f": it was trained on the split of seed {told.get('seed')}, and this is that of seed {here.seed}"
+        seeds = (
+            f": it was trained on the split of seed {told.get('seed')}, and this is that of seed {here.seed}"
+        )
     raise AdapterError(
-        f"{what}: the model was trained on {both} of these {len(found)} {part} images{seeds}; load the data with the seed and the "
-        "options of the training, or give images that it has not seen"
+        f"{what}: the model was trained on {both} of these {len(found)} {part} images{seeds}; load the data"
+        " with the seed and the options of the training, or give images that it has not seen"
     )

@@ -1,4 +1,5 @@
-"""The recipes of the workbook's own experiments: one budget, and a learning rate for each method, chosen on validation images.
+"""The recipes of the workbook's own experiments: one budget, and a learning rate for each method, chosen on
+validation images.
 
 The rates stand in `offline_recipes.json`, beside this file; `experiments.tune` chooses them.
 """
@@ -19,7 +20,18 @@ from ..files import save_json
 from ..methods import Method, parse_method
 from .recipe import Recipe
 
-__all__ = ["BASE", "BUDGET", "CLIPS", "CLIPS_BUDGET", "HEAD_LR", "Budget", "Setting", "offline_recipe", "setting_of", "store_rates"]
+__all__ = [
+    "BASE",
+    "BUDGET",
+    "CLIPS",
+    "CLIPS_BUDGET",
+    "HEAD_LR",
+    "Budget",
+    "Setting",
+    "offline_recipe",
+    "setting_of",
+    "store_rates",
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,8 @@ class Budget:
 
 
 BUDGET = Budget(images=120, passes=6)
-"""Of every grid of images: 3,600 updates on 20 classes at batch 4. To change it, change this line (see the grid `learning_curve`)."""
+"""Of every grid of images: 3,600 updates on 20 classes at batch 4. To change it, change this line (see the
+grid `learning_curve`)."""
 
 BASE = Recipe(
     epochs=BUDGET.passes,
@@ -46,32 +59,36 @@ BASE = Recipe(
 )
 """The offline default; only the learning rate is chosen for each method. A tenth of the updates warms up.
 
-Few passes over many images rather than many over few: on validation images of other plants (one seed), 30 images a class and 8 epochs at
-batch 8 gave a linear probe 49.9 % and Houlsby's adapter 61.5 %; 24 epochs overfit (59.6 %). At 60 images and 3 epochs LoRA reached 53.5 %
-at batch 8 with 3e-3, 52.6 % with 1e-2, and 59.3 % at batch 4 with 5e-3, for a sixth more time: more updates help, a higher rate alone
-does not.
+Few passes over many images rather than many over few: on validation images of other plants (one seed), 30
+images a class and 8 epochs at batch 8 gave a linear probe 49.9 % and Houlsby's adapter 61.5 %; 24 epochs
+overfit (59.6 %). At 60 images and 3 epochs LoRA reached 53.5 % at batch 8 with 3e-3, 52.6 % with 1e-2, and
+59.3 % at batch 4 with 5e-3, for a sixth more time: more updates help, a higher rate alone does not.
 """
 
 HEAD_LR = 3e-2
-"""At this rate, the best for a linear probe, the head learns beside every adapter; only the adapter's own rate is chosen.
+"""At this rate, the best for a linear probe, the head learns beside every adapter; only the adapter's own
+rate is chosen.
 
-With one rate for both, either the head lags behind or the adapter breaks. On validation images of other plants (`data/results/tuning.csv`,
-one seed, 800 images, a standard error of 1.8 points), the best rate for both and the best rate beside such a head: probe 54.3 %, ADPT 53.4
-and 65.5 %, PAdapter 58.8 and 64.1 %, Houlsby 62.8 and 65.1 %, LoRA 58.6 and 58.8 %.
+With one rate for both, either the head lags behind or the adapter breaks. On validation images of other
+plants (`data/results/tuning.csv`, one seed, 800 images, a standard error of 1.8 points), the best rate for
+both and the best rate beside such a head: probe 54.3 %, ADPT 53.4 and 65.5 %, PAdapter 58.8 and 64.1 %,
+Houlsby 62.8 and 65.1 %, LoRA 58.6 and 58.8 %.
 """
 
 CLIPS_BUDGET = Budget(images=60, passes=6)
 """Of the grids of clips: 1,440 updates on 16 classes at batch 4."""
 
 CLIPS = replace(BASE, epochs=CLIPS_BUDGET.passes, warmup_epochs=CLIPS_BUDGET.passes / 10)
-"""The same for clips, of which there are fewer. One rate for adapter and head, chosen on validation clips of seed 100."""
+"""The same for clips, of which there are fewer. One rate for adapter and head, chosen on validation clips
+of seed 100."""
 
 _FILE = "offline_recipes.json"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What rates are chosen for: their name in the file, the recipe and the budget that they go with, and where they are tried.
+    """What rates are chosen for: their name in the file, the recipe and the budget that they go with, and
+    where they are tried.
 
     head_lr: the rate of the head, None for that of the adapter. validation: images of all classes.
     """
@@ -105,30 +122,41 @@ def setting_of(data: str, exits: bool = False) -> Setting:
     return Setting("lr_exits", BASE, BUDGET) if exits else Setting("lr", BASE, BUDGET, HEAD_LR)
 
 
-def offline_recipe(methods: str | Sequence[str], *, data: str = "leaves-ultra", exits: bool | None = None, **changes: Any) -> Recipe:
-    """The recipe for a method on the offline default: `BASE`, or `CLIPS`, with the learning rate chosen on validation data.
+def offline_recipe(
+    methods: str | Sequence[str], *, data: str = "leaves-ultra", exits: bool | None = None, **changes: Any
+) -> Recipe:
+    """The recipe for a method on the offline default: `BASE`, or `CLIPS`, with the learning rate chosen on
+    validation data.
 
     The head learns at `HEAD_LR`, except for clips and beside exits, where one rate holds for all.
 
-    methods: text form. Options with a rate of their own in the file, e.g. a wide bottleneck, get it, all others that of the method's
-    name, and a method that was never tuned that of `BASE`. A list gets the smallest rate of its members, as the most delicate one decides.
-    dyn has none of its own: its heads learn at the host's rate, alone at the probe's.
-    data: a set of images or of clips. exits: the recipe that goes with exits, e.g. for a comparison with them; default: if dyn is in the
-    list. changes: other fields, e.g. seed; a tenth of other `epochs` warms up unless `warmup_epochs` says otherwise.
+    methods: text form. Options with a rate of their own in the file, e.g. a wide bottleneck, get it, all
+    others that of the method's name, and a method that was never tuned that of `BASE`. A list gets the
+    smallest rate of its members, as the most delicate one decides. dyn has none of its own: its heads learn
+    at the host's rate, alone at the probe's. data: a set of images or of clips. exits: the recipe that goes
+    with exits, e.g. for a comparison with them; default: if dyn is in the list. changes: other fields, e.g.
+    seed; a tenth of other `epochs` warms up unless `warmup_epochs` says otherwise.
     """
-    rates_of: dict[str, dict[str, float]] = json.loads(resources.files("adapters_lib.training").joinpath(_FILE).read_text())
+    rates_of: dict[str, dict[str, float]] = json.loads(
+        resources.files("adapters_lib.training").joinpath(_FILE).read_text()
+    )
     members = [parse_method(method) for method in ([methods] if isinstance(methods, str) else methods)]
     hosts = [member for member in members if member.name != "dyn"]
     setting = setting_of(data, len(hosts) < len(members) if exits is None else exits)
     rates = rates_of[setting.kind]
     lr = min(_rate(host, rates, setting.base.lr) for host in hosts or [parse_method("linear")])
-    warmup = {"warmup_epochs": changes["epochs"] / 10} if "epochs" in changes and "warmup_steps" not in changes else {}
+    warmup = (
+        {"warmup_epochs": changes["epochs"] / 10}
+        if "epochs" in changes and "warmup_steps" not in changes
+        else {}
+    )
     return setting.recipe(**{"lr": lr, **warmup, **changes})
 
 
 def _rate(method: Method, rates: Mapping[str, float], otherwise: float) -> float:
     """The rate stored for these very options, in whatever order they are written, else that of the name."""
-    alike = (text for text in rates if text.startswith(f"{method.name}:"))  # reading a text form takes milliseconds
+    # Reading a text form takes milliseconds.
+    alike = (text for text in rates if text.startswith(f"{method.name}:"))
     exact = (rates[text] for text in alike if parse_method(text) == method)
     return next(exact, rates.get(method.name, otherwise))
 

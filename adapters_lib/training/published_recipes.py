@@ -83,7 +83,9 @@ def _moco_like(epochs: int, warmup: int) -> RecipeMaker:
 def _prompt_like(base_lr: float, batch_size: int) -> RecipeMaker:
     default_lr, default_batch = base_lr, batch_size
 
-    def make(batch_size: int = default_batch, *, base_lr: float = default_lr, processes: int = 1, **changes: Any) -> Recipe:
+    def make(
+        batch_size: int = default_batch, *, base_lr: float = default_lr, processes: int = 1, **changes: Any
+    ) -> Recipe:
         """SGD with momentum, 100 epochs of which 10 warm up from 0, cosine to 0.
 
         lr = base_lr · images per update / 256
@@ -133,7 +135,10 @@ PRESETS: dict[str, Preset] = {
         _ILA_SOURCE,
         rates=_ILA_RATES,
         head="linear_xavier",
-        note="ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; lr picked on the validation split",
+        note=(
+            "ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; lr"
+            " picked on the validation split"
+        ),
     ),
     "adpt_paper": Preset(
         _ILA,
@@ -205,10 +210,12 @@ PRESETS: dict[str, Preset] = {
         ("adapter+", "houlsby", "pfeiffer"),
         _ADAPTER_PLUS_SOURCE,
         head="linear_timm",
-        note='pfeiffer here is what the code calls "intermediate", y + A(y) of the output y of the MLP; '
-        'the one that it calls "pfeiffer" is another module: with its own norm, it reads y plus the stream; '
-        "the code leaves out the adapters of houlsby and pfeiffer at the same rate, here only the backbone's "
-        "attention and MLP",
+        note=(
+            'pfeiffer here is what the code calls "intermediate", y + A(y) of the output y of the MLP; the'
+            ' one that it calls "pfeiffer" is another module: with its own norm, it reads y plus the stream;'
+            " the code leaves out the adapters of houlsby and pfeiffer at the same rate, here only the"
+            " backbone's attention and MLP"
+        ),
     ),
     "repadapter_paper": Preset(
         _TIMM_VTAB,
@@ -220,8 +227,10 @@ PRESETS: dict[str, Preset] = {
         _TIMM_VTAB,
         ("convpass",),
         "Jie & Deng 2022, arXiv:2207.07039, and its code",
-        note="scale picked by task from 0.01 to 100; the code leaves out its bypasses at the same rate, "
-        "here only the backbone's attention and MLP",
+        note=(
+            "scale picked by task from 0.01 to 100; the code leaves out its bypasses at the same rate, "
+            "here only the backbone's attention and MLP"
+        ),
     ),
     "ssf_paper": Preset(
         Recipe(
@@ -239,19 +248,24 @@ PRESETS: dict[str, Preset] = {
         ("ssf",),
         "Lian et al. 2022, arXiv:2210.08823, and its code",
         head="linear_timm",
-        note="as for CUB-200; other data sets have their own lr and weight decay; not here: the code's "
-        "average of weights over time, ten more epochs at min_lr, and mixed images (mixup=0.8, cutmix=1.0)",
+        note=(
+            "as for CUB-200; other data sets have their own lr and weight decay; not here: the code's average"
+            " of weights over time, ten more epochs at min_lr, and mixed images (mixup=0.8, cutmix=1.0)"
+        ),
     ),
 }
 """Every published recipe by its name in `al.recipes`."""
 
 
 class _Recipes:
-    """Every published recipe as an attribute: a `Recipe`, or a function of the batch size that returns one."""
+    """Every published recipe as an attribute: a `Recipe`, or a function of the batch size that returns
+    one."""
 
     def __getattr__(self, name: str) -> Recipe | RecipeMaker:
         if name not in PRESETS:
-            raise AttributeError(f"al.recipes has no recipe {name!r}; the published ones are {', '.join(PRESETS)}")
+            raise AttributeError(
+                f"al.recipes has no recipe {name!r}; the published ones are {', '.join(PRESETS)}"
+            )
         return PRESETS[name].value
 
     def __dir__(self) -> list[str]:

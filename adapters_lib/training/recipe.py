@@ -112,7 +112,10 @@ class Recipe:
                 "both set the warm-up; leave one of them at 0"
             )
         if self.mixes and self.batch_size % 2:
-            raise AdapterError(f"Recipe: batch_size={self.batch_size}, but mixup and cutmix mix pairs of images; make it even")
+            raise AdapterError(
+                f"Recipe: batch_size={self.batch_size}, but mixup and cutmix mix pairs of images; make it"
+                " even"
+            )
 
     def _check(self, names: tuple[str, ...], holds: Callable[[Any], bool], rule: str) -> None:
         for name in names:
@@ -133,7 +136,10 @@ class Recipe:
         updates = self.warmup_steps or round(self.warmup_epochs * updates_per_epoch)
         total = self.epochs * updates_per_epoch
         if updates >= total:
-            raise AdapterError(f"Recipe: a warm-up of {updates} updates, but the training has only {total}; shorten it or train longer")
+            raise AdapterError(
+                f"Recipe: a warm-up of {updates} updates, but the training has only {total}; shorten it or"
+                " train longer"
+            )
         return updates
 
 
@@ -162,8 +168,14 @@ def make_optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
             scale = recipe.head_lr_scale if id(parameter) in head else 1.0
             groups.setdefault((decay, scale), []).append(parameter)
     if not groups:
-        raise AdapterError("the model has no trainable parameter; adapt it with a method (for example al.LinearProbe()) before fit")
-    settings = [{"params": params, "weight_decay": decay, "lr_scale": scale} for (decay, scale), params in groups.items()]
+        raise AdapterError(
+            "the model has no trainable parameter; adapt it with a method (for example al.LinearProbe())"
+            " before fit"
+        )
+    settings = [
+        {"params": params, "weight_decay": decay, "lr_scale": scale}
+        for (decay, scale), params in groups.items()
+    ]
     # fused: ADPT's 99 tensors take 1 ms on one core, not 10
     return create_optimizer_v2(settings, opt=recipe.optimizer, lr=recipe.lr, momentum=0.9, fused=True)
 
@@ -206,7 +218,9 @@ def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, updates_per_
     return Schedule(optimizer, recipe, warmup, recipe.epochs * updates_per_epoch)
 
 
-def make_criterion(recipe: Recipe, num_classes: int) -> tuple[Callable[[Tensor, Tensor], Tensor], Mixup | None]:
+def make_criterion(
+    recipe: Recipe, num_classes: int
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Mixup | None]:
     """The loss (logits (B, C), labels (B,) or soft targets (B, C)) → scalar, and timm's Mixup or None.
 
     Mixup returns soft targets that are smoothed already, so the loss must not smooth them again.

@@ -1,9 +1,11 @@
-"""The folder of a run: one checkpoint file that holds everything needed to go on, and a manifest that says whose run it is.
+"""The folder of a run: one checkpoint file that holds everything needed to go on, and a manifest that says
+whose run it is.
 
-`checkpoint.safetensors` carries weights, optimiser state, history and manifest in one file, so that they can never be of different
-epochs. `start.safetensors` is such a file of the moment before the first epoch; it stays, so that a run can begin again from its beginning.
-`run.json` repeats manifest and history for people and programs that read results, and is written anew from the checkpoint if a kill
-between the two left it behind.
+`checkpoint.safetensors` carries weights, optimiser state, history and manifest in one file, so that they can
+never be of different epochs. `start.safetensors` is such a file of the moment before the first epoch; it
+stays, so that a run can begin again from its beginning. `run.json` repeats manifest and history for people
+and programs that read results, and is written anew from the checkpoint if a kill between the two left it
+behind.
 """
 
 from __future__ import annotations
@@ -51,8 +53,11 @@ class State:
     tensors: dict[str, Tensor]
 
 
-def describe_run(model: AdaptedViT, recipe: Recipe, train: Dataset, val: Dataset | None, processes: int) -> dict[str, Any]:
-    """Everything that decides what a run computes, as JSON values: two runs with the same description are the same run."""
+def describe_run(
+    model: AdaptedViT, recipe: Recipe, train: Dataset, val: Dataset | None, processes: int
+) -> dict[str, Any]:
+    """Everything that decides what a run computes, as JSON values: two runs with the same description are
+    the same run."""
     return {
         "backbone": {
             **model.backbone_source,
@@ -93,7 +98,8 @@ class RunFolder:
         manifest: from `describe_run`.
 
     Raises:
-        AdapterError: the folder holds another run; the message says in what they differ, and nothing is touched.
+        AdapterError: the folder holds another run; the message says in what they differ, and nothing is
+            touched.
     """
 
     def __init__(self, folder: str | Path, manifest: dict[str, Any]) -> None:
@@ -101,7 +107,9 @@ class RunFolder:
         try:
             self.manifest = json.loads(json.dumps(manifest))  # as it comes back from a file: no tuples
         except TypeError as error:
-            raise AdapterError(f"cannot keep a run in {folder}: {error}; create the backbone with JSON-able options") from error
+            raise AdapterError(
+                f"cannot keep a run in {folder}: {error}; create the backbone with JSON-able options"
+            ) from error
         self.checkpoint, self.start = self.folder / CHECKPOINT, self.folder / START
         self.summary = self.folder / SUMMARY
         for path in (self.checkpoint, self.start):
@@ -113,14 +121,21 @@ class RunFolder:
 
     def _check(self, found: Any) -> None:
         found = _with_later_fields(found)
-        lacking = ["it is no run of this library"] if not isinstance(found, dict) else differences(*_comparable(found, self.manifest))
+        lacking = (
+            ["it is no run of this library"]
+            if not isinstance(found, dict)
+            else differences(*_comparable(found, self.manifest))
+        )
         if lacking:
             raise AdapterError(
                 f"{self.folder} holds another run: {'; '.join(lacking[:4])}; nothing was changed; "
                 "give another folder, or delete this one if it is not needed"
             )
         if isinstance(found, dict) and "content" not in found.get("train", {}):
-            message = "holds a run of an earlier version, which did not record its images; they are taken to be those given now"
+            message = (
+                "holds a run of an earlier version, which did not record its images; they are taken to be"
+                " those given now"
+            )
             warnings.warn(f"{self.folder} {message}", UserWarning, stacklevel=4)
 
     def load(self, model: AdaptedViT) -> State | None:
@@ -141,8 +156,9 @@ class RunFolder:
             if state.epoch == 0:
                 return state
             raise AdapterError(
-                f"{self.folder} holds a run of an earlier version, which did not keep the weights that it began with; delete it, or give "
-                "another folder, and begin with a model that is not trained yet"
+                f"{self.folder} holds a run of an earlier version, which did not keep the weights that it"
+                " began with; delete it, or give another folder, and begin with a model that is not"
+                " trained yet"
             )
         return None
 
@@ -151,7 +167,8 @@ class RunFolder:
         return _checked(path, tensors, metadata, self.manifest["recipe"], model)
 
     def save(self, state: State) -> None:
-        """Replace the checkpoint in one step; whenever the process dies, a whole one is there. The first goes to `start.safetensors`."""
+        """Replace the checkpoint in one step; whenever the process dies, a whole one is there. The first
+        goes to `start.safetensors`."""
         facts = {
             "epoch": state.epoch,
             "updates": state.updates,
@@ -173,7 +190,9 @@ class RunFolder:
         finished = state.epoch == self.manifest["recipe"]["epochs"]
         content = {"manifest": self.manifest, "finished": finished, "history": state.history}
         try:
-            if self.summary.exists() and json.dumps(load_json(self.summary)) == json.dumps(content, sort_keys=True):
+            if self.summary.exists() and json.dumps(load_json(self.summary)) == json.dumps(
+                content, sort_keys=True
+            ):
                 return
         except AdapterError:
             pass  # cut short: it is written anew
@@ -188,7 +207,8 @@ def _with_later_fields(manifest: Any) -> Any:
 
 
 def _comparable(found: dict[str, Any], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two manifests, with the same entry where resampled weights differ by rounding alone, and without what `found` is too old to have."""
+    """Two manifests, with the same entry where resampled weights differ by rounding alone, and without
+    what `found` is too old to have."""
     own = json.loads(json.dumps(own))
     there, here = found.get("backbone"), own["backbone"]
     if not isinstance(there, dict):
@@ -208,13 +228,24 @@ def _comparable(found: dict[str, Any], own: dict[str, Any]) -> tuple[dict[str, A
     return {**found, "backbone": there}, own
 
 
-def _checked(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any], recipe: dict[str, Any], model: AdaptedViT) -> State:
-    """The one door through which a checkpoint comes back: counters, history, weights and optimiser state, or an AdapterError."""
+def _checked(
+    path: Path,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, Any],
+    recipe: dict[str, Any],
+    model: AdaptedViT,
+) -> State:
+    """The one door through which a checkpoint comes back: counters, history, weights and optimiser state,
+    or an AdapterError."""
 
     def refuse(what: str) -> AdapterError:
-        return AdapterError(f"{path}: {what}; restore the file from a copy, or delete the folder and train again")
+        return AdapterError(
+            f"{path}: {what}; restore the file from a copy, or delete the folder and train again"
+        )
 
-    epoch, updates, history, scaler = (metadata.get(key, ...) for key in ("epoch", "updates", "history", "scaler"))
+    epoch, updates, history, scaler = (
+        metadata.get(key, ...) for key in ("epoch", "updates", "history", "scaler")
+    )
     for name, value in (("epoch", epoch), ("updates", updates)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise refuse(f"{name} is {value!r}, but must be a whole number, 0 or more")
@@ -223,13 +254,21 @@ def _checked(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any], r
     if (epoch == 0) != (updates == 0) or updates % max(epoch, 1):
         raise refuse(f"{updates} updates after {epoch} epochs, but every epoch has equally many")
     if not isinstance(history, list) or len(history) != epoch:
-        raise refuse(f"the history has {len(history) if isinstance(history, list) else 'no'} rows after {epoch} epochs")
+        raise refuse(
+            f"the history has {len(history) if isinstance(history, list) else 'no'} rows after {epoch} epochs"
+        )
     for number, row in enumerate(history, 1):
-        if not isinstance(row, dict) or row.get("epoch") != number or not all(_is_number(value) for value in row.values()):
+        if (
+            not isinstance(row, dict)
+            or row.get("epoch") != number
+            or not all(_is_number(value) for value in row.values())
+        ):
             raise refuse(f"row {number} of the history is {str(row)[:120]}")
         if not all(name in row and math.isfinite(row[name]) for name in NEVER):
             raise refuse(f"row {number} of the history lacks {' or '.join(NEVER)}")
-    if scaler is not None and not (isinstance(scaler, dict) and all(_is_number(value) for value in scaler.values())):
+    if scaler is not None and not (
+        isinstance(scaler, dict) and all(_is_number(value) for value in scaler.values())
+    ):
         raise refuse(f"the state of the gradient scaler is {str(scaler)[:80]}")
     try:
         _check_tensors(tensors, model, updates, recipe["optimizer"])
@@ -242,7 +281,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_KINDS = {"adamw": {"exp_avg", "exp_avg_sq", "step"}, "sgd": {"momentum_buffer"}, "momentum": {"momentum_buffer"}}
+_KINDS = {
+    "adamw": {"exp_avg", "exp_avg_sq", "step"},
+    "sgd": {"momentum_buffer"},
+    "momentum": {"momentum_buffer"},
+}
 
 
 def _check_tensors(tensors: dict[str, Tensor], model: AdaptedViT, updates: int, optimizer: str) -> None:
@@ -274,11 +317,14 @@ def _check_tensors(tensors: dict[str, Tensor], model: AdaptedViT, updates: int, 
 
 
 def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
+    return {
+        name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")
+    }
 
 
 def pack(model: AdaptedViT, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Trainable weights as `model/<name>`, optimiser state as `optimizer/<kind>/<name>`: tensors only, nothing to unpickle."""
+    """Trainable weights as `model/<name>`, optimiser state as `optimizer/<kind>/<name>`: tensors only,
+    nothing to unpickle."""
     tensors = {f"model/{name}": tensor for name, tensor in model.trainable_state_dict().items()}
     for name, parameter in model.named_parameters():
         for kind, value in optimizer.state.get(parameter, {}).items():
@@ -287,7 +333,9 @@ def pack(model: AdaptedViT, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
     return tensors
 
 
-def unpack(tensors: dict[str, Tensor], model: AdaptedViT, optimizer: torch.optim.Optimizer | None = None) -> None:
+def unpack(
+    tensors: dict[str, Tensor], model: AdaptedViT, optimizer: torch.optim.Optimizer | None = None
+) -> None:
     """Put what `pack` returned back into model and, if given, optimiser.
 
     Raises:

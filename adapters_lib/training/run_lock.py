@@ -1,4 +1,5 @@
-"""Who trains in a folder: a lock that the operating system takes back when its owner dies, and a note of who that is."""
+"""Who trains in a folder: a lock that the operating system takes back when its owner dies, and a note of
+who that is."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from ..files import is_alive, load_json, save_json, this_host
 __all__ = ["TrainingLock"]
 
 PATIENCE = 10.0
-"""Seconds that we wait for the lock of a process that is dead: its own workers may take a moment longer to go."""
+"""Seconds that we wait for the lock of a process that is dead: its own workers may take a moment longer to
+go."""
 
 
 class TrainingLock:
@@ -35,8 +37,13 @@ class TrainingLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._acquire()
         except OSError as error:
-            raise AdapterError(f"cannot keep a run in {self.folder}: {error}; choose a folder that can be written") from error
-        save_json(self.note, {"process": os.getpid(), "host": this_host(), "since": time.strftime("%Y-%m-%d %H:%M:%S")})
+            raise AdapterError(
+                f"cannot keep a run in {self.folder}: {error}; choose a folder that can be written"
+            ) from error
+        save_json(
+            self.note,
+            {"process": os.getpid(), "host": this_host(), "since": time.strftime("%Y-%m-%d %H:%M:%S")},
+        )
         return self
 
     def _acquire(self) -> None:
@@ -60,7 +67,11 @@ class TrainingLock:
         return {}
 
     def _refusal(self, owner: dict[str, Any]) -> str:
-        who = f"process {owner['process']} on {owner.get('host')}, since {owner.get('since')}" if owner else "another process"
+        who = (
+            f"process {owner['process']} on {owner.get('host')}, since {owner.get('since')}"
+            if owner
+            else "another process"
+        )
         return f"{self.folder} is in use: {who} trains there; wait for it, stop it, or give another folder"
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,8 @@
-"""How a timm ViT is built, in words that can be compared: what its name does not tell when it was made by hand or with options.
+"""How a timm ViT is built, in words that can be compared: what its name does not tell when it was made by
+hand or with options.
 
-A saved adapter carries `describe` of its backbone. What is rebuilt from a name and options, or handed over, has to give the same
-description.
+A saved adapter carries `describe` of its backbone. What is rebuilt from a name and options, or handed over,
+has to give the same description.
 """
 
 from __future__ import annotations
@@ -27,19 +28,32 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.(.*)")
 
 
 def describe(vit: Any) -> dict[str, Any]:
-    """Everything but weights and dropping that decides what a timm ViT computes, as JSON values; the classifier is left out.
+    """Everything but weights and dropping that decides what a timm ViT computes, as JSON values; the
+    classifier is left out.
 
-    Returns: facts by name (pooling, tokens, sizes in pixels); `layers`: by name, the shapes of its tensors, ε of a norm, or the function;
-    what all blocks share stands once, as `blocks.*.…`.
+    Returns: facts by name (pooling, tokens, sizes in pixels); `layers`: by name, the shapes of its tensors, ε
+    of a norm, or the function; what all blocks share stands once, as `blocks.*.…`.
     """
     found: dict[str, Any] = {"kind": type(vit).__name__, "blocks": len(vit.blocks)}
     found |= {name: getattr(vit, name, None) for name in _FACTS}
     found |= {f"patch_embed.{name}": _plain(getattr(vit.patch_embed, name, None)) for name in _EMBED_FACTS}
-    found["heads"] = sorted({int(block.attn.num_heads) for block in vit.blocks if hasattr(getattr(block, "attn", None), "num_heads")})
-    tensors = {name: getattr(vit, name, None) for name in ("cls_token", "reg_token", "dist_token", "pos_embed")}
+    found["heads"] = sorted(
+        {
+            int(block.attn.num_heads)
+            for block in vit.blocks
+            if hasattr(getattr(block, "attn", None), "num_heads")
+        }
+    )
+    tensors = {
+        name: getattr(vit, name, None) for name in ("cls_token", "reg_token", "dist_token", "pos_embed")
+    }
     found["tokens"] = {name: list(tensor.shape) for name, tensor in tensors.items() if tensor is not None}
     head = {id(module) for name in ("head", "head_dist") if (module := getattr(vit, name, None)) is not None}
-    leaves = {name: _leaf(module) for name, module in vit.named_modules() if id(module) not in head and not list(module.children())}
+    leaves = {
+        name: _leaf(module)
+        for name, module in vit.named_modules()
+        if id(module) not in head and not list(module.children())
+    }
     found["layers"] = _collapsed({name: text for name, text in leaves.items() if text}, len(vit.blocks))
     return found
 
@@ -90,7 +104,8 @@ def _collapsed(leaves: dict[str, str], blocks: int) -> dict[str, str]:
 
 
 def options_of(vit: Any) -> dict[str, Any]:
-    """Arguments of timm's VisionTransformer that can be read off a model, without the size of its classifier."""
+    """Arguments of timm's VisionTransformer that can be read off a model, without the size of its
+    classifier."""
     embed, block = vit.patch_embed, vit.blocks[0]
     attention = getattr(block, "attn", None)
     hidden = getattr(getattr(getattr(block, "mlp", None), "fc1", None), "out_features", None)

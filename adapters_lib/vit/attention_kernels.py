@@ -16,12 +16,15 @@ __all__ = ["unfused_if_slower"]
 def unfused_if_slower(model: nn.Module, device: torch.device, mixed_precision: str) -> Iterator[None]:
     """Within, attention is computed openly if this is a CPU in bfloat16; afterwards every block is as it was.
 
-    PyTorch's fused attention on a CPU has no bfloat16 kernel for its backward pass worth the name: an ADPT step of the embedded backbone on
-    16 images takes twice as long with it (40 against 81 images/s on one thread; in float32 the fused kernel is the faster, 52 against 47).
-    Same attention, another order of operations: equal to rounding.
+    PyTorch's fused attention on a CPU has no bfloat16 kernel for its backward pass worth the name: an ADPT
+    step of the embedded backbone on 16 images takes twice as long with it (40 against 81 images/s on one
+    thread; in float32 the fused kernel is the faster, 52 against 47). Same attention, another order of
+    operations: equal to rounding.
     """
     modules: list[Any] = (
-        [m for m in model.modules() if hasattr(m, "fused_attn")] if device.type == "cpu" and mixed_precision == "bf16" else []
+        [m for m in model.modules() if hasattr(m, "fused_attn")]
+        if device.type == "cpu" and mixed_precision == "bf16"
+        else []
     )
     before = [m.fused_attn for m in modules]
     for module in modules:

@@ -16,20 +16,38 @@ __all__ = ["check_backbone", "check_blocks", "unchanged_on_error"]
 
 
 def check_backbone(backbone: nn.Module) -> None:
-    """Raise an AdapterError that says what is missing unless the engine can walk `backbone` exactly as timm does."""
+    """Raise an AdapterError that says what is missing unless the engine can walk `backbone` exactly as
+    timm does."""
     kind = type(backbone).__name__
-    advice = 'use a plain ViT such as "vit_base_patch16_224", "deit3_small_patch16_224" or the embedded "micro_vit"'
+    advice = (
+        'use a plain ViT such as "vit_base_patch16_224", "deit3_small_patch16_224" or the embedded'
+        ' "micro_vit"'
+    )
     if isinstance(backbone, AdaptedViT) or getattr(backbone, "adapters_lib_adapted", False):
-        raise AdapterError("this model is adapted already; pass all methods in one list, or create a fresh backbone")
+        raise AdapterError(
+            "this model is adapted already; pass all methods in one list, or create a fresh backbone"
+        )
     if not isinstance(backbone, VisionTransformer):
         parts = ("patch_embed", "_pos_embed", "norm_pre", "blocks", "norm", "forward_head")
         missing = [part for part in parts if not hasattr(backbone, part)]
-        lacks = f"lacks {', '.join(missing)}" if missing else "calls its blocks in its own way (relative or rotary positions)"
-        raise AdapterError(f"{kind} cannot be adapted: it is not timm's VisionTransformer and {lacks}; {advice}")
+        lacks = (
+            f"lacks {', '.join(missing)}"
+            if missing
+            else "calls its blocks in its own way (relative or rotary positions)"
+        )
+        raise AdapterError(
+            f"{kind} cannot be adapted: it is not timm's VisionTransformer and {lacks}; {advice}"
+        )
     if type(backbone).forward_features is not VisionTransformer.forward_features:
-        raise AdapterError(f"{kind} cannot be adapted: it has a forward_features of its own, which the engine would not follow; {advice}")
+        raise AdapterError(
+            f"{kind} cannot be adapted: it has a forward_features of its own, which the engine would not"
+            f" follow; {advice}"
+        )
     if not isinstance(backbone.patch_drop, nn.Identity):
-        raise AdapterError("patch_drop_rate > 0 removes patches at random, so no grid is left to adapt; create the backbone without it")
+        raise AdapterError(
+            "patch_drop_rate > 0 removes patches at random, so no grid is left to adapt; create the backbone"
+            " without it"
+        )
 
 
 def check_blocks(backbone: VisionTransformer, method: str) -> None:
@@ -37,8 +55,8 @@ def check_blocks(backbone: VisionTransformer, method: str) -> None:
     if odd:
         found = ", ".join(sorted(odd))
         raise AdapterError(
-            f"{method} stands inside timm's pre-norm Block (norm1, attn, ls1, norm2, mlp, ls2), but this model has {found}; "
-            "use a method that stands between blocks or in linear layers, or a plain ViT"
+            f"{method} stands inside timm's pre-norm Block (norm1, attn, ls1, norm2, mlp, ls2), but this"
+            f" model has {found}; use a method that stands between blocks or in linear layers, or a plain ViT"
         )
 
 
@@ -47,7 +65,8 @@ _HELD = ("_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks")
 
 @contextmanager
 def unchanged_on_error(model: nn.Module) -> Iterator[None]:
-    """Undo every replaced sub-module, hook, class, frozen or unfrozen parameter and class count of `model` if the body raises."""
+    """Undo every replaced sub-module, hook, class, frozen or unfrozen parameter and class count of `model`
+    if the body raises."""
     kept = [(m, type(m), [dict(getattr(m, name)) for name in _HELD]) for m in model.modules()]
     flags = [(p, p.requires_grad) for p in model.parameters()]
     num_classes = getattr(model, "num_classes", None)

@@ -23,7 +23,9 @@ class ExitHead(nn.Module):
         self.token = token
         self.norm = nn.LayerNorm(width)
         linear = nn.Linear(width if hidden is None else hidden, num_classes)
-        self.classifier = linear if hidden is None else nn.Sequential(nn.Linear(width, hidden), nn.GELU(), linear)
+        self.classifier = (
+            linear if hidden is None else nn.Sequential(nn.Linear(width, hidden), nn.GELU(), linear)
+        )
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         pooled = x[:, 0] if self.token else x[:, layout.lead :].mean(1)  # (B, D)

@@ -31,7 +31,8 @@ def exit_logits(model: AdaptedViT, block: int, x: Tensor, layout: Layout) -> Ten
 def run_exits(model: AdaptedViT, x: Tensor, layout: Layout, start: int = 0) -> list[Tensor]:
     """Run the blocks after block `start` and read every exit on the way, one behind `start` itself included.
 
-    x: (B, N, D), the stream behind block `start`; 0 is the embedding. Returns logits (B, classes), in the order of depth.
+    x: (B, N, D), the stream behind block `start`; 0 is the embedding. Returns logits (B, classes), in the
+    order of depth.
     """
     found = []
     for block in exit_blocks(model):
@@ -44,7 +45,8 @@ def run_exits(model: AdaptedViT, x: Tensor, layout: Layout, start: int = 0) -> l
 
 
 def with_all_exits(model: AdaptedViT, logits: Tensor) -> Tensor:
-    """`logits` as they are; in a process group their backward pass also gives the early heads gradients: zeros.
+    """`logits` as they are; in a process group their backward pass also gives the early heads gradients:
+    zeros.
 
     DistributedDataParallel waits for a gradient of every trainable parameter, and a loss on the full depth's
     logits reaches no early head. In a single process these parameters keep no gradient at all, so that no

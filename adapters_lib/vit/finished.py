@@ -1,4 +1,5 @@
-"""What one does with a model once it is trained: merge it, save it, share it. The work itself is in the modules named below."""
+"""What one does with a model once it is trained: merge it, save it, share it. The work itself is in the
+modules named below."""
 
 from __future__ import annotations
 
@@ -18,14 +19,22 @@ __all__ = ["FinishedModel", "check_names"]
 
 def check_names(names: Sequence[str], outputs: int | None = None) -> tuple[str, ...]:
     """The names of classes as a tuple. Raises AdapterError as `FinishedModel.classes` says."""
-    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise AdapterError(f"classes={names!r}; give a list of texts, one for each output, such as task.classes")
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Sequence)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise AdapterError(
+            f"classes={names!r}; give a list of texts, one for each output, such as task.classes"
+        )
     if outputs is not None and len(names) != outputs:
         raise AdapterError(f"{len(names)} class names for {outputs} outputs; give one name for each output")
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise AdapterError(f"the class name {name!r} stands there twice; names have to tell the outputs apart")
+            raise AdapterError(
+                f"the class name {name!r} stands there twice; names have to tell the outputs apart"
+            )
         seen.add(name)
     return tuple(names)
 
@@ -35,7 +44,8 @@ class FinishedModel:
 
     Attributes:
         trained_on: what `fit` trained on, as JSON values (see `meaning.note_training`); None before.
-        trained_images: int64 (K,), which images those were (see `data_sets.identity.sketch`); None if that is not known.
+        trained_images: int64 (K,), which images those were (see `datasets.identity.sketch`); None if that is
+            not known.
     """
 
     trained_on: dict[str, Any] | None = None
@@ -44,9 +54,11 @@ class FinishedModel:
 
     @property
     def classes(self) -> list[str] | None:
-        """Names of the outputs, in their order; None if nobody has said. Given to `adapt`, taken over by `fit`, kept by every file.
+        """Names of the outputs, in their order; None if nobody has said. Given to `adapt`, taken over by
+        `fit`, kept by every file.
 
-        Setting it raises AdapterError for another number of names than outputs, a name that is no text, or one that stands there twice.
+        Setting it raises AdapterError for another number of names than outputs, a name that is no text, or
+        one that stands there twice.
         """
         return None if self._classes is None else list(self._classes)
 
@@ -56,32 +68,35 @@ class FinishedModel:
         self._classes = None if names is None else check_names(names, outputs)
 
     def merge(self) -> AdaptedViT:
-        """Fold the adapters into the backbone's own layers, in place; see `merging.merge`."""
+        """Fold the adapters into the backbone's own layers, in place; see `methods.merge`."""
         from ..methods.merge import merge
 
         return merge(cast("AdaptedViT", self))
 
     def unmerge(self) -> AdaptedViT:
-        """Put the adapters and the untouched weights back, bit for bit; see `merging.unmerge`."""
+        """Put the adapters and the untouched weights back, bit for bit; see `methods.merge`."""
         from ..methods.merge import unmerge
 
         return unmerge(cast("AdaptedViT", self))
 
     def save_pretrained(self, folder: str | Path, classes: Sequence[str] | None = None) -> None:
-        """Write what was trained (head included) as safetensors and JSON into `folder`; see `checkpoint.save_pretrained`."""
+        """Write what was trained (head included) as safetensors and JSON into `folder`; see
+        `checkpoint.save_pretrained`."""
         from ..saving.checkpoint import save_pretrained
 
         save_pretrained(cast("AdaptedViT", self), folder, classes)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Upload what `save_pretrained` writes and a model card to `user/name` on the Hugging Face hub; see `saving.push`."""
+        """Upload what `save_pretrained` writes and a model card to `user/name` on the Hugging Face hub;
+        see `saving.push`."""
         from ..saving.push import push_to_hub
 
         return push_to_hub(cast("AdaptedViT", self), repo_id, **kwargs)
 
     @staticmethod
     def from_pretrained(folder: str | Path, **kwargs: Any) -> AdaptedViT:
-        """Rebuild a model saved by `save_pretrained`, from its folder or from `user/name` on the hub; see `checkpoint.load_pretrained`."""
+        """Rebuild a model saved by `save_pretrained`, from its folder or from `user/name` on the hub; see
+        `checkpoint.load_pretrained`."""
         from ..saving.checkpoint import load_pretrained
 
         return load_pretrained(folder, **kwargs)

@@ -1,9 +1,12 @@
-"""What tells one backbone's frozen weights from another's: a digest of every tensor that is not trained, a sketch of resampled ones.
+"""What tells one backbone's frozen weights from another's: a digest of every tensor that is not trained, a
+sketch of resampled ones.
 
-An adapter is worth nothing on other weights than its own, so a saved one carries `frozen_print` and is refused where that differs.
+An adapter is worth nothing on other weights than its own, so a saved one carries `frozen_print` and is
+refused where that differs.
 
-Position embedding and patch projection may be resampled to another image size, and that rounds differently from one machine to the next.
-They are therefore compared by a few sums, within a thousandth of their size; all other tensors bit for bit.
+Position embedding and patch projection may be resampled to another image size, and that rounds differently
+from one machine to the next. They are therefore compared by a few sums, within a thousandth of their size;
+all other tensors bit for bit.
 """
 
 from __future__ import annotations
@@ -22,18 +25,21 @@ __all__ = ["blocks_digest", "difference", "frozen_digest", "frozen_print", "tens
 
 SUMS = 4
 TOLERANCE = 1e-3
-"""Of the root of the sum of squares: far above what rounding does (1e-6), far below what another training does."""
+"""Of the root of the sum of squares: far above what rounding does (1e-6), far below what another training
+does."""
 
 
 def frozen_digest(model: AdaptedViT) -> str:
-    """SHA-256 over all frozen tensors of the model, resampled ones included: whether features of it can be used again on this machine."""
+    """SHA-256 over all frozen tensors of the model, resampled ones included: whether features of it can be
+    used again on this machine."""
     return str(_measured(model)["whole"])
 
 
 def frozen_print(model: AdaptedViT) -> dict[str, Any]:
     """What a saved adapter knows its backbone by, as JSON values.
 
-    Returns: `tensors`, how many are frozen; `digest` of all but the resampled ones; `resampled`: by name, shape, size and sums.
+    Returns: `tensors`, how many are frozen; `digest` of all but the resampled ones; `resampled`: by name,
+    shape, size and sums.
     """
     measured = _measured(model)
     return {key: measured[key] for key in ("tensors", "digest", "resampled")}
@@ -69,7 +75,8 @@ def tensor_digest(tensors: dict[str, Tensor], *texts: str) -> str:
 
 
 def blocks_digest(model: AdaptedViT) -> str:
-    """What adapters of version 0.2 and earlier carry as `frozen_digest`: a hash of the frozen weights of the blocks alone."""
+    """What adapters of version 0.2 and earlier carry as `frozen_digest`: a hash of the frozen weights of
+    the blocks alone."""
     digest = hashlib.blake2b(digest_size=16)
     for parameter in model.backbone.blocks.parameters():
         if not parameter.requires_grad:
@@ -98,7 +105,10 @@ def _measured(model: AdaptedViT) -> dict[str, Any]:
     if cached is not None and cached[0] == key:
         return cached[1]  # type: ignore[no-any-return]
     vit = model.backbone
-    soft = {id(vit.pos_embed): "pos_embed", **{id(p): f"patch_embed.{n}" for n, p in vit.patch_embed.named_parameters()}}
+    soft = {
+        id(vit.pos_embed): "pos_embed",
+        **{id(p): f"patch_embed.{n}" for n, p in vit.patch_embed.named_parameters()},
+    }
     digest, whole = hashlib.sha256(), hashlib.sha256()
     resampled = {}
     for _, tensor in tensors:
@@ -108,7 +118,12 @@ def _measured(model: AdaptedViT) -> dict[str, Any]:
             _add(whole, tensor)
             resampled[name] = _sketch(tensor)
     whole.update(digest.digest())
-    found = {"tensors": len(tensors), "digest": digest.hexdigest(), "resampled": resampled, "whole": whole.hexdigest()}
+    found = {
+        "tensors": len(tensors),
+        "digest": digest.hexdigest(),
+        "resampled": resampled,
+        "whole": whole.hexdigest(),
+    }
     model.__dict__["_frozen_cache"] = (key, found)
     return found
 

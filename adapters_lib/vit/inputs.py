@@ -15,7 +15,8 @@ __all__ = ["evaluating", "image_size_of", "input_shape", "probe_images", "vit_of
 def image_size_of(model: nn.Module, image_size: int | Sequence[int] | None = None) -> tuple[int, int]:
     """(height, width) in pixels: ``image_size`` checked against ``model``, or the model's own.
 
-    Raises AdapterError for a size that is not one or two positive integers, or that the model was not built for.
+    Raises AdapterError for a size that is not one or two positive integers, or that the model was not built
+    for.
     """
     vit = vit_of(model)
     embed = vit.patch_embed
@@ -24,8 +25,12 @@ def image_size_of(model: nn.Module, image_size: int | Sequence[int] | None = Non
     own = _pair(built_for or config.get("input_size", (3, 224, 224))[1:])
     wanted = own if image_size is None else _pair(image_size)
     patch = getattr(embed, "patch_size", (1, 1))
-    if any(side % step for side, step in zip(wanted, patch, strict=True)) and not getattr(embed, "dynamic_img_pad", False):
-        raise AdapterError(f"image size {wanted[0]}×{wanted[1]} does not divide into patches of {patch[0]}×{patch[1]} pixels")
+    if any(side % step for side, step in zip(wanted, patch, strict=True)) and not getattr(
+        embed, "dynamic_img_pad", False
+    ):
+        raise AdapterError(
+            f"image size {wanted[0]}×{wanted[1]} does not divide into patches of {patch[0]}×{patch[1]} pixels"
+        )
     fixed = built_for is not None and getattr(embed, "strict_img_size", True)
     if wanted != own and fixed:
         raise AdapterError(
@@ -35,8 +40,11 @@ def image_size_of(model: nn.Module, image_size: int | Sequence[int] | None = Non
     return wanted
 
 
-def probe_images(model: nn.Module, image_size: tuple[int, int], batch: int = 1, dtype: torch.dtype | None = None) -> Tensor:
-    """Normal noise (batch, channels, height, width) on the model's device and in its data type, unless told otherwise.
+def probe_images(
+    model: nn.Module, image_size: tuple[int, int], batch: int = 1, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Normal noise (batch, channels, height, width) on the model's device and in its data type, unless told
+    otherwise.
 
     For a clip backbone: (batch, channels, frames, height, width).
 
@@ -45,11 +53,14 @@ def probe_images(model: nn.Module, image_size: tuple[int, int], batch: int = 1, 
     if batch < 1:
         raise AdapterError(f"batch {batch}: at least one image is needed")
     first = next(model.parameters())
-    return torch.randn(batch, *input_shape(model, image_size), device=first.device, dtype=dtype or first.dtype)
+    return torch.randn(
+        batch, *input_shape(model, image_size), device=first.device, dtype=dtype or first.dtype
+    )
 
 
 def input_shape(model: nn.Module, image_size: tuple[int, int] | None = None) -> tuple[int, ...]:
-    """What one input looks like: (channels, height, width), or (channels, frames, height, width) for a clip backbone."""
+    """What one input looks like: (channels, height, width), or (channels, frames, height, width) for a
+    clip backbone."""
     embed = vit_of(model).patch_embed
     channels = int(getattr(getattr(embed, "proj", None), "in_channels", 3))
     frames = (embed.frames,) if hasattr(embed, "frames") else ()
@@ -58,7 +69,8 @@ def input_shape(model: nn.Module, image_size: tuple[int, int] | None = None) -> 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is back in the mode that it had, frozen ones included."""
+    """Evaluation mode inside; afterwards every module is back in the mode that it had, frozen ones
+    included."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -69,16 +81,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def vit_of(model: nn.Module) -> Any:
-    """The timm model inside an adapted one, or ``model`` itself. Raises AdapterError if it has no patch_embed or no blocks."""
+    """The timm model inside an adapted one, or ``model`` itself. Raises AdapterError if it has no
+    patch_embed or no blocks."""
     vit = getattr(model, "backbone", model)
     if not hasattr(vit, "patch_embed") or not hasattr(vit, "blocks"):
         kind = type(vit).__name__
-        raise AdapterError(f"{kind} has no patch_embed and blocks; costs are measured on timm vision transformers and models from adapt()")
+        raise AdapterError(
+            f"{kind} has no patch_embed and blocks; costs are measured on timm vision transformers and models"
+            " from adapt()"
+        )
     return vit
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
-        raise AdapterError(f"image size {size!r}: one or two positive numbers of pixels are needed, such as 224 or (224, 224)")
+        raise AdapterError(
+            f"image size {size!r}: one or two positive numbers of pixels are needed, such as 224 or (224,"
+            " 224)"
+        )
     return pair

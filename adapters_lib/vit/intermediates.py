@@ -24,7 +24,9 @@ __all__ = ["IntermediateFeatures"]
 class IntermediateFeatures:
     """Base of `AdaptedViT` that walks it for features in place of logits."""
 
-    def forward_features(self, images: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def forward_features(
+        self, images: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+    ) -> Tensor:
         """Images (B, C, H, W) → tokens (B, N', D) behind the last block and the final norm, prefix in front.
 
         Raises:
@@ -131,4 +133,6 @@ def _map(x: Tensor, layout: Layout) -> Tensor:
 
 def _no_mask(attn_mask: Tensor | None, is_causal: bool) -> None:
     if attn_mask is not None or is_causal:
-        raise AdapterError("attn_mask, is_causal: an adapted model takes no mask, as adapters would not follow it; pass none")
+        raise AdapterError(
+            "attn_mask, is_causal: an adapted model takes no mask, as adapters would not follow it; pass none"
+        )

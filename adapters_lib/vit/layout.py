@@ -1,4 +1,5 @@
-"""Where the tokens of a sequence stand: prefix tokens, prompts, then the patch grid, for a clip one grid a time slice."""
+"""Where the tokens of a sequence stand: prefix tokens, prompts, then the patch grid, for a clip one grid a
+time slice."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ __all__ = ["Layout"]
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of a token sequence (B, tokens, D): `prefix` | `prompts` | slice by slice `grid[0] × grid[1]` patches, row by row.
+    """The order of a token sequence (B, tokens, D): `prefix` | `prompts` | patches.
+
+    The patches lie row by row, `grid[0] × grid[1]`, slice by slice.
 
     prefix: class, distillation and register tokens that the backbone itself puts in front.
     prompts: learnable tokens that a method (VPT) inserted behind them; they are dropped before the head.
@@ -47,7 +50,8 @@ class Layout:
         return Layout(self.prefix, count, self.grid, self.slices)
 
     def as_maps(self, x: Tensor) -> Tensor:
-        """The patches of x (B, N, C) as maps (B·slices, C, rows, columns), in channels-last memory, so the transposition costs nothing."""
+        """The patches of x (B, N, C) as maps (B·slices, C, rows, columns), in channels-last memory, so the
+        transposition costs nothing."""
         return x[:, self.lead :].reshape(x.shape[0] * self.slices, *self.grid, x.shape[2]).permute(0, 3, 1, 2)
 
     def from_maps(self, maps: Tensor) -> Tensor:
@@ -56,7 +60,8 @@ class Layout:
         return tokens.reshape(maps.shape[0] // self.slices, -1, maps.shape[1])
 
     def insert_prompts(self, x: Tensor, prompts: Tensor) -> tuple[Tensor, Layout]:
-        """Put `prompts` (1 or B, P, D) behind the prefix of `x` (B, N, D); return the longer sequence and its layout."""
+        """Put `prompts` (1 or B, P, D) behind the prefix of `x` (B, N, D); return the longer sequence and
+        its layout."""
         prompts = prompts.expand(x.shape[0], -1, -1)
         x = torch.cat((x[:, : self.prefix], prompts, x[:, self.prefix :]), dim=1)
         return x, self.with_prompts(self.prompts + prompts.shape[1])

@@ -28,7 +28,8 @@ class Method:
     Attributes:
         name: the name on the command line.
         source: the paper.
-        color, marker: in every figure, as Matplotlib names them; None: `figures.method_style` takes one that is free.
+        color, marker: in every figure, as Matplotlib names them; None: `figures.method_style` takes one that
+            is free.
         changes_tokens: whether it alters the number of tokens.
         adds_prompts: whether it puts tokens in front of the patches.
         looks_inside: whether it stands inside timm's `Block` rather than between blocks or in linear layers.
@@ -62,9 +63,12 @@ class Method:
                 rule = f"it must be {described(hints[field.name])}"
                 raise AdapterError(f"{self.name}: {field.name}={value!r}, but {rule}")
             if isinstance(value, numbers.Real) and abs(float(value)) > LARGEST:
-                raise AdapterError(f"{self.name}: {field.name}={value:.4g}, but it must be at most {LARGEST:,} in size")
+                raise AdapterError(
+                    f"{self.name}: {field.name}={value:.4g}, but it must be at most {LARGEST:,} in size"
+                )
             if isinstance(value, numbers.Integral) and not isinstance(value, int):
-                object.__setattr__(self, field.name, int(value))  # NumPy's whole numbers, which JSON does not know
+                # NumPy's whole numbers, which JSON does not know.
+                object.__setattr__(self, field.name, int(value))
         self.check()
 
     def check(self) -> None:
@@ -79,25 +83,32 @@ class Method:
         raise AdapterError(f"{type(self).__name__} does not say how it is attached; override attach(model)")
 
     def conflicts(self, other: Method) -> str | None:
-        """Why this method and `other` do not go together in one list; None if they do. Methods with rules of their own override it.
+        """Why this method and `other` do not go together in one list; None if they do. Methods with rules of
+        their own override it.
 
         A pair is asked both ways, so a rule stands in one of the two files.
         """
-        return f"{self.name} is listed twice; once, with a larger size, says the same, use that" if other.name == self.name else None
+        return (
+            f"{self.name} is listed twice; once, with a larger size, says the same, use that"
+            if other.name == self.name
+            else None
+        )
 
     @classmethod
     def upgrade(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """Options that an earlier version saved → the same model's options under the names and values of today.
+        """Options that an earlier version saved → the same model's options under the names and values of
+        today.
 
-        A method whose option became another value, not only another name, overrides it. Asked for saved options
-        only: what a user writes has today's names.
+        A method whose option became another value, not only another name, overrides it. Asked for saved
+        options only: what a user writes has today's names.
         """
         renamed = {cls.former_options.get(key, key): value for key, value in options.items()}
         return {**cls.former_defaults, **renamed}
 
     @property
     def turn(self) -> int:
-        """When it is plugged in: prompts first (0), then what shrinks the grid (1), then what must know the tokens (2)."""
+        """When it is plugged in: prompts first (0), then what shrinks the grid (1), then what must know
+        the tokens (2)."""
         return 0 if self.adds_prompts else 1 if self.changes_tokens else 2
 
     def at_least(self, option: str, least: float) -> None:
@@ -122,4 +133,6 @@ class Method:
         """Check that an option lies in [0, 1), for use in `check`."""
         value = getattr(self, option)
         if not 0 <= value < 1:
-            raise AdapterError(f"{self.name}: {option}={value}, but a probability of dropping must lie in [0, 1)")
+            raise AdapterError(
+                f"{self.name}: {option}={value}, but a probability of dropping must lie in [0, 1)"
+            )

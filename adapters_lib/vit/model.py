@@ -2,8 +2,9 @@
 
     tokens ─ embed ─┬─ block 1 ─ … ─ block L ─┬─ norm ─ pool ─ head
 
-It calls timm's own `patch_embed`, `_pos_embed`, `patch_drop`, `norm_pre`, `blocks`, `norm` and `forward_head`, so a model
-without adapters computes exactly what timm computes. `adapters_lib.adapt` builds one.
+It calls timm's own `patch_embed`, `_pos_embed`, `patch_drop`, `norm_pre`, `blocks`, `norm` and
+`forward_head`, so a model without adapters computes exactly what timm computes. `adapters_lib.adapt` builds
+one.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         num_classes: width of the logits.
         head_kind: how the classifier was made, see `heads.make_head`.
         exits: early heads, by the number of the block behind which they stand (see `methods.dyn`).
-        objective: how the training loop trains this model, if a method wants it otherwise than by the logits' loss alone.
+        objective: how the training loop trains this model, if a method wants it otherwise than by the logits'
+            loss alone.
         extra: JSON values that `save_pretrained` keeps, e.g. calibrated thresholds.
         merged: whether `merge` has turned the backbone into plain timm modules.
         backbone_source: {"name", "kwargs"} from which `create_backbone` makes the same backbone.
         weights: where the backbone's weights came from: {"source", "file", "digest"}, see `weight_files`.
-        architecture, backbone_options: how the backbone was built (`architecture.describe`, `options_of`); by_hand: not by
-            `create_backbone`.
+        architecture, backbone_options: how the backbone was built (`architecture.describe`, `options_of`);
+            by_hand: not by `create_backbone`.
         classes, trained_on: names of the outputs, and what `fit` trained on; see `finished.FinishedModel`.
     """
 
@@ -70,7 +72,8 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         self.weights: dict[str, Any] = getattr(backbone, "adapters_lib_weights", None) or {"source": "given"}
         self.architecture, self.backbone_options = describe(backbone), options_of(backbone)
 
-    # ---- facts -----------------------------------------------------------------------------------------------
+    # ---- facts
+    # -----------------------------------------------------------------------------------------------
 
     @property
     def num_classes(self) -> int:
@@ -96,14 +99,20 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
 
     @property
     def data_config(self) -> dict[str, Any]:
-        """timm's own data configuration: mean, std, interpolation, crop; `input_size` follows what was built, (C, T, H, W) for clips."""
+        """timm's own data configuration: mean, std, interpolation, crop; `input_size` follows what was
+        built, (C, T, H, W) for clips."""
         config = timm.data.resolve_model_data_config(self.backbone)
         return {**config, "input_size": input_shape(self.backbone)}
 
     def first_layout(self) -> Layout:
         """Layout behind the embedding, at the image size for which the model was built."""
         embed = self.backbone.patch_embed
-        return Layout(int(self.backbone.num_prefix_tokens), 0, tuple(embed.grid_size), slices=getattr(embed, "slices", 1))
+        return Layout(
+            int(self.backbone.num_prefix_tokens),
+            0,
+            tuple(embed.grid_size),
+            slices=getattr(embed, "slices", 1),
+        )
 
     def layouts(self) -> list[Layout]:
         """Layouts at the input of block 1 … L and, last, behind block L: L + 1 entries."""
@@ -122,17 +131,20 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         return found
 
     def token_counts(self) -> list[int]:
-        """Tokens per group of blocks with an equal token count, e.g. [197, 145, 101] for ILA on ViT-B/16 at 224."""
+        """Tokens per group of blocks with an equal token count, e.g. [197, 145, 101] for ILA on ViT-B/16
+        at 224."""
         counts: list[int] = []
         for layout in self.block_layouts():
             if not counts or counts[-1] != layout.tokens:
                 counts.append(layout.tokens)
         return counts
 
-    # ---- the walk --------------------------------------------------------------------------------------------
+    # ---- the walk
+    # --------------------------------------------------------------------------------------------
 
     def embed(self, images: Tensor) -> tuple[Tensor, Layout]:
-        """Images (B, C, H, W), or clips (B, C, T, H, W) for a clip backbone → tokens (B, N, D) in front of block 1.
+        """Images (B, C, H, W), or clips (B, C, T, H, W) for a clip backbone → tokens (B, N, D) in front of
+        block 1.
 
         Raises:
             AdapterError: the images do not have the size for which the model was built.
@@ -145,7 +157,8 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         return x, self.first_layout().with_grid(int(rows), int(columns))
 
     def run_block(self, index: int, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
-        """Block `index` (0-based) with its adapters: (B, N, D) → (B, N', D); recomputed in the backward pass if timm's switch is on."""
+        """Block `index` (0-based) with its adapters: (B, N, D) → (B, N', D); recomputed in the backward
+        pass if timm's switch is on."""
         return self.sites[index](self.backbone.blocks[index], x, layout, self.backbone.grad_checkpointing)  # type: ignore[no-any-return]
 
     def normalise(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
@@ -156,8 +169,8 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
     def forward(self, images: Tensor, exits: bool = False) -> Any:
         """Images (B, C, H, W) → logits (B, classes) of the full depth.
 
-        exits: logits of every exit, as `forward_exits` gives them. A wrapper such as DistributedDataParallel passes on calls of the
-        model only, so this is how early heads train behind one.
+        exits: logits of every exit, as `forward_exits` gives them. A wrapper such as DistributedDataParallel
+        passes on calls of the model only, so this is how early heads train behind one.
         """
         if exits:
             return self.forward_exits(images)
@@ -176,27 +189,31 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         vit = self.backbone
         if not vit.dynamic_img_size and tuple(images.shape[-2:]) != tuple(vit.patch_embed.img_size):
             raise AdapterError(
-                f"images of {tuple(images.shape[-2:])} pixels, but the backbone was built for {tuple(vit.patch_embed.img_size)}; "
-                "resize the images, or pass image_size=… (or dynamic_img_size=True) to create_backbone"
+                f"images of {tuple(images.shape[-2:])} pixels, but the backbone was built for"
+                f" {tuple(vit.patch_embed.img_size)}; resize the images, or pass image_size=… (or"
+                " dynamic_img_size=True) to create_backbone"
             )
 
     def forward_exits(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) → logits (B, classes) of every exit, the full depth last."""
         return run_exits(self, *self.embed(images))
 
-    # ---- the frozen part, computed once ----------------------------------------------------------------------
+    # ---- the frozen part, computed once
+    # ----------------------------------------------------------------------
 
     @property
     def cut(self) -> int:
         """Number of leading stages without a trainable parameter.
 
-        Stage 0 is the embedding, stage i block i with its sites, stage L+1 norm and pooling, stage L+2 the classifier.
+        Stage 0 is the embedding, stage i block i with its sites, stage L+1 norm and pooling, stage L+2 the
+        classifier.
         """
         return next((i for i, stage in enumerate(self._stages()) if _trains(stage)), self.depth + 2)
 
     @property
     def cacheable(self) -> bool:
-        """Whether the stages before the cut give the same features at every visit, so that they can be kept."""
+        """Whether the stages before the cut give the same features at every visit, so that they can be
+        kept."""
         noisy = (
             m
             for stage in list(self._stages())[: self.cut]
@@ -208,7 +225,8 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         return self.cut > 0 and next(noisy, None) is None
 
     def run_frozen(self, images: Tensor) -> tuple[Tensor, Layout]:
-        """The stages before the cut: images (B, C, H, W) → features (B, N, D), or (B, D) if only the classifier trains.
+        """The stages before the cut: images (B, C, H, W) → features (B, N, D), or (B, D) if only the
+        classifier trains.
 
         `run_from(*run_frozen(images))` equals `forward(images)`.
 
@@ -217,7 +235,9 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         """
         cut = self.cut
         if cut == 0:
-            raise AdapterError("the embedding is trainable, so no feature is fixed; train without cached features")
+            raise AdapterError(
+                "the embedding is trainable, so no feature is fixed; train without cached features"
+            )
         x, layout = self.embed(images)
         for index in range(min(cut - 1, self.depth)):
             x, layout = self.run_block(index, x, layout)
@@ -243,7 +263,8 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
 
     @property
     def _pools_plainly(self) -> bool:
-        """Whether forward_head is pool → fc_norm → dropout → head (a distilled model averages two heads instead)."""
+        """Whether forward_head is pool → fc_norm → dropout → head (a distilled model averages two heads
+        instead)."""
         return type(self.backbone).forward_head is VisionTransformer.forward_head
 
     def _stages(self) -> Iterator[tuple[nn.Module | nn.Parameter | None, ...]]:
@@ -252,11 +273,13 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         yield (vit.patch_embed, *tokens, vit.pos_drop, vit.norm_pre)
         for number, (block, sites) in enumerate(zip(vit.blocks, self.sites, strict=True), 1):
             before = str(number - 1)  # an exit reads the stream in front of the next block
-            yield (block, sites, self.exits[before] if before in self.exits else None)  # noqa: SIM401 - ModuleDict.get came late
+            leaving = self.exits[before] if before in self.exits else None  # noqa: SIM401 - ModuleDict.get is new
+            yield block, sites, leaving
         yield (vit.norm, vit.attn_pool, vit.fc_norm)
         yield tuple(self.head_modules())
 
-    # ---- parameters ------------------------------------------------------------------------------------------
+    # ---- parameters
+    # ------------------------------------------------------------------------------------------
 
     def head_modules(self) -> tuple[nn.Module, ...]:
         """The classifier, as timm names it (two of them for a distilled model)."""
@@ -268,17 +291,24 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         return ((name, module) for name, module in self.named_modules() if isinstance(module, Adapter))
 
     def parameter_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
-        """All parameters by role: `adapter` and `head` train; `backbone` is what a method unfroze; `frozen` the rest."""
+        """All parameters by role: `adapter` and `head` train; `backbone` is what a method unfroze;
+        `frozen` the rest."""
         head = {id(p) for module in (*self.head_modules(), self.exits) for p in module.parameters()}
         added = self._added()
-        groups: dict[str, list[tuple[str, nn.Parameter]]] = {"adapter": [], "head": [], "backbone": [], "frozen": []}
+        groups: dict[str, list[tuple[str, nn.Parameter]]] = {
+            "adapter": [],
+            "head": [],
+            "backbone": [],
+            "frozen": [],
+        }
         for name, parameter in self.named_parameters():
             role = "adapter" if id(parameter) in added else "head" if id(parameter) in head else "backbone"
             groups[role if parameter.requires_grad else "frozen"].append((name, parameter))
         return groups
 
     def _added(self) -> set[int]:
-        """Ids of the tensors (parameters and buffers) that adapters brought, the layers that they wrap left out."""
+        """Ids of the tensors (parameters and buffers) that adapters brought, the layers that they wrap
+        left out."""
         added: set[int] = set()
         wrapped: set[int] = set()
         for _, module in self.adapters():
@@ -298,13 +328,16 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         total = sum(counts.values())
         trained = total - counts["frozen"]
         print(
-            f"trainable params: {trained:,} (adapter {counts['adapter']:,}, head {counts['head']:,}, backbone {counts['backbone']:,})"
-            f" || all params: {total:,} || trainable%: {100 * trained / total:.4f}"
+            f"trainable params: {trained:,} (adapter {counts['adapter']:,}, head {counts['head']:,}, backbone"
+            f" {counts['backbone']:,}) || all params: {total:,} || trainable%: {100 * trained / total:.4f}"
         )
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """Every trainable parameter, and the buffers (batch-norm statistics) of adapters and head, by name; no copies."""
-        state: dict[str, Tensor] = {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        """Every trainable parameter, and the buffers (batch-norm statistics) of adapters and head, by
+        name; no copies."""
+        state: dict[str, Tensor] = {
+            name: p.detach() for name, p in self.named_parameters() if p.requires_grad
+        }
         trained = self._added() | {id(b) for module in self.head_modules() for b in module.buffers()}
         state.update((name, b) for name, b in self.named_buffers() if id(b) in trained)
         return state

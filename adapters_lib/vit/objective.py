@@ -1,4 +1,5 @@
-"""What a method may change about training: what is read off the model, the loss on it, and the gradients before an update."""
+"""What a method may change about training: what is read off the model, the loss on it, and the gradients
+before an update."""
 
 from __future__ import annotations
 
@@ -19,13 +20,19 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 class Objective:
-    """The training loop follows `model.objective` where there is one; this base class is what the loop does without one."""
+    """The training loop follows `model.objective` where there is one; this base class is what the loop
+    does without one."""
 
-    def outputs(self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None) -> Any:
-        """What `loss` reads: from images (B, C, H, W), or from features with their layout (see `AdaptedViT.run_from`)."""
+    def outputs(
+        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None
+    ) -> Any:
+        """What `loss` reads: from images (B, C, H, W), or from features with their layout (see
+        `AdaptedViT.run_from`)."""
         return model(x) if layout is None else model.run_from(x, layout, cut)
 
-    def loss(self, model: AdaptedViT, outputs: Any, y: Tensor, criterion: Criterion, progress: float) -> Tensor:
+    def loss(
+        self, model: AdaptedViT, outputs: Any, y: Tensor, criterion: Criterion, progress: float
+    ) -> Tensor:
         """A scalar. progress: share of the training's steps that are done, in [0, 1)."""
         return criterion(outputs, y)
 

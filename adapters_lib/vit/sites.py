@@ -15,7 +15,7 @@ and a module m can be plugged in at these places:
     beside_mlp, around_mlp, after_mlp            as for attention
     around_block      block(x) + m(x)            read at the block's input, added to its output
     after             x = m(x, layout)           after the MLP's residual
-    leave             x, layout = m(x, layout)   last of all, between two blocks; may change the number of tokens
+    leave             x, layout = m(x, layout)   last, between two blocks; may change the number of tokens
 
 `enter` and `before` stand in front of the block's own call, `after` and `leave` behind it; all the others act
 inside `block(x)`, so that a forward hook on the block sees the tokens as the first two hand them over, and
@@ -56,11 +56,12 @@ _OUTSIDE = ("enter", "before", "after", "leave")  # need no look inside the bloc
 
 
 class Adapter(nn.Module):
-    """Base of every module that a method adds; its own parameters are what the field calls adapter parameters.
+    """Base of every module that a method adds; its own parameters are what the field calls adapter
+    parameters.
 
-    bottleneck_dropout: the slot between squeeze and stretch. An adapter with a bottleneck puts `nn.Identity()` or a
-    dropout of its own there, and calls the slot in `forward`; a method that trains sparsely replaces what stands there.
-    None: there is no bottleneck.
+    bottleneck_dropout: the slot between squeeze and stretch. An adapter with a bottleneck puts
+    `nn.Identity()` or a dropout of its own there, and calls the slot in `forward`; a method that trains
+    sparsely replaces what stands there. None: there is no bottleneck.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,8 @@ class Adapter(nn.Module):
         self.bottleneck_dropout: nn.Module | None = None
 
     def out_layout(self, layout: Layout) -> Layout:
-        """The layout behind this module, known before any image is seen; modules at `enter` and `leave` override it."""
+        """The layout behind this module, known before any image is seen; modules at `enter` and `leave`
+        override it."""
         return layout
 
 
@@ -81,7 +83,8 @@ class LinearAdapter(Adapter):
     base: nn.Module
 
     def folded(self, base: nn.Module) -> nn.Module:
-        """A plain layer that computes what this adapter computes around the plain layer `base`; `base` stays as it is.
+        """A plain layer that computes what this adapter computes around the plain layer `base`; `base` stays
+        as it is.
 
         Raises:
             AdapterError: no plain layer of the same kind can do it.
@@ -158,7 +161,8 @@ class BlockSites(nn.Module):
 
     @property
     def looks_inside(self) -> bool:
-        """Whether a module stands inside the block, so that the block's sub-layers must be called one by one."""
+        """Whether a module stands inside the block, so that the block's sub-layers must be called one by
+        one."""
         return self._inside or self.reader is not None
 
     def modules_at(self, site: str) -> Any:
@@ -170,11 +174,13 @@ class BlockSites(nn.Module):
                 layout = module.out_layout(layout)
         return layout
 
-    def forward(self, block: nn.Module, x: Tensor, layout: Layout, recompute: bool = False) -> tuple[Tensor, Layout]:
+    def forward(
+        self, block: nn.Module, x: Tensor, layout: Layout, recompute: bool = False
+    ) -> tuple[Tensor, Layout]:
         """Run `block` on x (B, N, D) with its adapters; return (B, N', D) and the layout of N' tokens.
 
-        recompute: keep only the block's input for the backward pass and compute its inside once more there. Modules outside the
-        block run once, so that batch norms at `enter` and `leave` see every batch once.
+        recompute: keep only the block's input for the backward pass and compute its inside once more there.
+        Modules outside the block run once, so that batch norms at `enter` and `leave` see every batch once.
         """
         if not self.at and self.reader is None:  # the plain path is timm's own
             return (checkpoint(block, x, use_reentrant=False) if recompute else block(x)), layout

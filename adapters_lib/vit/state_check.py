@@ -13,7 +13,8 @@ __all__ = ["check_state"]
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Raise an AdapterError unless `state` has the names, shapes and types of `own`, and nothing but finite numbers."""
+    """Raise an AdapterError unless `state` has the names, shapes and types of `own`, and nothing but
+    finite numbers."""
     if missing := sorted(own.keys() - state.keys()):
         what = f"{len(missing)} tensors that this model trains, first {missing[0]!r}"
         raise AdapterError(f"the state lacks {what}; was it another method?")
@@ -33,8 +34,11 @@ def check_tensor(name: str, found: Tensor, wanted: Tensor) -> None:
         )
     if found.dtype != wanted.dtype:
         raise AdapterError(
-            f"{name!r} is {found.dtype} in the state but {wanted.dtype} in the model; nothing is converted in silence: "
-            "cast the model to the state's type first, or make the state from a model of this type"
+            f"{name!r} is {found.dtype} in the state but {wanted.dtype} in the model; nothing is converted in"
+            " silence: cast the model to the state's type first, or make the state from a model of this type"
         )
     if found.is_floating_point() and not bool(torch.isfinite(found).all()):
-        raise AdapterError(f"{name!r} holds NaN or infinity in the state; use a file that was saved before the training diverged")
+        raise AdapterError(
+            f"{name!r} holds NaN or infinity in the state; use a file that was saved before the training"
+            " diverged"
+        )

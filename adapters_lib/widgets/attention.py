@@ -1,4 +1,5 @@
-"""The attention explorer: choose an image, a block and a head, and see where several models look, side by side."""
+"""The attention explorer: choose an image, a block and a head, and see where several models look, side by
+side."""
 
 from __future__ import annotations
 
@@ -29,34 +30,48 @@ class AttentionExplorer(FigurePanel):
 
     Args:
         models: name → timm ViT or adapted model, all of the same depth and image size.
-        task: its test images are shown. indices: which of them; None takes the first image of up to twelve classes.
+        task: its test images are shown. indices: which of them; None takes the first image of up to twelve
+            classes.
 
     Raises:
         AdapterError: no model, models of different depth or image size, no image, or one that does not exist.
     """
 
-    def __init__(self, models: Mapping[str, nn.Module], task: Task, indices: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, models: Mapping[str, nn.Module], task: Task, indices: Sequence[int] | None = None
+    ) -> None:
         self.models = dict(models)
         self.task = task
         self._views: dict[tuple[str, int], Views] = {}
         depth, heads = _common(self.models)
         chosen = _first_of_classes(task, 12) if indices is None else list(indices)
         if not chosen or min(chosen) < 0 or max(chosen) >= len(task.test):  # type: ignore[arg-type]
-            raise AdapterError(f"indices={chosen}: name at least one of the test images, 0 to {len(task.test) - 1}")  # type: ignore[arg-type]
+            raise AdapterError(
+                f"indices={chosen}: name at least one of the test images, 0 to {len(task.test) - 1}"
+            )  # type: ignore[arg-type]
         labels = [(f"{i}: {task.classes[int(task.test[i][1])]}", i) for i in chosen]
         names = list(self.models)
         controls = {
             "image": ipywidgets.Dropdown(options=labels, description="image (number: class)", **_WIDE),
-            "block": ipywidgets.IntSlider(value=depth, min=1, max=depth, description="block", continuous_update=False, **_WIDE),
-            "head": ipywidgets.Dropdown(
-                options=[("mean of all heads", _ALL_HEADS), *((f"head {h}", h) for h in range(1, heads + 1))], description="head", **_WIDE
+            "block": ipywidgets.IntSlider(
+                value=depth, min=1, max=depth, description="block", continuous_update=False, **_WIDE
             ),
-            "view": ipywidgets.Dropdown(options=[(text, name) for name, text in VIEWS.items()], description="what is shown", **_WIDE),
-            "methods": ipywidgets.SelectMultiple(options=names, value=names[:4], rows=min(len(names), 6), description="models", **_WIDE),
+            "head": ipywidgets.Dropdown(
+                options=[("mean of all heads", _ALL_HEADS), *((f"head {h}", h) for h in range(1, heads + 1))],
+                description="head",
+                **_WIDE,
+            ),
+            "view": ipywidgets.Dropdown(
+                options=[(text, name) for name, text in VIEWS.items()], description="what is shown", **_WIDE
+            ),
+            "methods": ipywidgets.SelectMultiple(
+                options=names, value=names[:4], rows=min(len(names), 6), description="models", **_WIDE
+            ),
         }
         alt = (
-            "Left: a test image. Beside it, for every selected model: where the token that the head reads looks; bright is much, and each "
-            "panel has its own scale. A model that has shrunk its token grid leaves the rim bare."
+            "Left: a test image. Beside it, for every selected model: where the token that the head reads"
+            " looks; bright is much, and each panel has its own scale. A model that has shrunk its token grid"
+            " leaves the rim bare."
         )
         super().__init__(self.figure, controls, alt)
 

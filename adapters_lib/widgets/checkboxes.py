@@ -1,7 +1,8 @@
 """Several of a list, by check boxes: what a list for several entries cannot be inside JupyterLab.
 
-JupyterLab takes the arrow keys and most letters as commands while a notebook's output has the focus, so a `SelectMultiple` there obeys only
-the mouse. Tab and Space, which move along check boxes and set them, are left alone.
+JupyterLab takes the arrow keys and most letters as commands while a notebook's output has the focus, so a
+`SelectMultiple` there obeys only the mouse. Tab and Space, which move along check boxes and set them, are
+left alone.
 """
 
 from __future__ import annotations
@@ -18,18 +19,23 @@ class Checkboxes(ipywidgets.VBox):
     """Check boxes for `options`, with buttons for all and none.
 
     Attributes:
-        options: texts; setting them keeps what was chosen and is still there. value: the chosen ones, in the options' order.
+        options: texts; setting them keeps what was chosen and is still there. value: the chosen ones, in the
+            options' order.
         description: the label above the boxes. boxes: option → its check box.
     """
 
     options = traitlets.Tuple()
     value = traitlets.Tuple()
 
-    def __init__(self, description: str, options: tuple[str, ...] = (), value: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, description: str, options: tuple[str, ...] = (), value: tuple[str, ...] | None = None
+    ) -> None:
         self.description = description
         self.boxes: dict[str, Any] = {}
         self._area = ipywidgets.Box(layout={"flex_flow": "row wrap", "width": "44em", "max_width": "100%"})
-        every, none = (ipywidgets.Button(description=text, layout={"width": "5em"}) for text in ("all", "none"))
+        every, none = (
+            ipywidgets.Button(description=text, layout={"width": "5em"}) for text in ("all", "none")
+        )
         every.on_click(lambda _: setattr(self, "value", self.options))
         none.on_click(lambda _: setattr(self, "value", ()))
         self._quiet = False
@@ -44,7 +50,9 @@ class Checkboxes(ipywidgets.VBox):
     @traitlets.observe("options")
     def _rebuild(self, _change: object) -> None:
         self.boxes = {
-            str(option): ipywidgets.Checkbox(description=str(option), indent=False, layout={"width": "auto", "margin": "0 1.5em 0 0"})
+            str(option): ipywidgets.Checkbox(
+                description=str(option), indent=False, layout={"width": "auto", "margin": "0 1.5em 0 0"}
+            )
             for option in self.options
         }
         for box in self.boxes.values():

@@ -1,4 +1,5 @@
-"""Sliders over the thresholds of early exits: a thin layer over `exit_board.ExitBoard`, which draws from stored logits."""
+"""Sliders over the thresholds of early exits: a thin layer over `exit_board.ExitBoard`, which draws from
+stored logits."""
 
 from __future__ import annotations
 
@@ -19,12 +20,14 @@ _BUDGET, _THRESHOLDS = "the budget", "each threshold"
 
 
 class ExitThresholds(FigurePanel):
-    """One slider for a budget of MACs, or one threshold for every exit; accuracy, cost, exit distribution and gallery follow.
+    """One slider for a budget of MACs, or one threshold for every exit; accuracy, cost, exit distribution and
+    gallery follow.
 
     Under a budget, thresholds are those calibrated on validation images, and their sliders show them.
 
     Attributes:
-        board: draws without a widget. numbers: the present figures as text, for those who do not see the picture.
+        board: draws without a widget. numbers: the present figures as text, for those who do not see the
+            picture.
     """
 
     def __init__(self, board: ExitBoard, budget: float = 0.5) -> None:
@@ -32,15 +35,26 @@ class ExitThresholds(FigurePanel):
         self._quiet = False
         self.numbers = ipywidgets.HTML()
         least, most = board.val.costs.reachable
-        steer = ipywidgets.ToggleButtons(options=[_BUDGET, _THRESHOLDS], description="steer by", style=_WIDE["style"])
+        steer = ipywidgets.ToggleButtons(
+            options=[_BUDGET, _THRESHOLDS], description="steer by", style=_WIDE["style"]
+        )
         policy = ipywidgets.Dropdown(options=POLICIES, description="confidence", **_WIDE)
-        low, high = round(least + 0.005, 2), round(most - 0.005, 2)  # inside the reachable range after rounding
+        # Inside the reachable range after rounding.
+        low, high = round(least + 0.005, 2), round(most - 0.005, 2)
         span = {"min": low, "max": high, "step": 0.01, "readout_format": ".2f"}
         start = min(max(budget, low), high)
-        slider = ipywidgets.FloatSlider(value=start, description="budget (MACs / full depth)", **span, **_WIDE)
+        slider = ipywidgets.FloatSlider(
+            value=start, description="budget (MACs / full depth)", **span, **_WIDE
+        )
         self.limits = [
             ipywidgets.FloatSlider(
-                value=0.5, min=0, max=1, step=0.001, readout_format=".3f", description=f"threshold behind block {block} (0–1)", **_WIDE
+                value=0.5,
+                min=0,
+                max=1,
+                step=0.001,
+                readout_format=".3f",
+                description=f"threshold behind block {block} (0–1)",
+                **_WIDE,
             )
             for block in board.test.costs.blocks[:-1]
         ]
@@ -48,8 +62,10 @@ class ExitThresholds(FigurePanel):
         super().__init__(
             self._draw,
             {"steer": steer, "policy": policy, "budget": slider, **names},
-            alt="Left: where images leave; right: accuracy against cost, the dot is the present choice; below: who leaves. "
-            "At threshold 0 all leave, at 1 none does.",
+            alt=(
+                "Left: where images leave; right: accuracy against cost, the dot is the present choice;"
+                " below: who leaves. At threshold 0 all leave, at 1 none does."
+            ),
             extras=[self.numbers],
         )
 
@@ -76,16 +92,27 @@ class ExitThresholds(FigurePanel):
         finally:
             self._quiet = False
         found = self.board.numbers(thresholds, policy)
-        leaving = ", ".join(f"{100 * s:.0f} % behind block {b}" for s, b in zip(found["shares"], self.board.test.costs.blocks, strict=True))
+        leaving = ", ".join(
+            f"{100 * s:.0f} % behind block {b}"
+            for s, b in zip(found["shares"], self.board.test.costs.blocks, strict=True)
+        )
         self.numbers.value = (
-            f"top-1 <b>{found['top1']:.1f} %</b> (full depth {found['full_depth']:.1f} %) for <b>{found['macs'] / 1e6:.0f} MMACs</b> an "
-            f"image, {100 * found['relative']:.0f} % of the full depth's; leaving: {leaving}"
+            f"top-1 <b>{found['top1']:.1f} %</b> (full depth {found['full_depth']:.1f} %) for"
+            f" <b>{found['macs'] / 1e6:.0f} MMACs</b> an image, {100 * found['relative']:.0f} % of the full"
+            f" depth's; leaving: {leaving}"
         )
         return figure
 
 
 def exit_thresholds(
-    test: StoredExits, images: Any, val: StoredExits, *, budget: float = 0.5, per_exit: int = 12, title: str = ""
+    test: StoredExits,
+    images: Any,
+    val: StoredExits,
+    *,
+    budget: float = 0.5,
+    per_exit: int = 12,
+    title: str = "",
 ) -> ExitThresholds:
-    """The widget for stored logits of test and validation images; images: uint8 (N, 3, H, W), those of `test`. See `ExitBoard`."""
+    """The widget for stored logits of test and validation images; images: uint8 (N, 3, H, W), those of
+    `test`. See `ExitBoard`."""
     return ExitThresholds(ExitBoard(test, images, val, per_exit=per_exit, title=title), budget)

@@ -1,4 +1,5 @@
-"""The granularity dial: how alike the cultivars are, as leaves, and what that did to the accuracy of stored runs."""
+"""The granularity dial: how alike the cultivars are, as leaves, and what that did to the accuracy of
+stored runs."""
 
 from __future__ import annotations
 
@@ -28,11 +29,16 @@ __all__ = ["GranularityDial", "accuracy_by_granularity", "granularity_runs"]
 COMMAND = "python -m adapters_lib.experiments.run_grids granularity"
 """What makes the table of stored runs."""
 
-_WIDE: dict[str, Any] = {"style": {"description_width": "9em"}, "layout": {"width": "30em"}, "continuous_update": False}
+_WIDE: dict[str, Any] = {
+    "style": {"description_width": "9em"},
+    "layout": {"width": "30em"},
+    "continuous_update": False,
+}
 
 
 def granularity_runs(table: str | Path | None = None) -> pd.DataFrame:
-    """Stored runs on the ultra-fine leaves with a column `granularity`, from the configuration; no rows if there is no such table.
+    """Stored runs on the ultra-fine leaves with a column `granularity`, from the configuration; no rows if
+    there is no such table.
 
     table: a CSV file of `experiments`; None is `data/results/granularity.csv`.
 
@@ -46,13 +52,16 @@ def granularity_runs(table: str | Path | None = None) -> pd.DataFrame:
     try:
         options = [json.loads(text)["data_options"] for text in rows["configuration"]]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise AdapterError(f"{path}: a row's configuration cannot be read ({error}); remove that row and run: {COMMAND}") from error
+        raise AdapterError(
+            f"{path}: a row's configuration cannot be read ({error}); remove that row and run: {COMMAND}"
+        ) from error
     dials = [float(o.get("granularity", KINDS["ultra"].granularity)) for o in options]
     return rows.assign(granularity=dials)[(rows["data"] == "leaves-ultra").to_numpy()]
 
 
 def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, title: str = "") -> Figure:
-    """Mean test accuracy against the dial, a line a method, with 95 % t-intervals over seeds. now: where the dial stands, a vertical line.
+    """Mean test accuracy against the dial, a line a method, with 95 % t-intervals over seeds. now: where the
+    dial stands, a vertical line.
 
     runs: from `granularity_runs`.
 
@@ -85,7 +94,11 @@ def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, tit
         if now is not None:
             ax.axvline(now, color="0.2", lw=0.8, ls=":", label="the dial")
         n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        ax.set(xlabel="granularity (towards 0: one and the same plant)", ylabel=f"top-1 (%), mean of n = {n}", ylim=(0, 100))
+        ax.set(
+            xlabel="granularity (towards 0: one and the same plant)",
+            ylabel=f"top-1 (%), mean of n = {n}",
+            ylim=(0, 100),
+        )
         ax.set_title(title or f"{classes} cultivars of synthetic leaves, stored runs")
         figure.legend(loc="outside right upper")
     plt.close(figure)
@@ -93,11 +106,12 @@ def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, tit
 
 
 class GranularityDial(FigurePanel):
-    """A slider over how far apart the cultivars of one species are, and one for the species; below, a leaf of each cultivar, and the
-    accuracy of stored runs with a line where the dial stands.
+    """A slider over how far apart the cultivars of one species are, and one for the species; below, a leaf of
+    each cultivar, and the accuracy of stored runs with a line where the dial stands.
 
     Args:
-        cultivars: leaves on the sheet. table: as in `granularity_runs`; without stored runs the sheet stands alone.
+        cultivars: leaves on the sheet. table: as in `granularity_runs`; without stored runs the sheet stands
+            alone.
 
     Attributes:
         curve: the accuracy as PNG, empty without runs. note: what the reader should know about the runs.
@@ -109,10 +123,15 @@ class GranularityDial(FigurePanel):
         self.curve = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         self.note = ipywidgets.HTML()
         controls = {
-            "granularity": ipywidgets.FloatSlider(value=0.12, min=0.02, max=1.0, step=0.02, description="granularity (0–1)", **_WIDE),
+            "granularity": ipywidgets.FloatSlider(
+                value=0.12, min=0.02, max=1.0, step=0.02, description="granularity (0–1)", **_WIDE
+            ),
             "species": ipywidgets.IntSlider(value=0, min=0, max=20, description="species (number)", **_WIDE),
         }
-        alt = f"One leaf of each of {cultivars} cultivars of a synthetic species: near 0 one and the same plant, at 1 plainly different."
+        alt = (
+            f"One leaf of each of {cultivars} cultivars of a synthetic species: near 0 one and the same"
+            " plant, at 1 plainly different."
+        )
         super().__init__(self.sheet, controls, alt, extras=(self.note, self.curve))
 
     def sheet(self, granularity: float, species: int) -> Figure:
@@ -123,13 +142,15 @@ class GranularityDial(FigurePanel):
             self.curve.value = b""
             self.curve.layout.display = "none"
             self.note.value = (
-                f"<small>No stored runs yet, so no accuracies are shown. This makes them: <code>{escape(COMMAND)}</code></small>"
+                "<small>No stored runs yet, so no accuracies are shown. This makes them:"
+                f" <code>{escape(COMMAND)}</code></small>"
             )
             return figure
         self.curve.layout.display = None
         self.curve.value = self.render(accuracy_by_granularity(runs, granularity))
         self.note.value = (
-            f"<small>Accuracy of {len(runs)} stored runs on 20 cultivars of species 0, {runs['granularity'].min():g} to "
-            f"{runs['granularity'].max():g}; the dotted line is the dial.</small>"
+            f"<small>Accuracy of {len(runs)} stored runs on 20 cultivars of species 0,"
+            f" {runs['granularity'].min():g} to {runs['granularity'].max():g}; the dotted line is the"
+            " dial.</small>"
         )
         return figure

@@ -1,6 +1,8 @@
-"""The results explorer: a stored table, the methods and axes to look at, the Pareto figure with its numbers, and buttons that export them.
+"""The results explorer: a stored table, the methods and axes to look at, the Pareto figure with its numbers,
+and buttons that export them.
 
-Everything shown comes from `explorer`; nothing is kept when the notebook is closed, and a file is written only when a button is pressed.
+Everything shown comes from `figures.results_explorer`; nothing is kept when the notebook is closed, and a file is written
+only when a button is pressed.
 """
 
 from __future__ import annotations
@@ -35,13 +37,16 @@ _WIDE: dict[str, Any] = {"style": {"description_width": "9em"}, "layout": {"widt
 
 
 class ResultsExplorer(FigurePanel):
-    """Table, task, methods and axes → the figure with its Pareto front and the numbers behind it; PNG, PDF, CSV and LaTeX at a button.
+    """Table, task, methods and axes → the figure with its Pareto front and the numbers behind it; PNG, PDF,
+    CSV and LaTeX at a button.
 
     Args:
-        folder: where the tables lie, default `data/results`. out: where exports go, default `figures/explorer`.
+        folder: where the tables lie, default `data/results`. out: where exports go, default
+            `figures/explorer`.
 
     Attributes:
-        numbers: the summary as HTML. notes: rows of other versions, if there are any. status: where the last export was written.
+        numbers: the summary as HTML. notes: rows of other versions, if there are any. status: where the last
+            export was written.
 
     Raises:
         AdapterError: there is no table in the folder.
@@ -51,10 +56,17 @@ class ResultsExplorer(FigurePanel):
         self.paths, self.out = tables(folder), out
         self.rows = pd.DataFrame()
         self._quiet = False
-        self.numbers, self.notes, self.status = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML(value="nothing exported yet")
+        self.numbers, self.notes, self.status = (
+            ipywidgets.HTML(),
+            ipywidgets.HTML(),
+            ipywidgets.HTML(value="nothing exported yet"),
+        )
         self.buttons = {kind: self._button(kind) for kind in EXPORTS}
         row = ipywidgets.HBox([ipywidgets.Label("Export"), *self.buttons.values()])
-        alt = "Mean accuracy against cost with 95 % intervals; the line joins methods that no other beats in both, faint points are beaten."
+        alt = (
+            "Mean accuracy against cost with 95 % intervals; the line joins methods that no other beats in"
+            " both, faint points are beaten."
+        )
         super().__init__(self._draw, self._make_controls(), alt, extras=(row, self.status, self.notes))
         self.children: tuple[Any, ...] = (*self.children, self.numbers)
 
@@ -75,7 +87,8 @@ class ResultsExplorer(FigurePanel):
         return button
 
     def redraw(self, change: Any = None) -> None:
-        """As in any `FigurePanel`; another table first refills the other controls, and another task the list of methods."""
+        """As in any `FigurePanel`; another table first refills the other controls, and another task the
+        list of methods."""
         if self._quiet:
             return
         owner = change["owner"] if change else self.controls["table"]
@@ -86,18 +99,29 @@ class ResultsExplorer(FigurePanel):
                 self.rows = pd.DataFrame()
         super().redraw()
         if self.message.value:
-            self.numbers.value = self.notes.value = ""  # those of the selection before would pass for this one's
+            # Those of the selection before would pass for this one's.
+            self.numbers.value = self.notes.value = ""
 
     def _refill(self, other_table: bool) -> None:
-        """Offer what the table holds; keep the present choice where it is still there. All of it changes before one redraw."""
+        """Offer what the table holds; keep the present choice where it is still there. All of it changes
+        before one redraw."""
         self._quiet = True
         try:
             if other_table:
                 self.rows = read_labelled(self.paths[self.controls["table"].value])
                 self._offer("task", {task: task for task in self.rows["task"].unique()})
                 self._offer("cost", {cost: COST_AXES[cost] for cost in costs_of(self.rows)})
-                self._offer("value", {a: text for a, text in ACCURACIES.items() if a in self.rows and self.rows[a].notna().any()})
-            labels = tuple(sorted(self.rows["label"][self.rows["task"] == self.controls["task"].value].unique()))
+                self._offer(
+                    "value",
+                    {
+                        a: text
+                        for a, text in ACCURACIES.items()
+                        if a in self.rows and self.rows[a].notna().any()
+                    },
+                )
+            labels = tuple(
+                sorted(self.rows["label"][self.rows["task"] == self.controls["task"].value].unique())
+            )
             self.controls["labels"].options = labels
             self.controls["labels"].value = labels
         finally:
@@ -109,7 +133,8 @@ class ResultsExplorer(FigurePanel):
         control.value = before if before in options else next(iter(options), None)
 
     def selection(self) -> pd.DataFrame:
-        """The rows that are shown. Raises AdapterError as `explorer.read_labelled` and `explorer.select` do."""
+        """The rows that are shown. Raises AdapterError as `results_explorer.read_labelled` and `results_explorer.select`
+        do."""
         if self.rows.empty:
             self.rows = read_labelled(self.paths[self.controls["table"].value])
         return select(self.rows, *(self.controls[name].value for name in ("labels", "task", "cost", "value")))
@@ -136,7 +161,8 @@ class ResultsExplorer(FigurePanel):
 
 
 def _html(table: pd.DataFrame, cost: str, value: str) -> str:
-    """The summary as a table for readers: units in the head, and no interval or share where one seed gives none."""
+    """The summary as a table for readers: units in the head, and no interval or share where one seed gives
+    none."""
     shown = pd.DataFrame(
         {
             "method": table["method"].map(web),
@@ -145,7 +171,10 @@ def _html(table: pd.DataFrame, cost: str, value: str) -> str:
             "± (95 %)": [f"{half:.1f}" if half == half else "unknown" for half in table["half"]],
             "n (seeds)": table["n"],
             "on the front": table["on_front"].map({True: "yes", False: "no"}),
-            "… if seeds are drawn anew": [f"in {100 * share:.0f} %" if share == share else "unknown" for share in table["front_share"]],
+            "… if seeds are drawn anew": [
+                f"in {100 * share:.0f} %" if share == share else "unknown" for share in table["front_share"]
+            ],
         }
     )
-    return str(shown.to_html(index=False, border=0, justify="left", escape=False))  # the names are safe, the rest is ours
+    # The names are safe, the rest is ours.
+    return str(shown.to_html(index=False, border=0, justify="left", escape=False))

@@ -1,7 +1,8 @@
-"""The bottleneck and rank tuner: knobs on top, costs at once, a small run at the press of a button, and the points it leaves behind.
+"""The bottleneck and rank tuner: knobs on top, costs at once, a small run at the press of a button, and the
+points it leaves behind.
 
-Nothing is written to a file. The run trains in a thread of its own, so that the page stays alive and the run can be stopped; all that it
-reports is drawn by the kernel's own thread, since Matplotlib is not made for two.
+Nothing is written to a file. The run trains in a thread of its own, so that the page stays alive and the run
+can be stopped; all that it reports is drawn by the kernel's own thread, since Matplotlib is not made for two.
 """
 
 from __future__ import annotations
@@ -39,17 +40,21 @@ _WIDE: dict[str, Any] = {"style": {"description_width": "11em"}, "layout": {"wid
 
 
 class BottleneckTuner(FigurePanel):
-    """Method, bottleneck or rank, place and image size → parameters, MACs and predicted latency; trains small runs and compares them.
+    """Method, bottleneck or rank, place and image size → parameters, MACs and predicted latency; trains small
+    runs and compares them.
 
     Args:
         latency: a calibration; None measures one now (a few seconds).
         epochs, n_per_class, seed: of the small runs.
 
     Attributes:
-        points: one `Point` a run, in the order in which they ended. numbers: the costs as HTML. message: the last error.
+        points: one `Point` a run, in the order in which they ended. numbers: the costs as HTML. message: the
+            last error.
     """
 
-    def __init__(self, latency: LatencyModel | None = None, *, epochs: int = 6, n_per_class: int = 10, seed: int = 0) -> None:
+    def __init__(
+        self, latency: LatencyModel | None = None, *, epochs: int = 6, n_per_class: int = 10, seed: int = 0
+    ) -> None:
         self.latency = latency or default_calibration()
         self.epochs, self.n_per_class, self.seed = epochs, n_per_class, seed
         self.points: list[Point] = []
@@ -62,18 +67,26 @@ class BottleneckTuner(FigurePanel):
         except RuntimeError:  # a script or a test: there is no kernel whose thread could draw
             self._loop = None
         self.numbers = ipywidgets.HTML()
-        self.train = ipywidgets.Button(description="Train a small run", button_style="primary", tooltip="train the present choice")
-        self.halt = ipywidgets.Button(description="Stop", disabled=True, tooltip="end the run after the epoch that is going on")
+        self.train = ipywidgets.Button(
+            description="Train a small run", button_style="primary", tooltip="train the present choice"
+        )
+        self.halt = ipywidgets.Button(
+            description="Stop", disabled=True, tooltip="end the run after the epoch that is going on"
+        )
         self.clear = ipywidgets.Button(description="Clear points", tooltip="forget all finished runs")
         self.bar = ipywidgets.IntProgress(value=0, max=epochs, description="epochs", **_WIDE)
         self.status = ipywidgets.Label(value="ready")
         buttons = ipywidgets.HBox([self.train, self.halt, self.clear])
-        # JupyterLab keeps the arrow keys from a closed list while no cell is being edited; an open one gets them.
+        # JupyterLab keeps the arrow keys from a closed list while no cell is being edited; an open one gets
+        # them.
         alt = (
-            "Left: validation accuracy of small runs against a cost; hollow: stopped early. Right: the last run, epoch by epoch. "
-            "By keyboard: Tab moves on; Space opens a list, arrows and Enter choose; ← and → move the slider; Enter presses a button."
+            "Left: validation accuracy of small runs against a cost; hollow: stopped early. Right: the last"
+            " run, epoch by epoch. By keyboard: Tab moves on; Space opens a list, arrows and Enter choose; ←"
+            " and → move the slider; Enter presses a button."
         )
-        super().__init__(self._draw, self._make_controls(), alt, extras=(self.numbers, buttons, self.bar, self.status))
+        super().__init__(
+            self._draw, self._make_controls(), alt, extras=(self.numbers, buttons, self.bar, self.status)
+        )
         self.controls["kind"].observe(self._kind_changed, names="value")
         for button, act in ((self.train, self.start), (self.halt, self.stop), (self.clear, self.forget)):
             button.on_click(act)
@@ -86,8 +99,12 @@ class BottleneckTuner(FigurePanel):
                 options=SIZES, value=8, description=KINDS[first].size_label, continuous_update=False, **_WIDE
             ),
             "place": ipywidgets.Dropdown(options=list(KINDS[first].places), description="position", **_WIDE),
-            "image_size": ipywidgets.Dropdown(options=IMAGE_SIZES, value=96, description="image side (pixels)", **_WIDE),
-            "axis": ipywidgets.Dropdown(options=[(COST_AXES[a], a) for a in AXES], description="cost in the figure", **_WIDE),
+            "image_size": ipywidgets.Dropdown(
+                options=IMAGE_SIZES, value=96, description="image side (pixels)", **_WIDE
+            ),
+            "axis": ipywidgets.Dropdown(
+                options=[(COST_AXES[a], a) for a in AXES], description="cost in the figure", **_WIDE
+            ),
         }
 
     @property
@@ -105,7 +122,8 @@ class BottleneckTuner(FigurePanel):
         ms = self.latency.predict(parse_method(choice.text).name, found.macs, found.modules)
         return {"trained": found.trained, "macs": found.macs, "latency_ms": ms}
 
-    # ---- drawing ---------------------------------------------------------------------------------------------
+    # ---- drawing
+    # ---------------------------------------------------------------------------------------------
 
     def redraw(self, _change: object = None) -> None:
         if not self._quiet:
@@ -122,19 +140,39 @@ class BottleneckTuner(FigurePanel):
     def _table(self, choice: Choice, costs: dict[str, float]) -> str:
         found = price(choice)
         threads = self.latency.threads
-        error = f"± {100 * self.latency.error:.0f} %, batch {self.latency.batch}, {threads} thread{'s' * (threads != 1)}"
+        error = (
+            f"± {100 * self.latency.error:.0f} %, batch {self.latency.batch}, {threads}"
+            f" thread{'s' * (threads != 1)}"
+        )
         rows = (
-            ("adapter", f"{found.adapter:,} parameters ({found.share:.2f} % of the frozen backbone), {found.modules} modules"),
-            ("head", f"{found.head:,} parameters" + (f"; {found.backbone:,} of the backbone unfrozen" if found.backbone else "")),
-            ("arithmetic", f"{found.macs / 1e6:.1f} MMACs an image ({' → '.join(map(str, found.tokens))} tokens)"),
+            (
+                "adapter",
+                (
+                    f"{found.adapter:,} parameters ({found.share:.2f} % of the frozen backbone),"
+                    f" {found.modules} modules"
+                ),
+            ),
+            (
+                "head",
+                f"{found.head:,} parameters"
+                + (f"; {found.backbone:,} of the backbone unfrozen" if found.backbone else ""),
+            ),
+            (
+                "arithmetic",
+                f"{found.macs / 1e6:.1f} MMACs an image ({' → '.join(map(str, found.tokens))} tokens)",
+            ),
             ("predicted latency", f"{costs['latency_ms']:.1f} ms an image ({error})"),
             ("in code", f"<code>{escape(choice.text)}</code>"),
         )
-        body = "".join(f"<tr><th style='text-align:left;padding-right:1em'>{name}</th><td>{text}</td></tr>" for name, text in rows)
+        body = "".join(
+            f"<tr><th style='text-align:left;padding-right:1em'>{name}</th><td>{text}</td></tr>"
+            for name, text in rows
+        )
         return f"<table>{body}</table>"
 
     def _kind_changed(self, change: dict[str, Any]) -> None:
-        """Another method has other places and another word for its size; all of it changes before one redraw."""
+        """Another method has other places and another word for its size; all of it changes before one
+        redraw."""
         kind = KINDS[change["new"]]
         self._quiet = True
         try:
@@ -144,7 +182,8 @@ class BottleneckTuner(FigurePanel):
             self._quiet = False
         self.redraw()
 
-    # ---- training --------------------------------------------------------------------------------------------
+    # ---- training
+    # --------------------------------------------------------------------------------------------
 
     def start(self, _button: object = None) -> None:
         """Train the present choice in a thread; at most one at a time."""
@@ -193,7 +232,10 @@ class BottleneckTuner(FigurePanel):
         except Exception as error:
             self._post(self._fail, error)
         else:
-            self._post(self._done, Point(choice, costs, run.final["val_top1"], len(run.history), self.epochs, run.history))
+            self._post(
+                self._done,
+                Point(choice, costs, run.final["val_top1"], len(run.history), self.epochs, run.history),
+            )
 
     def _post(self, act: Callable[[Any], None], value: Any) -> None:
         """Let the kernel's own thread do it; without a kernel, this one."""
@@ -210,7 +252,10 @@ class BottleneckTuner(FigurePanel):
     def _done(self, point: Point) -> None:
         self.points.append(point)
         self.redraw()
-        self._idle(f"done: {point.val_top1:.1f} % of the validation images after {point.epochs} of {point.planned} epochs")
+        self._idle(
+            f"done: {point.val_top1:.1f} % of the validation images after {point.epochs} of {point.planned}"
+            " epochs"
+        )
 
     def _fail(self, error: Exception) -> None:
         self._idle("failed")

@@ -1,4 +1,5 @@
-"""`pick`: one notebook, two sizes. In its small setting every cell runs in seconds, so that a test can run them all."""
+"""`pick`: one notebook, two sizes. In its small setting every cell runs in seconds, so that a test can run
+them all."""
 
 from __future__ import annotations
 
@@ -11,5 +12,6 @@ T = TypeVar("T")
 
 
 def pick(full: T, quick: T) -> T:
-    """`full` in an ordinary run; `quick` where the environment sets ADAPTERS_QUICK (the tests do, to run every cell in seconds)."""
+    """`full` in an ordinary run; `quick` where the environment sets ADAPTERS_QUICK (the tests do, to run
+    every cell in seconds)."""
     return quick if os.environ.get("ADAPTERS_QUICK") else full

@@ -1,8 +1,9 @@
 """Run the notebooks and keep them fit to commit: `python -m adapters_lib.workbook.run`.
 
-Each notebook is executed from top to bottom in its own kernel, then written back with its outputs, without what would spoil it for other
-readers: widget state (GitHub refuses to render it), widget views (they show an error without a kernel; each widget has a static figure
-beside it), progress bars' intermediate states and execution times. A notebook that fails is left as it was.
+Each notebook is executed from top to bottom in its own kernel, then written back with its outputs, without
+what would spoil it for other readers: widget state (GitHub refuses to render it), widget views (they show an
+error without a kernel; each widget has a static figure beside it), progress bars' intermediate states and
+execution times. A notebook that fails is left as it was.
 """
 
 from __future__ import annotations
@@ -61,17 +62,25 @@ def execute(path: Path, out: Path, *, timeout: int = 3600) -> float:
 
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
-    client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    client = NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    )
     try:
-        client.execute(env={**os.environ, **thread_settings()})  # the kernel takes the cores that there are for it, see `cores`
+        # The kernel takes the cores that there are for it, see `cores`.
+        client.execute(env={**os.environ, **thread_settings()})
     except CellExecutionError as error:
-        raise AdapterError(f"{path.name} stopped at a failing cell; the file is left as it was\n{error}") from error
+        raise AdapterError(
+            f"{path.name} stopped at a failing cell; the file is left as it was\n{error}"
+        ) from error
     seconds = time.perf_counter() - started
     _clean(notebook)
     text = nbformat.writes(notebook)
     megabytes = len(text.encode()) / 1e6
     if megabytes > LIMIT_MB:
-        raise AdapterError(f"{path.name} has {megabytes:.1f} MB with outputs, more than {LIMIT_MB}; show fewer or smaller figures")
+        raise AdapterError(
+            f"{path.name} has {megabytes:.1f} MB with outputs, more than {LIMIT_MB}; show fewer or smaller"
+            " figures"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, lambda partial: partial.write_text(text))
     return seconds
@@ -89,7 +98,11 @@ def _is_live(output: Any) -> bool:
     """Whether an output means nothing without a running kernel: a widget's view, or a progress bar."""
     if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
         return True
-    return bool(output.get("output_type") == "stream" and output.get("name") == "stderr" and "it/s" in output.get("text", ""))
+    return bool(
+        output.get("output_type") == "stream"
+        and output.get("name") == "stderr"
+        and "it/s" in output.get("text", "")
+    )
 
 
 def write_first_cell(path: Path, url: str) -> None:
@@ -108,13 +121,21 @@ def write_first_cell(path: Path, url: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run all notebooks, or those whose names contain one of the given words."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.workbook.run", description=main.__doc__)
-    parser.add_argument("words", nargs="*", help="run only notebooks whose names contain one of these, e.g. 02")
-    parser.add_argument("--root", type=Path, default=Path(), help="the repository, default the current folder")
+    parser.add_argument(
+        "words", nargs="*", help="run only notebooks whose names contain one of these, e.g. 02"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path(), help="the repository, default the current folder"
+    )
     parser.add_argument("--out", type=Path, help="write the executed notebooks there instead of in place")
     parser.add_argument("--quick", action="store_true", help="the small setting of the tests")
     options = parser.parse_args(arguments)
     root = options.root.resolve()
-    found = sorted(p for p in (root / "notebooks").glob("*.ipynb") if not options.words or any(w in p.name for w in options.words))
+    found = sorted(
+        p
+        for p in (root / "notebooks").glob("*.ipynb")
+        if not options.words or any(w in p.name for w in options.words)
+    )
     if not found:
         print(f"no notebook in {root / 'notebooks'} matches {options.words or 'at all'}", file=sys.stderr)
         return 2

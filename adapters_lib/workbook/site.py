@@ -1,7 +1,9 @@
-"""The workbook as a web site: `python -m adapters_lib.workbook.site` turns the executed notebooks into HTML, with a table of contents.
+"""The workbook as a web site: `python -m adapters_lib.workbook.site` turns the executed notebooks into HTML,
+with a table of contents.
 
-nbconvert renders each notebook with the outputs that it holds; nothing is run, no kernel is needed, and a figure is part of its page. A
-notebook that has no figure to show is refused, since a reader would take the empty page for the result.
+nbconvert renders each notebook with the outputs that it holds; nothing is run, no kernel is needed, and a
+figure is part of its page. A notebook that has no figure to show is refused, since a reader would take the
+empty page for the result.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ NUMBERED = re.compile(r"\bnotebook (\d\d)\b")
 _TAG = re.compile(r"<[^>]*>")
 
 _STYLE = """
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; }
 ol { padding-left: 0; list-style: none; } li { margin: 1.2rem 0; } li p { margin: 0.2rem 0; }
 a { color: #0055a4; } small { color: #555; } ul { margin: 0.2rem 0; }
-@media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; } a { color: #8ab8ff; } small { color: #aaa; } }
+@media (prefers-color-scheme: dark) {
+  body { background: #161616; color: #ddd; } a { color: #8ab8ff; } small { color: #aaa; }
+}
 """
 _SUMMARY = '<summary style="font-family: sans-serif">a solution</summary>'
 
@@ -66,14 +71,20 @@ def render(path: Path, neighbours: dict[str, str] | None = None) -> Page:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = NUMBERED.sub(lambda found: _link(found, path.stem, neighbours or {}), cell.source)
-    solutions = [index for index, cell in enumerate(_code(notebook)) if "solution" in cell.metadata.get("tags", [])]
+    solutions = [
+        index for index, cell in enumerate(_code(notebook)) if "solution" in cell.metadata.get("tags", [])
+    ]
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True)
-    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title, "path": str(path.parent)}})
+    html, _ = exporter.from_notebook_node(
+        notebook, resources={"metadata": {"name": title, "path": str(path.parent)}}
+    )
     html = _fold(LINKED.sub(r'href="\1.html\2"', html), solutions)
     home = '<p style="padding: 0 1rem; font-family: sans-serif"><a href="index.html">← all notebooks</a></p>'
     html = re.sub(r"(<body[^>]*>)", lambda found: found[1] + home, html, count=1)
     sections = dict(re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', html, re.DOTALL))
-    return Page(path.stem, title, question, sections, len(re.findall(r'<img[^>]+src="data:image/', html)), html)
+    return Page(
+        path.stem, title, question, sections, len(re.findall(r'<img[^>]+src="data:image/', html)), html
+    )
 
 
 def _code(notebook: Any) -> list[Any]:
@@ -84,10 +95,16 @@ def _check(name: str, notebook: Any) -> None:
     outputs = [output for cell in _code(notebook) for output in cell.outputs]
     remedy = f"run `python -m adapters_lib.workbook.run {name[:2]}`"
     if not notebook.cells or notebook.cells[0].cell_type != "markdown":
-        raise AdapterError(f"{name} does not begin with a title in Markdown, so the table of contents has nothing to say about it")
+        raise AdapterError(
+            f"{name} does not begin with a title in Markdown, so the table of contents has nothing to say"
+            " about it"
+        )
     if any(output.output_type == "error" for output in outputs):
         raise AdapterError(f"{name} holds an error in its outputs; {remedy}")
-    if not any("image/png" in output.get("data", {}) or "image/svg+xml" in output.get("data", {}) for output in outputs):
+    if not any(
+        "image/png" in output.get("data", {}) or "image/svg+xml" in output.get("data", {})
+        for output in outputs
+    ):
         raise AdapterError(f"{name} holds no figure; it was not executed: {remedy}")
 
 
@@ -109,7 +126,8 @@ def _fold(html: str, solutions: Sequence[int]) -> str:
 
 
 def build(root: str | Path, out: str | Path) -> list[Page]:
-    """Write `<notebook>.html` for every notebook of `root`/notebooks and `index.html` into `out`; return the pages.
+    """Write `<notebook>.html` for every notebook of `root`/notebooks and `index.html` into `out`; return the
+    pages.
 
     Raises:
         AdapterError: no notebook, or one that `render` refuses.
@@ -136,18 +154,28 @@ def _index(pages: Sequence[Page]) -> str:
     items = []
     for page in pages:
         sections = "".join(
-            f'<li style="margin:0"><a href="{_address(page.name, unescape(anchor))}">{escape(unescape(_TAG.sub("", text)))}</a></li>'
+            '<li style="margin:0"><a'
+            f' href="{_address(page.name, unescape(anchor))}">{escape(unescape(_TAG.sub("", text)))}</a></li>'
             for anchor, text in page.sections.items()
         )
         listed = (
-            f"<details><summary><small>{len(page.sections)} sections, {page.figures} figures</small></summary><ul>{sections}</ul></details>"
+            f"<details><summary><small>{len(page.sections)} sections, {page.figures}"
+            f" figures</small></summary><ul>{sections}</ul></details>"
         )
-        items.append(f'<li><b><a href="{_address(page.name)}">{escape(page.title)}</a></b><p>{escape(page.question)}</p>{listed}</li>')
+        items.append(
+            f'<li><b><a href="{_address(page.name)}">{escape(page.title)}</a></b>'
+            f"<p>{escape(page.question)}</p>{listed}</li>"
+        )
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    said = "Every figure is in its page. To move the sliders, open the notebooks in JupyterLab: <code>make lab</code>."
+    said = (
+        "Every figure is in its page. To move the sliders, open the notebooks in JupyterLab: <code>make"
+        " lab</code>."
+    )
     return (
-        f'<!DOCTYPE html><html lang="en"><head>{head}<title>Adapting frozen vision transformers</title><style>{_STYLE}</style></head>'
-        f"<body><h1>Adapting frozen vision transformers: a workbook</h1><p>{said}</p><ol>{''.join(items)}</ol></body></html>\n"
+        f'<!DOCTYPE html><html lang="en"><head>{head}<title>Adapting frozen vision'
+        f" transformers</title><style>{_STYLE}</style></head>"
+        "<body><h1>Adapting frozen vision transformers: a"
+        f" workbook</h1><p>{said}</p><ol>{''.join(items)}</ol></body></html>\n"
     )
 
 
@@ -155,7 +183,9 @@ def _index(pages: Sequence[Page]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the site from the executed notebooks."""
     parser = argparse.ArgumentParser(prog="python -m adapters_lib.workbook.site", description=main.__doc__)
-    parser.add_argument("--root", type=Path, default=Path(), help="the repository, default the current folder")
+    parser.add_argument(
+        "--root", type=Path, default=Path(), help="the repository, default the current folder"
+    )
     parser.add_argument("--out", type=Path, help="default build/site in the repository")
     options = parser.parse_args(arguments)
     out = options.out or options.root / "build" / "site"

@@ -1,4 +1,5 @@
-"""JupyterLab on a copy of the notebooks, and a Chromium that looks at it. Run by `make browser`, not by `make test`.
+"""JupyterLab on a copy of the notebooks, and a Chromium that looks at it. Run by `make browser`, not by `make
+test`.
 
 Nothing here skips: whoever asks for these tests and lacks Playwright or a browser is told what to install.
 """
@@ -23,7 +24,8 @@ from lab import Notebook
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SETTINGS = {  # JupyterLab drops cells outside the window from the page unless told not to; and nobody wants a tour here
+# JupyterLab drops cells outside the window from the page unless told not to; and nobody wants a tour here.
+SETTINGS = {
     "notebook-extension/tracker": '{"windowingMode": "none"}',
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
     "docmanager-extension/plugin": '{"autosave": false}',
@@ -66,8 +68,18 @@ def address(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
     }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    command += [f"--ServerApp.root_dir={copy}", *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+    ]
+    command += [
+        f"--ServerApp.root_dir={copy}",
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
     log = home / "log"
     with log.open("w") as out:
         server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
@@ -102,7 +114,10 @@ def browser() -> Iterator[Any]:
         try:
             chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         except Error as error:
-            pytest.fail(f"no Chromium ({error}); install the system's (apt install chromium), or name one in ADAPTERS_CHROMIUM")
+            pytest.fail(
+                f"no Chromium ({error}); install the system's (apt install chromium), or name one in"
+                " ADAPTERS_CHROMIUM"
+            )
         yield chromium
         chromium.close()
 
@@ -115,10 +130,13 @@ def opened(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterat
 
 @pytest.fixture(scope="module")
 def notebook(browser: Any, address: str, copy: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
-    """A new notebook NAME with the cells CELLS of the test's module, opened and run to its end, once for all tests of it."""
+    """A new notebook NAME with the cells CELLS of the test's module, opened and run to its end, once for
+    all tests of it."""
     name, cells = request.module.NAME, [nbformat.v4.new_code_cell(text) for text in request.module.CELLS]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), copy / "notebooks" / f"{name}.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), copy / "notebooks" / f"{name}.ipynb"
+    )
     yield from _run(browser, address, name, height=1400)
 
 

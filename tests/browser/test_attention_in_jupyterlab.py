@@ -1,16 +1,18 @@
-"""The attention explorer and the granularity dial, operated by keyboard in JupyterLab: every control redraws, errors are read there."""
+"""The attention explorer and the granularity dial, operated by keyboard in JupyterLab: every control
+redraws, errors are read there."""
 
 from lab import Notebook
 
 EXPLORER = """\
 import adapters_lib as al
-from adapters_lib.data_sets.leaves import load
-from adapters_lib.widgets_attention import AttentionExplorer
+from adapters_lib.datasets.leaves.task import load
+from adapters_lib.widgets import AttentionExplorer
 
-models = {name: al.adapt(al.create_backbone(), name, num_classes=3, seed=0) for name in ("linear", "lora", "ila")}
+names = ("linear", "lora", "ila")
+models = {name: al.adapt(al.create_backbone(), name, num_classes=3, seed=0) for name in names}
 AttentionExplorer(models, load("ultra", cultivars=3, n_train=1, n_val=1, n_test=2))"""
 DIAL = """\
-from adapters_lib.widgets_granularity import GranularityDial
+from adapters_lib.widgets import GranularityDial
 
 GranularityDial(cultivars=4)"""
 
@@ -24,7 +26,11 @@ def test_every_control_of_the_explorer_redraws(notebook: Notebook) -> None:
     panel.shoot("explorer-before")
     with panel.redraws():
         panel.slide("block", "ArrowLeft")
-    for label, says in (("head", "head 1"), ("image (number: class)", "cultivar 2"), ("what is shown", "rollout")):
+    for label, says in (
+        ("head", "head 1"),
+        ("image (number: class)", "cultivar 2"),
+        ("what is shown", "rollout"),
+    ):
         with panel.redraws():
             assert says in panel.choose(label)
     panel.shoot("explorer-after")

@@ -1,4 +1,5 @@
-"""The sliders of the exits, operated by keyboard in JupyterLab: by budget, by single thresholds, with another confidence."""
+"""The sliders of the exits, operated by keyboard in JupyterLab: by budget, by single thresholds, with
+another confidence."""
 
 from lab import Notebook
 
@@ -7,16 +8,18 @@ import torch
 
 import adapters_lib as al
 from adapters_lib.exits.costs import ExitCosts
-from adapters_lib.exits.simulation import StoredExits
-from adapters_lib.widgets_exits import exit_thresholds
+from adapters_lib.exits.simulate import StoredExits
+from adapters_lib.widgets import exit_thresholds
 
 macs = (108_000_000, 212_000_000, 316_000_000, 420_000_000)
 costs = ExitCosts((3, 6, 9, 12), macs, macs, macs[-1], (5, 5, 3, 3))
 task = al.load_data("leaves-mixed", n_train=1, n_val=10, n_test=10)
-truth = torch.nn.functional.one_hot(task.test.labels, 20).float()
+labels = task.test.labels
+truth = torch.nn.functional.one_hot(labels, 20).float()
 random = torch.Generator().manual_seed(0)
+sure = range(3, 7)
 val, test = (
-    StoredExits(torch.stack([(k + 3) * truth + torch.randn(200, 20, generator=random) for k in range(4)]), task.test.labels, costs)
+    StoredExits(torch.stack([k * truth + torch.randn(200, 20, generator=random) for k in sure]), labels, costs)
     for _ in range(2)
 )
 exit_thresholds(test, task.test.images, val, title="made-up logits of synthetic leaves")"""

@@ -1,4 +1,5 @@
-"""Every notebook opens in JupyterLab and runs, and every widget does what its controls say. Screenshots: build/screenshots."""
+"""Every notebook opens in JupyterLab and runs, and every widget does what its controls say. Screenshots:
+build/screenshots."""
 
 from pathlib import Path
 

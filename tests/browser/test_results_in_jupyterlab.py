@@ -1,11 +1,12 @@
-"""The results explorer, operated by keyboard in JupyterLab: another axis, fewer methods, none at all, and an export."""
+"""The results explorer, operated by keyboard in JupyterLab: another axis, fewer methods, none at all, and
+an export."""
 
 from pathlib import Path
 
 import pytest
 from lab import Notebook, Panel
 
-CELL = "from adapters_lib.widgets_results import ResultsExplorer\n\nResultsExplorer()"
+CELL = "from adapters_lib.widgets import ResultsExplorer\n\nResultsExplorer()"
 
 NAME = "results"
 CELLS = [CELL]
@@ -46,7 +47,9 @@ def test_no_method_is_explained_in_the_widget(panel: Panel) -> None:
     panel.box.locator("tbody tr").first.wait_for()
 
 
-@pytest.mark.parametrize(("button", "ending"), [("PNG", "png"), ("PDF", "pdf"), ("CSV", "csv"), ("LaTeX", "tex")])
+@pytest.mark.parametrize(
+    ("button", "ending"), [("PNG", "png"), ("PDF", "pdf"), ("CSV", "csv"), ("LaTeX", "tex")]
+)
 def test_a_button_writes_a_file_and_says_where(panel: Panel, copy: Path, button: str, ending: str) -> None:
     panel.press(button)
     panel.wait_for_text(f".{ending}")

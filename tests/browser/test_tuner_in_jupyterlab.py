@@ -1,10 +1,11 @@
-"""The tuner, operated by keyboard in JupyterLab: dropdowns, slider, a run that ends, a run that is stopped, an error that is seen."""
+"""The tuner, operated by keyboard in JupyterLab: dropdowns, slider, a run that ends, a run that is
+stopped, an error that is seen."""
 
 from lab import Notebook, Panel
 
 CELL = """\
-from adapters_lib.tuner import default_calibration
-from adapters_lib.widgets_tuner import BottleneckTuner
+from adapters_lib.figures import default_calibration
+from adapters_lib.widgets import BottleneckTuner
 
 BottleneckTuner(default_calibration(repeats=2), epochs={epochs}, n_per_class=1)"""
 
@@ -14,7 +15,9 @@ CELLS = [CELL.format(epochs=epochs) for epochs in (2, 1000)]  # one run ends, th
 
 def tuner(notebook: Notebook, which: int) -> Panel:
     boxes = notebook.page.locator(".jp-OutputArea-output .widget-vbox")
-    return Panel(notebook, boxes.filter(has=notebook.page.get_by_text("cost in the figure", exact=True)).nth(which))
+    return Panel(
+        notebook, boxes.filter(has=notebook.page.get_by_text("cost in the figure", exact=True)).nth(which)
+    )
 
 
 def test_every_knob_changes_the_numbers_and_the_figure(notebook: Notebook) -> None:

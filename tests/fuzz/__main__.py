@@ -18,14 +18,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     parser.add_argument("kinds", nargs="*", help=f"only these of: {', '.join(kinds)}")
     parser.add_argument("--inputs", type=int, default=10_000, help="so many inputs in all (default 10000)")
-    parser.add_argument("--minutes", type=float, default=20, help="or so long, whichever comes first (default 20)")
+    parser.add_argument(
+        "--minutes", type=float, default=20, help="or so long, whichever comes first (default 20)"
+    )
     parser.add_argument(
         "--first",
         type=int,
         default=1000,
         help="number of the first input (default 1000; the tests begin at 0)",
     )
-    parser.add_argument("--only", type=int, metavar="NUMBER", help="run this one input of the kinds and show what happens")
+    parser.add_argument(
+        "--only", type=int, metavar="NUMBER", help="run this one input of the kinds and show what happens"
+    )
     args = parser.parse_args()
     names = args.kinds or list(kinds)
     if unknown := set(names) - set(kinds):

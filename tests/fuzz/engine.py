@@ -1,7 +1,7 @@
 """A small fuzzing engine: kinds of input, an oracle for all of them, a table of what came out.
 
-A kind draws a case from a random generator: what was drawn in words, a function that runs it, and one that says whether
-the result is right. The oracle knows four outcomes:
+A kind draws a case from a random generator: what was drawn in words, a function that runs it, and one that
+says whether the result is right. The oracle knows four outcomes:
 
     right        the run returned, and what it returned is right
     clear error  an AdapterError whose message names the value and says what to do
@@ -9,7 +9,8 @@ the result is right. The oracle knows four outcomes:
 
 Input `number` of a kind is the same on every machine, so a fault is told by its kind and number.
 
-Other modules add kinds: a file `fuzz/kinds_<what>.py` with functions decorated by `@kind("name")` is found by `all_kinds`.
+Other modules add kinds: a file `fuzz/kinds_<what>.py` with functions decorated by `@kind("name")` is found by
+`all_kinds`.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ __all__ = ["KINDS", "Case", "Outcome", "Tally", "all_kinds", "kind", "table", "t
 SECONDS = 60  # that one input may take on a busy machine
 GROWTH = 2**30  # bytes by which one input may raise the highest memory of the process
 REMEDY = re.compile(
-    r"known: |\b(give|pass|use|replace|remove|put|write|fetch|did you mean|save|lower|raise|shrink|correct|choose|ask|leave|"
-    r"convert|add|name|must|are needed|is needed|needs|install|unpack|take|copy|cut|lie in|at (least|most)|complete|say|"
+    r"known: |\b(give|pass|use|replace|remove|put|write|fetch|did you"
+    r" mean|save|lower|raise|shrink|correct|choose|ask|leave|"
+    r"convert|add|name|must|are needed|is needed|needs|install|unpack|take|copy|cut|lie in|at"
+    r" (least|most)|complete|say|"
     r"retrain|rebuild|create|call|set|start|load|run|delete|make|a row is|expected|allowed|free|check)\b",
     re.IGNORECASE,
 )
@@ -107,7 +110,9 @@ def try_input(name: str, number: int, draw: Draw | None = None, seconds: float =
         case = (draw or KINDS[name])(random.Random(f"{name}:{number}"), place)
         before, memory = _listing(place), _memory()
         verdict, detail = _judge(case, seconds)
-        left = [path for path in sorted(_listing(place) - before) if not path.startswith(case.writes or ("\0",))]
+        left = [
+            path for path in sorted(_listing(place) - before) if not path.startswith(case.writes or ("\0",))
+        ]
         if verdict != "fault" and left:
             verdict, detail = "fault", f"left behind: {', '.join(left[:5])}"
         if verdict != "fault" and _memory() - memory > GROWTH:
@@ -198,6 +203,11 @@ def table(tallies: dict[str, Tally]) -> str:
     rows = [("kind", "inputs", "right", "clear error", "faults")]
     for name, tally in tallies.items():
         rows.append((name, *(f"{n:,}" for n in (tally.inputs, tally.right, tally.clear, len(tally.faults)))))
-    sums = [sum(column) for column in zip(*((t.inputs, t.right, t.clear, len(t.faults)) for t in tallies.values()), strict=True)]
+    sums = [
+        sum(column)
+        for column in zip(
+            *((t.inputs, t.right, t.clear, len(t.faults)) for t in tallies.values()), strict=True
+        )
+    ]
     rows.append(("all", *(f"{n:,}" for n in sums)))
     return "\n".join(f"{row[0]:16}" + "".join(f"{cell:>13}" for cell in row[1:]) for row in rows)

@@ -1,4 +1,5 @@
-"""What comes from outside as data, and the command line: methods, commands, lists, options, images, videos."""
+"""What comes from outside as data, and the command line: methods, commands, lists, options, images,
+videos."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ from adapters_lib.training import fit as training
 from fuzz.engine import Case, kind
 from fuzz.mutations import odd_text, odd_value, spoilt, spoilt_text
 
-# ---- methods -----------------------------------------------------------------------------------------------------
+# ---- methods
+# ------------------------------------------------------------------------------
 
 
 @kind("methods")
@@ -65,7 +67,11 @@ def methods(rng: random.Random, _place: Path) -> Case:
 
     def right(found: tuple[Any, torch.Tensor]) -> bool:
         method, logits = found
-        return logits.shape == (2, 3) and bool(logits.isfinite().all()) and parse_method(format_method(method)) == method
+        return (
+            logits.shape == (2, 3)
+            and bool(logits.isfinite().all())
+            and parse_method(format_method(method)) == method
+        )
 
     return Case(repr(text)[:120], run, right)
 
@@ -75,7 +81,9 @@ def _method_text(rng: random.Random) -> str:
     fields = dataclasses.fields(METHODS[name])
     pairs = []
     for field in rng.sample(fields, min(len(fields), rng.choice((0, 1, 1, 2, 3)))):
-        default = "/".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+        default = (
+            "/".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+        )
         value = rng.choice(
             (
                 default,
@@ -95,7 +103,8 @@ def _method_text(rng: random.Random) -> str:
     return spoilt_text(text, rng) if rng.random() < 0.3 else text
 
 
-# ---- command lines -----------------------------------------------------------------------------------------------
+# ---- command lines
+# ------------------------------------------------------------------------------
 
 # No --download: no test may wait for a network.
 ARGUMENTS = {
@@ -195,12 +204,17 @@ def _word(rng: random.Random, option: str) -> str:
         "--device": ["cpu", "nowhere"],
         "--format": ["csv"],
     }
-    return rng.choice([*good.get(option, ["1", "2", "8", "0.5"]), odd_text(rng), rng.choice(("0", "-1", "nan", "9" * 30))])
+    return rng.choice(
+        [*good.get(option, ["1", "2", "8", "0.5"]), odd_text(rng), rng.choice(("0", "-1", "nan", "9" * 30))]
+    )
 
 
 def _command(argv: list[str], place: Path) -> bool:
     """Run it as a shell would; True when it ended well, AdapterError when it ended with our one line."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True) for _ in range(2))
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict", write_through=True)
+        for _ in range(2)
+    )
     before, fit = os.getcwd(), training.fit
 
     def reached(*_args: Any, **_options: Any) -> None:
@@ -220,7 +234,9 @@ def _command(argv: list[str], place: Path) -> bool:
         os.chdir(before)
     said, told = (stream.buffer.getvalue().decode("ascii") for stream in (out, err))  # type: ignore[attr-defined]
     if code == 0:
-        return bool(said.strip()) and ("--json" not in argv or "--help" in argv or json.loads(said) is not None)
+        return bool(said.strip()) and (
+            "--json" not in argv or "--help" in argv or json.loads(said) is not None
+        )
     if code == 2 and "Traceback" not in told:
         lines = [line for line in told.splitlines() if line.startswith("error: ")]
         usage = [line for line in told.splitlines() if "error: " in line]
@@ -237,7 +253,8 @@ def _lenient(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return stream
 
 
-# ---- lists -------------------------------------------------------------------------------------------------------
+# ---- lists
+# ------------------------------------------------------------------------------
 
 CODINGS = ("utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1")
 
@@ -250,7 +267,9 @@ def _encoded(text: str, coding: str) -> bytes:
 def lists(rng: random.Random, place: Path) -> Case:
     """CSV and text lists of images: encodings, headers, spoilt rows, paths that lead away."""
     separator = rng.choice((",", " "))
-    wanted = [(f"{'ü' * rng.randrange(2)}img {i}.png", rng.randrange(3)) for i in range(rng.choice((1, 3, 8)))]
+    wanted = [
+        (f"{'ü' * rng.randrange(2)}img {i}.png", rng.randrange(3)) for i in range(rng.choice((1, 3, 8)))
+    ]
     rows = [f"{name}{separator}{label}" for name, label in wanted]
     sound = rng.random() < 0.4
     if not sound:
@@ -294,7 +313,10 @@ def _ucf(rng: random.Random) -> dict[str, str]:
 
 
 def _hmdb(rng: random.Random) -> dict[str, str]:
-    return {f"{label}_test_split1.txt": "".join(f"film{i}_{label}_x.avi {i % 3}\n" for i in range(4)) for label in ("bow", "run")}
+    return {
+        f"{label}_test_split1.txt": "".join(f"film{i}_{label}_x.avi {i % 3}\n" for i in range(4))
+        for label in ("bow", "run")
+    }
 
 
 def _diving(rng: random.Random) -> dict[str, str]:
@@ -332,10 +354,16 @@ def video_lists(rng: random.Random, place: Path) -> Case:
     victim = rng.choice(sorted(files))
     for file, text in files.items():
         if file == victim and not sound:
-            text = _spoilt_json(text, rng) if file.endswith("json") and rng.random() < 0.6 else spoilt_text(text, rng)
+            text = (
+                _spoilt_json(text, rng)
+                if file.endswith("json") and rng.random() < 0.6
+                else spoilt_text(text, rng)
+            )
             shown = f"{file}: {text[:80]!r}"
         data = _encoded(text, coding)
-        (place / file).write_bytes(spoilt(data, rng, 1) if file == victim and not sound and rng.random() < 0.2 else data)
+        (place / file).write_bytes(
+            spoilt(data, rng, 1) if file == victim and not sound and rng.random() < 0.2 else data
+        )
 
     def right(found: Any) -> bool:
         rows = [*found.train, *found.test]
@@ -351,7 +379,9 @@ def _spoilt_json(text: str, rng: random.Random) -> str:
     if not found:
         return text
     place = rng.choice(list(found)) if isinstance(found, dict) else rng.randrange(len(found))
-    value = rng.choice((None, 1.7, -1, True, [], {}, "x", "../../x", "\0", 10**40, float("nan"), float("inf"), "9" * 400))
+    value = rng.choice(
+        (None, 1.7, -1, True, [], {}, "x", "../../x", "\0", 10**40, float("nan"), float("inf"), "9" * 400)
+    )
     if isinstance(found, list) and isinstance(found[place], dict) and rng.random() < 0.8:
         found[place][rng.choice(sorted(found[place]))] = value
     else:
@@ -359,7 +389,8 @@ def _spoilt_json(text: str, rng: random.Random) -> str:
     return json.dumps(found)
 
 
-# ---- options -----------------------------------------------------------------------------------------------------
+# ---- options
+# ------------------------------------------------------------------------------
 
 OPTIONS = {
     "digits": ("seed", "image_size", "n_per_class", "augment", "root", "download", "x"),
@@ -439,7 +470,8 @@ def _picture_folder(place: Path) -> Path:
     return place / "root"
 
 
-# ---- images ------------------------------------------------------------------------------------------------------
+# ---- images
+# ------------------------------------------------------------------------------
 
 EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"  # orientation 3
 
@@ -504,7 +536,8 @@ def images(rng: random.Random, place: Path) -> Case:
     return Case(f"{path.name}, {len(data)} bytes, {'sound' if sound else 'spoilt'}", run, right)
 
 
-# ---- videos ------------------------------------------------------------------------------------------------------
+# ---- videos
+# ------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -536,7 +569,8 @@ SCRIPTS = (b"ffconcat version 1.0\nfile other.mp4\n", b"#EXTM3U\n#EXTINF:1,\noth
 
 @kind("videos")
 def videos(rng: random.Random, place: Path) -> Case:
-    """Video files with spoilt bytes, scripts and playlists under a video's name, the start of one in another."""
+    """Video files with spoilt bytes, scripts and playlists under a video's name, the start of one in
+    another."""
     name, data = rng.choice(_films())
     how = rng.random()
     if how < 0.05:
@@ -561,7 +595,13 @@ def videos(rng: random.Random, place: Path) -> Case:
             return found
 
     def right(found: np.ndarray) -> bool:
-        return data not in SCRIPTS and found.dtype == np.uint8 and found.ndim == 4 and found.shape[0] == 3 and found.shape[3] == 3
+        return (
+            data not in SCRIPTS
+            and found.dtype == np.uint8
+            and found.ndim == 4
+            and found.shape[0] == 3
+            and found.shape[3] == 3
+        )
 
     return Case(f"{name}, {len(data)} bytes", run, right)
 

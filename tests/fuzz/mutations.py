@@ -142,7 +142,11 @@ def spoilt_text(text: str, rng: random.Random) -> str:
         start = rng.randrange(len(text) + 1)
         end = min(len(text), start + rng.choice((0, 1, 2, 5, 20)))
         piece = text[start:end]
-        text = text[:start] + rng.choice(("", odd_text(rng), piece * 3, piece[::-1], piece.swapcase())) + text[end:]
+        text = (
+            text[:start]
+            + rng.choice(("", odd_text(rng), piece * 3, piece[::-1], piece.swapcase()))
+            + text[end:]
+        )
     return text
 
 

@@ -1,4 +1,5 @@
-"""CIFAR-100 from its binary version. torchvision reads the version that must be unpickled, and we unpickle nothing."""
+"""CIFAR-100 from its binary version. torchvision reads the version that must be unpickled, and we unpickle
+nothing."""
 
 from __future__ import annotations
 
@@ -18,9 +19,11 @@ ROW = 2 + 3 * 32 * 32  # coarse label, fine label, then the red, green and blue 
 
 
 class Cifar100:
-    """`data` uint8 (N, 3, 32, 32), `labels` (N,) of the 100 fine classes, `classes` their names; `split` is "train" or "test".
+    """`data` uint8 (N, 3, 32, 32), `labels` (N,) of the 100 fine classes, `classes` their names; `split` is
+    "train" or "test".
 
-    Raises FileNotFoundError when the files are not in `root`/cifar-100-binary, AdapterError when one is cut short.
+    Raises FileNotFoundError when the files are not in `root`/cifar-100-binary, AdapterError when one is cut
+    short.
     """
 
     def __init__(self, root: str, split: str, download: bool = False) -> None:
@@ -29,10 +32,14 @@ class Cifar100:
             download_and_extract_archive(URL, root, md5=MD5)
         file = folder / f"{split}.bin"
         if not file.is_file():
-            raise FileNotFoundError(f"no {file.name}; the Python version of CIFAR-100 is not used, it would have to be unpickled")
+            raise FileNotFoundError(
+                f"no {file.name}; the Python version of CIFAR-100 is not used, it would have to be unpickled"
+            )
         rows = np.fromfile(file, dtype=np.uint8)
         if rows.size == 0 or rows.size % ROW:
-            raise AdapterError(f"{file}: {rows.size} bytes is not a whole number of {ROW}-byte images; fetch {URL} again")
+            raise AdapterError(
+                f"{file}: {rows.size} bytes is not a whole number of {ROW}-byte images; fetch {URL} again"
+            )
         rows = rows.reshape(-1, ROW)
         self.labels, self.data = rows[:, 1].astype(np.int64), rows[:, 2:].reshape(-1, 3, 32, 32)
         self.classes = (folder / "fine_label_names.txt").read_text().split()

@@ -1,4 +1,5 @@
-"""Handwritten digits that scikit-learn ships (1,797 scans of 8 x 8 pixels; UCI, Alpaydin & Kaynak 1998): real images without a network."""
+"""Handwritten digits that scikit-learn ships (1,797 scans of 8 x 8 pixels; UCI, Alpaydin & Kaynak 1998):
+real images without a network."""
 
 from __future__ import annotations
 
@@ -17,13 +18,23 @@ __all__ = ["load"]
 
 
 def load(name: str, *, config: dict[str, Any], seed: int, root: Path | None, augment: str | None) -> Task:
-    """Ten classes, split 60/20/20 by `seed`, class by class; three equal channels, resized to the model's size a batch at a time."""
+    """Ten classes, split 60/20/20 by `seed`, class by class; three equal channels, resized to the model's
+    size a batch at a time."""
     bunch = load_digits()
-    grey = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))  # the scans count 0..16 dark pixels
+    # The scans count 0..16 dark pixels.
+    grey = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))
     images, labels = grey[:, None].repeat(1, 3, 1, 1), torch.from_numpy(bunch.target).long()
     size, how = config["input_size"][-1], config["interpolation"]
     train, val, test = (
-        TensorImages(images[chosen], labels[chosen], config["mean"], config["std"], augment if part == 0 else None, size, how)
+        TensorImages(
+            images[chosen],
+            labels[chosen],
+            config["mean"],
+            config["std"],
+            augment if part == 0 else None,
+            size,
+            how,
+        )
         for part, chosen in enumerate(stratified_split(labels, [0.2, 0.2], seed))
     )
     info = {"split": "60/20/20, stratified by seed", "source": "scikit-learn load_digits"}

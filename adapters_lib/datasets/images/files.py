@@ -1,7 +1,8 @@
-"""Images in files: decode any common format to RGB, check that it decodes, and serve it as a data set. Nothing is unpickled.
+"""Images in files: decode any common format to RGB, check that it decodes, and serve it as a data set.
+Nothing is unpickled.
 
-Nothing in a file is believed before it is checked: its size in pixels is looked at before a pixel is decoded, and metadata that cannot
-be read is left out instead of costing the picture.
+Nothing in a file is believed before it is checked: its size in pixels is looked at before a pixel is decoded,
+and metadata that cannot be read is left out instead of costing the picture.
 """
 
 from __future__ import annotations
@@ -27,12 +28,22 @@ from ...errors import AdapterError, unknown
 from ..labelled import check_labels
 from .metadata import ORIENTATION, orientation_in, without_metadata
 
-__all__ = ["EXTENSIONS", "MAX_PIXELS", "ImageError", "ImageFiles", "check_files", "check_max_pixels", "read_image"]
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "ImageError",
+    "ImageFiles",
+    "check_files",
+    "check_max_pixels",
+    "read_image",
+]
 
 MAX_PIXELS = 89_478_485
-"""Pixels of the largest image that is decoded unless told otherwise: Pillow's own limit, 256 MiB at 3 bytes each."""
+"""Pixels of the largest image that is decoded unless told otherwise: Pillow's own limit, 256 MiB at 3
+bytes each."""
 
-FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF")  # no format that runs another program (EPS does)
+# No format that runs another program (EPS does).
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF")
 VERIFY = ("auto", "full", "header", "off")
 FULL_BELOW = 5000  # files; "auto" decodes every pixel below this many, and reads headers only from there on
 STRIP = 256  # rows that are converted at a time, so that large pictures are not held three times
@@ -56,7 +67,24 @@ def _has(feature: str) -> bool:
 
 
 EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm"}
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    }
     | ({".webp"} if _has("webp") else set())
     | ({".avif"} if _has("avif") else set())
 )
@@ -64,10 +92,13 @@ EXTENSIONS = frozenset(
 
 
 class ImageError(AdapterError):
-    """A file that gives no picture. The message names it, says why and what to do; `path` and `reason` hold the parts."""
+    """A file that gives no picture. The message names it, says why and what to do; `path` and `reason`
+    hold the parts."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{path}: {reason}" if "; " in reason else f"{path}: {reason}; replace or remove the file")
+        super().__init__(
+            f"{path}: {reason}" if "; " in reason else f"{path}: {reason}; replace or remove the file"
+        )
         self.path, self.reason = Path(path), reason
 
     def __reduce__(self) -> tuple[Any, ...]:  # it travels from loader workers to the main process
@@ -77,12 +108,14 @@ class ImageError(AdapterError):
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a whole image file to 8-bit RGB, upright.
 
-    The EXIF orientation is applied, 16-bit grey is scaled (not clipped) to 8 bits, CMYK is converted, and transparent pixels
-    are laid on white. Of an animation the first picture is taken. Broken metadata is left out.
+    The EXIF orientation is applied, 16-bit grey is scaled (not clipped) to 8 bits, CMYK is converted, and
+    transparent pixels are laid on white. Of an animation the first picture is taken. Broken metadata is left
+    out.
 
     max_pixels: width times height of the largest picture that is decoded.
 
-    Raises ImageError naming the file when it is missing, truncated, too large, or not an image we can convert.
+    Raises ImageError naming the file when it is missing, truncated, too large, or not an image we can
+    convert.
     """
     image = _look(path, True, check_max_pixels(max_pixels))
     assert image is not None
@@ -92,7 +125,9 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Im
 def check_max_pixels(value: object) -> int:
     """The limit as it is. Raises AdapterError unless it is a whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise AdapterError(f"max_pixels={value!r}; give a whole number of pixels, such as {MAX_PIXELS} (the default)")
+        raise AdapterError(
+            f"max_pixels={value!r}; give a whole number of pixels, such as {MAX_PIXELS} (the default)"
+        )
     return value
 
 
@@ -101,7 +136,9 @@ def _look(path: str | os.PathLike[str], full: bool, max_pixels: int) -> Image.Im
     try:
         about = os.stat(path)
         if not stat.S_ISREG(about.st_mode):
-            raise ImageError(path, "a folder, not an image" if stat.S_ISDIR(about.st_mode) else "not a regular file")
+            raise ImageError(
+                path, "a folder, not an image" if stat.S_ISDIR(about.st_mode) else "not a regular file"
+            )
         if about.st_size == 0:
             raise ImageError(path, "not an image (the file is empty)")
         with open(path, "rb") as stream:
@@ -122,7 +159,8 @@ def _look(path: str | os.PathLike[str], full: bool, max_pixels: int) -> Image.Im
                 raise
     except AdapterError:
         raise
-    except Exception as error:  # PIL's plugins raise OSError, SyntaxError, struct.error, ValueError ... on broken files
+    except Exception as error:
+        # PIL's plugins raise OSError, SyntaxError, struct.error, ValueError ... on broken files.
         raise ImageError(path, _reason(error)) from error
 
 
@@ -146,7 +184,8 @@ def _decoded(stream: BinaryIO, full: bool, max_pixels: int, turn: int | None = N
 
 
 def _opened(stream: BinaryIO) -> Any:
-    """The header by the first of FORMATS that knows it. As `Image.open`, whose limits of size would come before ours."""
+    """The header by the first of FORMATS that knows it. As `Image.open`, whose limits of size would come
+    before ours."""
     Image.init()
     start = stream.read(16)
     for name in FORMATS:
@@ -217,11 +256,14 @@ def _defect(path: Path, full: bool, max_pixels: int) -> str | None:
     return None
 
 
-def check_files(paths: Sequence[Path], verify: str = "auto", max_pixels: int = MAX_PIXELS) -> list[tuple[Path, str]]:
+def check_files(
+    paths: Sequence[Path], verify: str = "auto", max_pixels: int = MAX_PIXELS
+) -> list[tuple[Path, str]]:
     """Return (path, reason) for every file that is missing, too large or not a sound image.
 
-    `verify`: "full" decodes all pixels (finds a truncated JPEG), "header" opens the file only, "off" looks that it exists,
-    "auto" is "full" below 5000 files and "header" otherwise. `max_pixels`: see `read_image`. Raises AdapterError for another word.
+    `verify`: "full" decodes all pixels (finds a truncated JPEG), "header" opens the file only, "off" looks
+    that it exists, "auto" is "full" below 5000 files and "header" otherwise. `max_pixels`: see `read_image`.
+    Raises AdapterError for another word.
     """
     check_max_pixels(max_pixels)
     if verify not in VERIFY:
@@ -242,7 +284,8 @@ class ImageFiles(Dataset):
         paths, labels: N files and their integer labels from 0.
         transform: RGB PIL image -> float32 (3, H, W).
         deterministic: whether `transform` always gives the same result.
-        cache: decode all files now and keep the 8-bit RGB pixels in memory (4 * H * W bytes each), shared with forked workers.
+        cache: decode all files now and keep the 8-bit RGB pixels in memory (4 * H * W bytes each), shared
+            with forked workers.
         max_pixels: see `read_image`.
     """
 
@@ -255,10 +298,16 @@ class ImageFiles(Dataset):
         cache: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.paths, self.transform, self.deterministic = [Path(path) for path in paths], transform, deterministic
+        self.paths, self.transform, self.deterministic = (
+            [Path(path) for path in paths],
+            transform,
+            deterministic,
+        )
         self.labels = torch.as_tensor(labels, dtype=torch.long)
         if len(self.paths) != len(self.labels):
-            raise AdapterError(f"ImageFiles: {len(self.paths)} paths and {len(self.labels)} labels; give one label a path")
+            raise AdapterError(
+                f"ImageFiles: {len(self.paths)} paths and {len(self.labels)} labels; give one label a path"
+            )
         check_labels("ImageFiles", self.labels)
         self.max_pixels = check_max_pixels(max_pixels)
         self.pixels = [read_image(path, max_pixels) for path in self.paths] if cache else None
@@ -267,5 +316,7 @@ class ImageFiles(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self.pixels[index] if self.pixels is not None else read_image(self.paths[index], self.max_pixels)
+        image = (
+            self.pixels[index] if self.pixels is not None else read_image(self.paths[index], self.max_pixels)
+        )
         return self.transform(image), int(self.labels[index])

@@ -1,4 +1,5 @@
-"""A folder of images: one folder a class, or train / val / test folders of them. Whatever cannot be used is left out and named."""
+"""A folder of images: one folder a class, or train / val / test folders of them. Whatever cannot be used
+is left out and named."""
 
 from __future__ import annotations
 
@@ -17,7 +18,15 @@ __all__ = ["Check", "class_folders", "image_files", "load", "part_folders", "sam
 
 Check = Callable[[Sequence[Path]], Skipped]
 
-PART_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -26,13 +35,18 @@ def class_folders(root: Path) -> list[Path]:
 
 
 def image_files(folder: Path, extensions: frozenset[str] = EXTENSIONS) -> list[Path]:
-    """Files with an image's extension (or another of `extensions`) below `folder`, at any depth, sorted, without hidden ones."""
+    """Files with an image's extension (or another of `extensions`) below `folder`, at any depth, sorted,
+    without hidden ones."""
     return scan(folder, extensions).files
 
 
 def part_folders(root: Path) -> dict[str, Path]:
     """{"train", "val", "test": folder} for those that `root` has; empty when it has no training folder."""
-    parts = {PART_NAMES[folder.name.lower()]: folder for folder in class_folders(root) if folder.name.lower() in PART_NAMES}
+    parts = {
+        PART_NAMES[folder.name.lower()]: folder
+        for folder in class_folders(root)
+        if folder.name.lower() in PART_NAMES
+    }
     return parts if "train" in parts and len(parts) > 1 else {}
 
 
@@ -49,26 +63,38 @@ def load(
     cache: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Task:
-    """Load `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; class ids follow the sorted folder names.
+    """Load `root/<class>/*.jpg`, or `root/{train,val,test}/<class>/*.jpg`; class ids follow the sorted folder
+    names.
 
-    Without train / val / test folders the images are split by `seed`, class by class (70/15/15 unless told otherwise); a class with fewer
-    than three is left out. With only two of them, the missing validation part is drawn from train, and `val` serves as test if there is
-    no `test`. Whatever is left out (broken, stray and foreign files, dangling links, linked folders inside a class, images of more than
-    `max_pixels`, classes without enough images) lands in `info["skipped"]` with the reason and, but for files that are something else by
-    their ending, in one DataWarning; hidden files and folders are passed over at every depth. A class folder may itself be a link.
+    Without train / val / test folders the images are split by `seed`, class by class (70/15/15 unless told
+    otherwise); a class with fewer than three is left out. With only two of them, the missing validation part
+    is drawn from train, and `val` serves as test if there is no `test`. Whatever is left out (broken, stray
+    and foreign files, dangling links, linked folders inside a class, images of more than `max_pixels`,
+    classes without enough images) lands in `info["skipped"]` with the reason and, but for files that are
+    something else by their ending, in one DataWarning; hidden files and folders are passed over at every
+    depth. A class folder may itself be a link.
 
     Raises AdapterError when `root` is missing or fewer than two classes remain.
     """
     fractions = (val_fraction, test_fraction)
     check: Check = lambda paths: check_files(paths, verify, max_pixels)  # noqa: E731
     classes, samples, info = samples_of_folders(name, root, seed, fractions, EXTENSIONS, check)
-    return files_task(name, classes, samples, config=config, augment=augment, cache=cache, max_pixels=max_pixels, info=info)
+    return files_task(
+        name, classes, samples, config=config, augment=augment, cache=cache, max_pixels=max_pixels, info=info
+    )
 
 
 def samples_of_folders(
-    name: str, root: Path | None, seed: int, fractions: Sequence[float], extensions: frozenset[str], check: Check, what: str = "image"
+    name: str,
+    root: Path | None,
+    seed: int,
+    fractions: Sequence[float],
+    extensions: frozenset[str],
+    check: Check,
+    what: str = "image",
 ) -> tuple[list[str], dict[str, list[Sample]], dict[str, Any]]:
-    """(classes, {"train", "val", "test": samples}, info) of a folder, as `load` describes, for files of any kind.
+    """(classes, {"train", "val", "test": samples}, info) of a folder, as `load` describes, for files of any
+    kind.
 
     Args:
         fractions: of validation and of test.
@@ -81,18 +107,29 @@ def samples_of_folders(
     foreign: Skipped = []
     skipped: Skipped = _stray(root, extensions, what, foreign)
     folders = part_folders(root)
-    skipped += [(p, "class folder beside train, val and test") for p in class_folders(root) if folders and p not in folders.values()]
+    skipped += [
+        (p, "class folder beside train, val and test")
+        for p in class_folders(root)
+        if folders and p not in folders.values()
+    ]
     for folder in folders.values():
         skipped += _stray(folder, extensions, what, foreign)
-    scanned = {part: _scan(folder, extensions, check, skipped, foreign, what) for part, folder in folders.items()}
+    scanned = {
+        part: _scan(folder, extensions, check, skipped, foreign, what) for part, folder in folders.items()
+    }
     found = scanned or {"all": _scan(root, extensions, check, skipped, foreign, what)}
     how = _name_parts(found)
     classes = _usable_classes(found, root, skipped, what)
     if len(classes) < 2:
         reasons = "; ".join(f"{path.relative_to(root)} ({why})" for path, why in skipped[:10])
-        raise AdapterError(f"{name}: {len(classes)} usable class(es) in {root}, at least 2 are needed. Left out: {reasons or 'nothing'}")
+        raise AdapterError(
+            f"{name}: {len(classes)} usable class(es) in {root}, at least 2 are needed. Left out:"
+            f" {reasons or 'nothing'}"
+        )
     ids = {label: i for i, label in enumerate(classes)}
-    parts = {part: [(path, ids[label]) for path, label in files if label in ids] for part, files in found.items()}
+    parts = {
+        part: [(path, ids[label]) for path, label in files if label in ids] for part, files in found.items()
+    }
     if "val" not in parts:
         whole, chosen = (parts.pop("all"), fractions) if "all" in parts else (parts["train"], fractions[:1])
         parts.update(zip(["train", "val", "test"], split_samples(whole, chosen, seed), strict=False))
@@ -108,8 +145,11 @@ def _stray(folder: Path, extensions: frozenset[str], what: str, foreign: Skipped
     return [*((path, "not in a class folder") for path in found.files), *found.left_out]
 
 
-def _scan(folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, foreign: Skipped, what: str) -> list[tuple[Path, str]]:
-    """Sound files below `folder` with the name of their class; the others, and empty classes, go to `skipped`, notes to `foreign`."""
+def _scan(
+    folder: Path, extensions: frozenset[str], check: Check, skipped: Skipped, foreign: Skipped, what: str
+) -> list[tuple[Path, str]]:
+    """Sound files below `folder` with the name of their class; the others, and empty classes, go to
+    `skipped`, notes to `foreign`."""
     files: list[tuple[Path, str]] = []
     for group in class_folders(folder):
         found = scan(group, extensions, what)
@@ -120,7 +160,11 @@ def _scan(folder: Path, extensions: frozenset[str], check: Check, skipped: Skipp
     skipped.extend(bad.items())
     sound = [(path, label) for path, label in files if path not in bad]
     filled = {label for _, label in sound}
-    skipped.extend((group, f"class without a usable {what}") for group in class_folders(folder) if group.name not in filled)
+    skipped.extend(
+        (group, f"class without a usable {what}")
+        for group in class_folders(folder)
+        if group.name not in filled
+    )
     return sound
 
 
@@ -134,13 +178,17 @@ def _name_parts(found: dict[str, list[tuple[Path, str]]]) -> str:
     return "folders" if "val" in found else "folders; val drawn from train, stratified by seed"
 
 
-def _usable_classes(found: dict[str, list[tuple[Path, str]]], root: Path, skipped: Skipped, what: str) -> list[str]:
+def _usable_classes(
+    found: dict[str, list[tuple[Path, str]]], root: Path, skipped: Skipped, what: str
+) -> list[str]:
     """Sorted names of the classes with enough images to train on and to split; the others go to `skipped`."""
     source, parts = ("all", 3) if "all" in found else ("train", 1 if "val" in found else 2)
     counts = Counter(label for _, label in found[source])
     for label, count in sorted(counts.items()):
         if count < parts:
-            skipped.append((root / label, f"class with {count} {what}(s); splitting it {parts} ways needs {parts}"))
+            skipped.append(
+                (root / label, f"class with {count} {what}(s); splitting it {parts} ways needs {parts}")
+            )
     classes = sorted(label for label, count in counts.items() if count >= parts)
     for part, files in found.items():
         for label in sorted({label for _, label in files} - counts.keys()):

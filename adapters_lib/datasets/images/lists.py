@@ -16,7 +16,9 @@ PATH_COLUMNS = ("path", "dir", "file", "filename", "image", "image_path")
 CLASS_COLUMNS = ("class", "class_id", "label", "target", "id")
 
 
-def read_list(file: Path, base: Path, num_classes: int, separator: str, outside_root: bool = False) -> list[Sample]:
+def read_list(
+    file: Path, base: Path, num_classes: int, separator: str, outside_root: bool = False
+) -> list[Sample]:
     """Read (path, class id) rows of `file`; relative paths are looked up in `base`, then in `base/images`.
 
     The text may be UTF-8, UTF-16 or Latin-1 (see `list_text`).
@@ -32,14 +34,20 @@ def read_list(file: Path, base: Path, num_classes: int, separator: str, outside_
     if separator == ",":
         rows = _cells(file, text)
     else:  # paths may hold spaces, so the label is what follows the last one
-        rows = [(number, line.rsplit(maxsplit=1)) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
+        rows = [
+            (number, line.rsplit(maxsplit=1))
+            for number, line in enumerate(io.StringIO(text), 1)
+            if line.strip()
+        ]
     path_at, class_at = 0, 1
     if rows and separator == "," and _is_header(rows[0][1]):
         path_at, class_at = _columns(file, rows.pop(0)[1])
     samples, fence = [], Fence(base, outside_root)
     for number, row in rows:
         if len(row) <= max(path_at, class_at):
-            raise AdapterError(f"{file}, line {number}: {separator.join(row)[:80]!r}; a row is 'path{separator}class'")
+            raise AdapterError(
+                f"{file}, line {number}: {separator.join(row)[:80]!r}; a row is 'path{separator}class'"
+            )
         label = whole_number(f"{file}, line {number}", row[class_at], "give a whole number from 0")
         if not 0 <= label < num_classes:
             rule = f"ids of {num_classes} classes are 0..{num_classes - 1} (is it 1-based?)"
@@ -62,19 +70,26 @@ def _cells(file: Path, text: str) -> list[tuple[int, list[str]]]:
 
 
 def _is_header(cells: list[str]) -> bool:
-    """Whether a first row names columns: known names, or words without a digit, a dot or a slash, as no path has them."""
+    """Whether a first row names columns: known names, or words without a digit, a dot or a slash, as no
+    path has them."""
     known = {*PATH_COLUMNS, *CLASS_COLUMNS}
-    return any(cell.lower() in known for cell in cells) or not any(set(cell) & set("0123456789./\\") for cell in cells)
+    return any(cell.lower() in known for cell in cells) or not any(
+        set(cell) & set("0123456789./\\") for cell in cells
+    )
 
 
 def _columns(file: Path, header: list[str]) -> tuple[int, int]:
     """Positions of the path and of the class in a header row."""
     names = [name.lower() for name in header]
     try:
-        return next(names.index(n) for n in PATH_COLUMNS if n in names), next(names.index(n) for n in CLASS_COLUMNS if n in names)
+        return next(names.index(n) for n in PATH_COLUMNS if n in names), next(
+            names.index(n) for n in CLASS_COLUMNS if n in names
+        )
     except StopIteration:
         wanted = f"one of {', '.join(PATH_COLUMNS)} and one of {', '.join(CLASS_COLUMNS)}"
-        raise AdapterError(f"{file}: columns {', '.join(header)}; name {wanted}, or leave the header out") from None
+        raise AdapterError(
+            f"{file}: columns {', '.join(header)}; name {wanted}, or leave the header out"
+        ) from None
 
 
 def _locate(base: Path, name: str, fence: Fence, where: str) -> Path:

@@ -1,7 +1,9 @@
-"""Image files without their metadata: what can break in EXIF, colour profiles and texts must not cost the pixels.
+"""Image files without their metadata: what can break in EXIF, colour profiles and texts must not cost the
+pixels.
 
-Pillow reads metadata together with the header, so that a damaged text chunk makes it refuse a sound picture. Here the
-three formats that carry metadata in blocks of their own are copied without those blocks; no pixel is touched.
+Pillow reads metadata together with the header, so that a damaged text chunk makes it refuse a sound picture.
+Here the three formats that carry metadata in blocks of their own are copied without those blocks; no pixel is
+touched.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _WEBP_FLAGS = 0x20 | 0x08 | 0x04  # of VP8X: there are a colour profile, EXIF, X
 
 
 def without_metadata(data: bytes) -> tuple[bytes, bytes] | None:
-    """(the file without metadata, its EXIF block or b"") of a JPEG, PNG or WebP file; None for other or torn files."""
+    """(the file without metadata, its EXIF block or b"") of a JPEG, PNG or WebP file; None for other or
+    torn files."""
     try:
         if data.startswith(b"\xff\xd8"):
             return _jpeg(data)
@@ -38,7 +41,8 @@ def without_metadata(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def orientation_in(exif: bytes) -> int:
-    """The orientation, 1 to 8, that an EXIF block asks for; 1 (upright) if there is none or it cannot be read."""
+    """The orientation, 1 to 8, that an EXIF block asks for; 1 (upright) if there is none or it cannot be
+    read."""
     try:
         found = Image.Exif()
         found.load(exif)
@@ -55,7 +59,8 @@ def _jpeg(data: bytes) -> tuple[bytes, bytes]:
         block = data[at : at + 2 + size]
         if marker == 0xE1 and block[4:10] == b"Exif\0\0":
             exif = exif or block[4:]
-        colours = (marker == 0xE0 and size >= 16) or (marker == 0xEE and size >= 14)  # JFIF, Adobe: only whole ones
+        # JFIF, Adobe: only whole ones.
+        colours = (marker == 0xE0 and size >= 16) or (marker == 0xEE and size >= 14)
         if colours or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(block)
         at += 2 + size

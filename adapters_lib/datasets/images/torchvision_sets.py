@@ -1,8 +1,10 @@
-"""Eight public sets through torchvision. Official splits where there are some; otherwise drawn by seed, class by class.
+"""Eight public sets through torchvision. Official splits where there are some; otherwise drawn by seed, class
+by class.
 
-flowers102, fgvc-aircraft (variants) and dtd (partition 1) have official train, val and test parts. oxford-pet, food101, cifar100 and
-svhn have train and test: val is drawn from train. eurosat has one part: drawn 60/20/20.
-CIFAR-100 and SVHN come as arrays of 32 px images; they stay that small in memory and grow to the model's size a batch at a time.
+flowers102, fgvc-aircraft (variants) and dtd (partition 1) have official train, val and test parts.
+oxford-pet, food101, cifar100 and svhn have train and test: val is drawn from train. eurosat has one part:
+drawn 60/20/20. CIFAR-100 and SVHN come as arrays of 32 px images; they stay that small in memory and grow to
+the model's size a batch at a time.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ __all__ = ["SETS", "TorchvisionSet", "load"]
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """What torchvision calls a set, the folder below `root`, its size, where it comes from, and its official parts."""
+    """What torchvision calls a set, the folder below `root`, its size, where it comes from, and its
+    official parts."""
 
     make: Callable[..., Any]
     folder: str
@@ -52,23 +55,59 @@ class TorchvisionSet:
 OFFICIAL, TWO = ("train", "val", "test"), ("train", "test")
 SETS = {
     "flowers102": TorchvisionSet(
-        datasets.Flowers102, "flowers-102", 102, 8189, "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", OFFICIAL
+        datasets.Flowers102,
+        "flowers-102",
+        102,
+        8189,
+        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        OFFICIAL,
     ),
     "oxford-pet": TorchvisionSet(
-        datasets.OxfordIIITPet, "oxford-iiit-pet", 37, 7349, "https://www.robots.ox.ac.uk/~vgg/data/pets/", ("trainval", "test")
+        datasets.OxfordIIITPet,
+        "oxford-iiit-pet",
+        37,
+        7349,
+        "https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        ("trainval", "test"),
     ),
     "fgvc-aircraft": TorchvisionSet(
-        datasets.FGVCAircraft, "fgvc-aircraft-2013b", 100, 10000, "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/", OFFICIAL
+        datasets.FGVCAircraft,
+        "fgvc-aircraft-2013b",
+        100,
+        10000,
+        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+        OFFICIAL,
     ),
     "food101": TorchvisionSet(
-        datasets.Food101, "food-101", 101, 101000, "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/", TWO
+        datasets.Food101,
+        "food-101",
+        101,
+        101000,
+        "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        TWO,
     ),
     "cifar100": TorchvisionSet(
-        cifar.Cifar100, cifar.FOLDER, 100, 60000, "https://www.cs.toronto.edu/~kriz/cifar.html (binary version)", TWO
+        cifar.Cifar100,
+        cifar.FOLDER,
+        100,
+        60000,
+        "https://www.cs.toronto.edu/~kriz/cifar.html (binary version)",
+        TWO,
     ),
-    "svhn": TorchvisionSet(datasets.SVHN, "", 10, 99289, "http://ufldl.stanford.edu/housenumbers/ (train_32x32.mat, test_32x32.mat)", TWO),
-    "dtd": TorchvisionSet(datasets.DTD, "dtd/dtd", 47, 5640, "https://www.robots.ox.ac.uk/~vgg/data/dtd/", OFFICIAL),
-    "eurosat": TorchvisionSet(datasets.EuroSAT, "eurosat/2750", 10, 27000, "https://github.com/phelber/eurosat (RGB)", ()),
+    "svhn": TorchvisionSet(
+        datasets.SVHN,
+        "",
+        10,
+        99289,
+        "http://ufldl.stanford.edu/housenumbers/ (train_32x32.mat, test_32x32.mat)",
+        TWO,
+    ),
+    "dtd": TorchvisionSet(
+        datasets.DTD, "dtd/dtd", 47, 5640, "https://www.robots.ox.ac.uk/~vgg/data/dtd/", OFFICIAL
+    ),
+    "eurosat": TorchvisionSet(
+        datasets.EuroSAT, "eurosat/2750", 10, 27000, "https://github.com/phelber/eurosat (RGB)", ()
+    ),
 }
 
 
@@ -88,9 +127,9 @@ def load(
 ) -> Task:
     """Load one of SETS from `root` (default data/real); `download=True` lets torchvision fetch it first.
 
-    `val_fraction` of train, at least one image a class, becomes val where the set has no official one. `strict`, `verify`,
-    `max_pixels`: see `check_counts` and `check_files`. Raises AdapterError when files are missing: what to fetch, from where,
-    to which folder.
+    `val_fraction` of train, at least one image a class, becomes val where the set has no official one.
+    `strict`, `verify`, `max_pixels`: see `check_counts` and `check_files`. Raises AdapterError when files are
+    missing: what to fetch, from where, to which folder.
     """
     known, root = SETS[name], root if root is not None else DEFAULT_ROOT.absolute()
     opened = [_open(name, known, root, part, download) for part in known.parts or (None,)]
@@ -102,10 +141,14 @@ def load(
         check_counts(name, expected, found, [], strict, root / known.folder)
         size, interpolation = config["input_size"][-1], config["interpolation"]
         train, val, test = (
-            TensorImages(images, labels, config["mean"], config["std"], None if part else augment, size, interpolation)
+            TensorImages(
+                images, labels, config["mean"], config["std"], None if part else augment, size, interpolation
+            )
             for part, (images, labels) in enumerate(pieces)
         )
-        return Task(name, names, train, val, test, config, info={"root": str(root), "split": how, "found": found})
+        return Task(
+            name, names, train, val, test, config, info={"root": str(root), "split": how, "found": found}
+        )
     parts = _split_files([_samples(data) for data in opened], val_fraction, seed)
     skipped = check_files([path for part in parts for path, _ in part], verify, max_pixels)
     bad = {path for path, _ in skipped}
@@ -124,29 +167,37 @@ def _open(name: str, known: TorchvisionSet, root: Path, part: str | None, downlo
         if download:
             root.mkdir(parents=True, exist_ok=True)
         return known.make(str(root), download=download, **({"split": part} if part else {}))
-    except (RuntimeError, OSError, ValueError, KeyError) as error:  # missing, damaged, or no network: torchvision has a class for each
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        # Missing, damaged, or no network: torchvision has a class for each.
         for folder in new:  # innermost first
             with contextlib.suppress(OSError):  # something came after all
                 folder.rmdir()
         place = root / known.folder
         files = image_files(place) if known.folder and place.is_dir() else list(place.glob("*_32x32.mat"))
         count = f"{len(files)} images" if known.folder else f"{len(files)} of 2 .mat files"
-        step = "the download failed; fetch it by hand" if download else "pass download=True, or fetch it by hand"
+        step = (
+            "the download failed; fetch it by hand" if download else "pass download=True, or fetch it by hand"
+        )
         raise AdapterError(
-            f"{name}: expected {known.images} images of {known.classes} classes in {place}, found {count} ({error}). "
-            f"To get them, {step} from {known.page} and unpack it there, or pass root=<folder that holds {known.folder or 'the files'}>. "
-            f"{OFFLINE_HINT}."
+            f"{name}: expected {known.images} images of {known.classes} classes in {place}, found {count}"
+            f" ({error}). To get them, {step} from {known.page} and unpack it there, or pass root=<folder"
+            f" that holds {known.folder or 'the files'}>. {OFFLINE_HINT}."
         ) from error
 
 
 def _how(known: TorchvisionSet, val_fraction: float) -> str:
     if not known.parts:
         return "60/20/20, stratified by seed"
-    return "official" if known.parts == OFFICIAL else f"official test; val: {val_fraction:.0%} of train, stratified by seed"
+    return (
+        "official"
+        if known.parts == OFFICIAL
+        else f"official test; val: {val_fraction:.0%} of train, stratified by seed"
+    )
 
 
 def _samples(data: Any) -> list[Sample]:
-    """(path, label) of a torchvision set without decoding an image; torchvision keeps these under three names."""
+    """(path, label) of a torchvision set without decoding an image; torchvision keeps these under three
+    names."""
     if hasattr(data, "samples"):
         return [(Path(path), int(label)) for path, label in data.samples]
     paths = data._images if hasattr(data, "_images") else data._image_files
@@ -165,6 +216,8 @@ def _split_files(given: list[list[Sample]], val_fraction: float, seed: int) -> l
     return [*split_samples(given[0], [val_fraction], seed), given[1]]
 
 
-def _split_arrays(given: list[tuple[Tensor, Tensor]], val_fraction: float, seed: int) -> list[tuple[Tensor, Tensor]]:
+def _split_arrays(
+    given: list[tuple[Tensor, Tensor]], val_fraction: float, seed: int
+) -> list[tuple[Tensor, Tensor]]:
     (images, labels), test = given
     return [*((images[part], labels[part]) for part in stratified_split(labels, [val_fraction], seed)), test]

@@ -1,4 +1,5 @@
-"""VTAB-1k (Zhai et al., arXiv 1910.04867): 19 tasks of 800 + 200 training images, in the list format that adapter papers share."""
+"""VTAB-1k (Zhai et al., arXiv 1910.04867): 19 tasks of 800 + 200 training images, in the list format that
+adapter papers share."""
 
 from __future__ import annotations
 
@@ -51,14 +52,15 @@ def load(
     max_pixels: int = MAX_PIXELS,
     outside_root: bool = False,
 ) -> Task:
-    """Load `vtab:<task>` from train800.txt, val200.txt and test.txt (rows `path label`) in `root/<task>` or `root`.
+    """Load `vtab:<task>` from train800.txt, val200.txt and test.txt (rows `path label`) in `root/<task>` or
+    `root`.
 
-    `root` defaults to data/real/vtab-1k. Images are resized to a square without cropping, as the benchmark does: several tasks ask
-    where things are. Lists may only name files in their folder, unless `outside_root`. The split is the benchmark's, so `seed`
-    changes nothing.
+    `root` defaults to data/real/vtab-1k. Images are resized to a square without cropping, as the benchmark
+    does: several tasks ask where things are. Lists may only name files in their folder, unless
+    `outside_root`. The split is the benchmark's, so `seed` changes nothing.
 
-    Raises AdapterError for an unknown task, a missing list or image, a label out of range, or counts other than 800 and 200 (the last two
-    kinds of count: a DataWarning if not `strict`).
+    Raises AdapterError for an unknown task, a missing list or image, a label out of range, or counts other
+    than 800 and 200 (the last two kinds of count: a DataWarning if not `strict`).
     """
     task = name.removeprefix("vtab:")
     if task not in CLASSES:
@@ -67,10 +69,13 @@ def load(
     home = root / task if (root / task).is_dir() else root
     if missing := [file for file in FILES.values() if not (home / file).is_file()]:
         raise AdapterError(
-            f"{name}: expected {', '.join(FILES.values())} with 800 + 200 training images in {home}, {', '.join(missing)} not found. "
-            f"Fetch the VTAB-1k archive that the NOAH or SSF authors share, unpack it there, or pass root=<folder>. {OFFLINE_HINT}."
+            f"{name}: expected {', '.join(FILES.values())} with 800 + 200 training images in {home},"
+            f" {', '.join(missing)} not found. Fetch the VTAB-1k archive that the NOAH or SSF authors share,"
+            f" unpack it there, or pass root=<folder>. {OFFLINE_HINT}."
         )
-    parts = {part: read_list(home / file, home, CLASSES[task], " ", outside_root) for part, file in FILES.items()}
+    parts = {
+        part: read_list(home / file, home, CLASSES[task], " ", outside_root) for part, file in FILES.items()
+    }
     skipped = check_files([path for samples in parts.values() for path, _ in samples], verify, max_pixels)
     bad = {path for path, _ in skipped}
     listed = {part: len(samples) for part, samples in parts.items()}

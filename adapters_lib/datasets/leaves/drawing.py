@@ -1,15 +1,17 @@
 """Draw synthetic leaves in closed form: one formula a pixel, vectorised over a batch, on any device.
 
-A leaf lives in its own frame: `t` runs along the midrib from base (0) to tip (1), `w >= 0` is the distance from it. The outline is
+A leaf lives in its own frame: `t` runs along the midrib from base (0) to tip (1), `w >= 0` is the distance
+from it. The outline is
 
     h(t) = aspect · (t/m)^a · ((1−t)/(1−m))^b,     m = a/(a+b) the widest place,
 
-cut by lobes and by saw teeth; side veins are the level lines of `t − w·cot(angle) − curve·w²`. Every quantity that varies is a
-column of one of two tables: `LEAF_FIELDS` (the plant: what classes differ in) and `SCENE_FIELDS` (the scan: what no class may depend on).
+cut by lobes and by saw teeth; side veins are the level lines of `t − w·cot(angle) − curve·w²`. Every quantity
+that varies is a column of one of two tables: `LEAF_FIELDS` (the plant: what classes differ in) and
+`SCENE_FIELDS` (the scan: what no class may depend on).
 
-The parameters come from numpy's PCG64, so they are the same numbers everywhere. Pixels are float32 arithmetic rounded to 8 bits: the same
-on one platform whatever the batch or its order, and at most one grey level apart between platforms. Sensor noise is an integer hash of
-(image seed, pixel), exact everywhere.
+The parameters come from numpy's PCG64, so they are the same numbers everywhere. Pixels are float32 arithmetic
+rounded to 8 bits: the same on one platform whatever the batch or its order, and at most one grey level apart
+between platforms. Sensor noise is an integer hash of (image seed, pixel), exact everywhere.
 """
 
 import math
@@ -21,7 +23,8 @@ from torch import Tensor
 
 __all__ = ["LEAF_FIELDS", "SCENE_FIELDS", "VERSION", "Field", "draw"]
 
-VERSION = 1  # raise it when the same numbers would give other pixels: drawn images that were kept are then drawn again
+# Raise it when the same numbers would give other pixels: drawn images that were kept are then drawn again.
+VERSION = 1
 
 BLADE = 0.86  # half the length of the blade, in units of half the image
 
@@ -30,7 +33,8 @@ BLADE = 0.86  # half the length of the blade, in units of half the image
 class Field:
     """One column of a parameter table, uniform between `low` and `high`.
 
-    `upstream=False`: held back, the same for every leaf of the pre-training task, so the backbone never saw it vary.
+    `upstream=False`: held back, the same for every leaf of the pre-training task, so the backbone never saw
+    it vary.
     """
 
     name: str
@@ -59,7 +63,9 @@ LEAF_FIELDS: tuple[Field, ...] = (
     Field("midrib_width", 0.012, 0.045, "half image", "width of the midrib at the base"),
     Field("midrib_contrast", -0.40, 0.75, "of lightness", "midrib darker (−) or lighter (+) than the blade"),
     Field("relief", 0.0, 0.22, "of lightness", "bulge of the blade between its side veins"),
-    Field("tertiary_count", 5.0, 14.0, "per half image", "cross veins between two side veins", upstream=False),
+    Field(
+        "tertiary_count", 5.0, 14.0, "per half image", "cross veins between two side veins", upstream=False
+    ),
     Field("tertiary_contrast", 0.0, 0.36, "of lightness", "cross veins", upstream=False),
     Field("hue", 0.02, 0.40, "turns", "colour of the blade"),
     Field("saturation", 0.25, 0.85, "1", "colour of the blade"),
@@ -100,8 +106,11 @@ SCENE_FIELDS: tuple[Field, ...] = (
 )
 
 
-def _columns(fields: tuple[Field, ...], unit_values: np.ndarray, device: torch.device | str) -> dict[str, Tensor]:
-    """Columns (N, 1, 1) in physical units, from a table (N, fields) in [0, 1]; scaled in float64 on the CPU, so the same everywhere."""
+def _columns(
+    fields: tuple[Field, ...], unit_values: np.ndarray, device: torch.device | str
+) -> dict[str, Tensor]:
+    """Columns (N, 1, 1) in physical units, from a table (N, fields) in [0, 1]; scaled in float64 on the
+    CPU, so the same everywhere."""
     low = np.array([f.low for f in fields])
     high = np.array([f.high for f in fields])
     table = torch.from_numpy((low + unit_values * (high - low)).astype(np.float32)).to(device)
@@ -116,7 +125,8 @@ def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 
 def _sensor_noise(seeds: Tensor, size: int) -> Tensor:
-    """Triangular noise of unit variance (N, 3, size, size): splitmix64 of (image seed, pixel), three channels from one 64-bit word."""
+    """Triangular noise of unit variance (N, 3, size, size): splitmix64 of (image seed, pixel), three
+    channels from one 64-bit word."""
     word = torch.arange(size * size, device=seeds.device)[None] + seeds[:, None] * 1_000_003
     word = word * -7046029254386353131
     word = (word ^ ((word >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
@@ -142,7 +152,8 @@ def draw(
         scenes: (N, len(SCENE_FIELDS)) in [0, 1], one row a scan, likewise.
         seeds: (N,) integers, seeds of the sensor noise.
         image_size: pixels a side.
-        chunk: images drawn at once; None: 8 on a CPU, whose cache then holds every intermediate (2.7 times as fast as 128), 1024 on a GPU.
+        chunk: images drawn at once; None: 8 on a CPU, whose cache then holds every intermediate (2.7 times as
+            fast as 128), 1024 on a GPU.
 
     Returns: uint8 images (N, 3, image_size, image_size) on the CPU.
     """
@@ -152,13 +163,16 @@ def draw(
         rows = slice(start, start + step)
         p, q = _columns(LEAF_FIELDS, leaves[rows], device), _columns(SCENE_FIELDS, scenes[rows], device)
         image = _scan(p, q, image_size)
-        image += q["noise"][:, None] * _sensor_noise(torch.from_numpy(seeds[rows].astype(np.int64)).to(device), image_size)
+        image += q["noise"][:, None] * _sensor_noise(
+            torch.from_numpy(seeds[rows].astype(np.int64)).to(device), image_size
+        )
         out[rows] = image.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu()
     return out
 
 
 def _scan(p: dict[str, Tensor], q: dict[str, Tensor], size: int) -> Tensor:
-    """Noise-free images (N, 3, size, size) in [0, 1]. `p`: the plant, `q`: the scan; every entry (N, 1, 1)."""
+    """Noise-free images (N, 3, size, size) in [0, 1]. `p`: the plant, `q`: the scan; every entry (N, 1,
+    1)."""
     device = p["hue"].device
     axis = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
     x, y = axis[None, None, :], -axis[None, :, None]
@@ -207,7 +221,9 @@ def _scan(p: dict[str, Tensor], q: dict[str, Tensor], size: int) -> Tensor:
     for i in range(WAVES):
         direction = q[f"wave_angle_{i}"]
         frequency = p["blotch_scale"] * (0.7 + 0.15 * i)
-        field = field + torch.cos(frequency * (direction.cos() * u + direction.sin() * v) * math.pi + q[f"wave_phase_{i}"])
+        field = field + torch.cos(
+            frequency * (direction.cos() * u + direction.sin() * v) * math.pi + q[f"wave_phase_{i}"]
+        )
     blotches = (p["blotch_amount"] * torch.sigmoid(3 * (field - 0.9)))[:, None]
     leaf = leaf + (spot - leaf) * blotches
 
@@ -225,7 +241,8 @@ def _scan(p: dict[str, Tensor], q: dict[str, Tensor], size: int) -> Tensor:
     shade = torch.sigmoid((half_width - (v - 0.03).abs()) / 0.035) * ((t > -0.01) & (t < 1.02))
     paper = paper * (1 - q["shadow"] * shade)[:, None]
     light = (q["gain"] * (1 + q["light_x"] * x + q["light_y"] * y))[:, None]
-    balance = torch.cat([1 + q["warmth"], torch.ones_like(q["warmth"]), 1 - q["warmth"]], 1).unsqueeze(-1)  # (N, 3, 1, 1)
+    # (N, 3, 1, 1).
+    balance = torch.cat([1 + q["warmth"], torch.ones_like(q["warmth"]), 1 - q["warmth"]], 1).unsqueeze(-1)
     return (paper + (leaf - paper) * shape) * light * balance
 
 

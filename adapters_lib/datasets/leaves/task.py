@@ -1,17 +1,19 @@
-"""Three tasks on synthetic leaves that need no download: new species, cultivars of one species, and both mixed.
+"""Three tasks on synthetic leaves that need no download: new species, cultivars of one species, and both
+mixed.
 
 | task | classes | what it asks |
 |---|---|---|
 | leaves-coarse | 20 species the backbone never saw | does pre-training transfer? |
 | leaves-ultra | 20 cultivars of one new species | ultra-fine-grained, classes alike to the eye |
-| leaves-mixed | 5 new species × 4 cultivars, from far apart to very close | easy and hard samples in one task, for early exits |
+| leaves-mixed | 5 new species × 4 cultivars, far apart to very close | easy and hard in one task, for exits |
 
-`granularity` is the dial: towards 0 the classes become one plant, at 1 they are as far apart as the drawing allows (see `cultivars`).
-Class parameters stand in `task.info`, and `task_sample` gives those of every single leaf, so an analysis can compare what a model found
-with the truth.
+`granularity` is the dial: towards 0 the classes become one plant, at 1 they are as far apart as the drawing
+allows (see `cultivars`). Class parameters stand in `task.info`, and `task_sample` gives those of every single
+leaf, so an analysis can compare what a model found with the truth.
 
-Species differ in the parameters that the backbone saw vary; cultivars differ above all in those held back (the teeth's direction, cross
-veins, a band along the margin), so frozen features lack something that adapters can learn.
+Species differ in the parameters that the backbone saw vary; cultivars differ above all in those held back
+(the teeth's direction, cross veins, a band along the margin), so frozen features lack something that adapters
+can learn.
 """
 
 from __future__ import annotations
@@ -38,16 +40,19 @@ from .parameters import HELD_BACK, LeafSample, cultivars, new_species, sample_le
 
 __all__ = ["KINDS", "Kind", "load", "task_sample"]
 
-KEPT = 4 * 2**30  # bytes of drawn images that a folder may hold; those that were not asked for longest go first
+# Bytes of drawn images that a folder may hold; those that were not asked for longest go first.
+KEPT = 4 * 2**30
 LARGEST = 16  # GiB of the images of a task, which are all held in memory
 SPREAD = (3.0, 2.0, 1.5, 1.2, 1.0)  # leaves-mixed: the granularity of its species, as multiples of the option
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Defaults of one task: how many species, how many cultivars of each, how far apart, how many images a class.
+    """Defaults of one task: how many species, how many cultivars of each, how far apart, how many images a
+    class.
 
-    Chosen on validation images so that a linear probe lies well above chance, every method well below 95 %, and methods apart.
+    Chosen on validation images so that a linear probe lies well above chance, every method well below 95 %,
+    and methods apart.
     """
 
     species: int
@@ -86,21 +91,24 @@ def load(
 
     Args:
         kind: "coarse", "ultra" or "mixed".
-        seed: of the training and validation images: another seed, other leaves of the same plants. The test images stay the same, so that
-            runs with different seeds can be compared image by image.
-        plants: which plants: another number is another choice of species and cultivars, with test images of its own.
+        seed: of the training and validation images: another seed, other leaves of the same plants. The test
+            images stay the same, so that runs with different seeds can be compared image by image.
+        plants: which plants: another number is another choice of species and cultivars, with test images of
+            its own.
         augment: of the training images, a name in AUGMENTATIONS or None.
         image_size: pixels a side; leaves are drawn at this size, not resized.
         mean, std: normalisation of the images handed out.
-        granularity: the dial, in (0, 1]; the default differs by kind. leaves-mixed gives its species 3, 2, 1.5, 1.2 and 1 times
-            this value (at most 1).
+        granularity: the dial, in (0, 1]; the default differs by kind. leaves-mixed gives its species 3, 2,
+            1.5, 1.2 and 1 times this value (at most 1).
         n_train, n_val, n_test: images a class.
         species, cultivars: how many; the classes are all pairs.
-        drawn: a folder in which the images are kept, at most 4 GiB, for whoever asks for them again, processes side by side included:
-            they map the same file instead of drawing for a minute. None: they are drawn, and kept in memory. It may be deleted.
+        drawn: a folder in which the images are kept, at most 4 GiB, for whoever asks for them again,
+            processes side by side included: they map the same file instead of drawing for a minute. None:
+            they are drawn, and kept in memory. It may be deleted.
 
-    Returns: a Task whose `info` holds, class by class, `species` (which one), `granularity` and `parameters` (a row in [0, 1], columns
-    `parameter_names`). The three parts have random streams of their own and share no leaf.
+    Returns: a Task whose `info` holds, class by class, `species` (which one), `granularity` and `parameters`
+    (a row in [0, 1], columns `parameter_names`). The three parts have random streams of their own and share
+    no leaf.
 
     Raises AdapterError for an unknown kind, a granularity outside (0, 1], or numbers below 1.
     """
@@ -110,20 +118,39 @@ def load(
     whole_number(f"leaves-{kind}: plants", plants, 0, 1_000_000)
     default = KINDS[kind]
     dial = default.granularity if granularity is None else float(granularity)
-    numbers = {"species": species, "cultivars": cultivars, "n_train": n_train, "n_val": n_val, "n_test": n_test}
+    numbers = {
+        "species": species,
+        "cultivars": cultivars,
+        "n_train": n_train,
+        "n_val": n_val,
+        "n_test": n_test,
+    }
     count = {name: getattr(default, name) if value is None else int(value) for name, value in numbers.items()}
     if not 0 < dial <= 1:
         rule = f"must lie in (0, 1], towards 0 the classes become one plant (default {default.granularity})"
         raise AdapterError(f"leaves-{kind}: granularity {dial}; {rule}")
-    if short := [name for name, value in count.items() if value < 1] + (["image_size"] if image_size < 16 else []):
-        raise AdapterError(f"leaves-{kind}: {short[0]} is too small; give at least {16 if short[0] == 'image_size' else 1}")
+    if short := [name for name, value in count.items() if value < 1] + (
+        ["image_size"] if image_size < 16 else []
+    ):
+        raise AdapterError(
+            f"leaves-{kind}: {short[0]} is too small; give at least {16 if short[0] == 'image_size' else 1}"
+        )
 
     _check_memory(f"leaves-{kind}", count, image_size)
     rows, which, dials = _plants(count["species"], count["cultivars"], dial, plants)
     parts: dict[str, Any] = {}
     for part in ("train", "val", "test"):
         stream = plants if part == "test" else seed
-        asked = (count["species"], count["cultivars"], dial, plants, stream, part, count[f"n_{part}"], image_size)
+        asked = (
+            count["species"],
+            count["cultivars"],
+            dial,
+            plants,
+            stream,
+            part,
+            count[f"n_{part}"],
+            image_size,
+        )
         images, labels = _images(*asked, None if drawn is None else os.fspath(drawn))
         parts[part] = TensorImages(images, labels, mean, std, augment if part == "train" else None)
     info: dict[str, Any] = {
@@ -140,7 +167,14 @@ def load(
         "parameters": rows.tolist(),
     }
     config = {"input_size": (3, image_size, image_size), "mean": tuple(mean), "std": tuple(std)}
-    return Task(f"leaves-{kind}", _names(which, count["cultivars"]), **parts, data_config=config, synthetic=True, info=info)
+    return Task(
+        f"leaves-{kind}",
+        _names(which, count["cultivars"]),
+        **parts,
+        data_config=config,
+        synthetic=True,
+        info=info,
+    )
 
 
 def _check_memory(name: str, count: dict[str, int], size: int) -> None:
@@ -153,14 +187,20 @@ def _check_memory(name: str, count: dict[str, int], size: int) -> None:
 
 
 def task_sample(task: Task, part: str = "test") -> LeafSample:
-    """The true parameters of every leaf of one part, in the order of its images. Raises AdapterError when the task is not of leaves."""
+    """The true parameters of every leaf of one part, in the order of its images. Raises AdapterError when
+    the task is not of leaves."""
     if "parameter_names" not in task.info:
-        raise AdapterError(f"{task.name} is not drawn from leaf parameters; use one of leaves-coarse, leaves-ultra, leaves-mixed")
+        raise AdapterError(
+            f"{task.name} is not drawn from leaf parameters; use one of leaves-coarse, leaves-ultra,"
+            " leaves-mixed"
+        )
     stream = task.info["plants" if part == "test" else "seed"]
     return sample_leaves(np.array(task.info["parameters"]), task.info[f"n_{part}"], part, stream)
 
 
-def _plants(n_species: int, n_cultivars: int, dial: float, number: int) -> tuple[np.ndarray, list[int], list[float]]:
+def _plants(
+    n_species: int, n_cultivars: int, dial: float, number: int
+) -> tuple[np.ndarray, list[int], list[float]]:
     """Class parameters (classes, fields), the species of every class, its granularity."""
     plants = new_species(n_species, number)
     if n_cultivars == 1:
@@ -186,18 +226,22 @@ def _images(
     size: int,
     folder: str | None,
 ) -> tuple[Tensor, Tensor]:
-    """Images (uint8) and labels of one part, kept in memory because notebooks ask for the same task again and again."""
+    """Images (uint8) and labels of one part, kept in memory because notebooks ask for the same task again
+    and again."""
     sample = sample_leaves(_plants(n_species, n_cultivars, dial, plants)[0], per_class, part, seed)
     labels = torch.from_numpy(sample.labels)
     if folder is None:
         return draw(sample.leaves, sample.scenes, sample.seeds, size), labels
     cache = ClipCache(Path(folder), KEPT)
-    pixels = cache.mapped(_digest(sample, size), lambda: draw(sample.leaves, sample.scenes, sample.seeds, size).numpy())
+    pixels = cache.mapped(
+        _digest(sample, size), lambda: draw(sample.leaves, sample.scenes, sample.seeds, size).numpy()
+    )
     return torch.from_numpy(pixels), labels
 
 
 def _digest(sample: LeafSample, size: int) -> str:
-    """Of all that decides the pixels: every leaf's own numbers, so that another way of choosing them is another digest, too."""
+    """Of all that decides the pixels: every leaf's own numbers, so that another way of choosing them is
+    another digest, too."""
     digest = hashlib.blake2b(f"leaves, drawing {VERSION}, {size} pixels".encode(), digest_size=16)
     for numbers in (sample.leaves, sample.scenes, sample.seeds):
         digest.update(np.ascontiguousarray(numbers).data)
@@ -209,4 +253,8 @@ def _names(which: list[int], n_cultivars: int) -> list[str]:
     if n_cultivars == 1:
         return [f"species {s + 1}" for s in which]
     letters = [f"cultivar {i % n_cultivars + 1}" for i in range(len(which))]
-    return letters if len(set(which)) == 1 else [f"species {s + 1}, {letter}" for s, letter in zip(which, letters, strict=True)]
+    return (
+        letters
+        if len(set(which)) == 1
+        else [f"species {s + 1}, {letter}" for s, letter in zip(which, letters, strict=True)]
+    )

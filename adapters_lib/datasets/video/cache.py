@@ -1,4 +1,5 @@
-"""Decoded clips on disk, up to a size: what was used least recently goes first. Several processes may share a folder."""
+"""Decoded clips on disk, up to a size: what was used least recently goes first. Several processes may
+share a folder."""
 
 from __future__ import annotations
 
@@ -31,12 +32,14 @@ class ClipCache:
         folder: is created.
         limit: bytes that all entries together may take. An entry larger than that is not kept.
 
-    A hit renews an entry's time stamp; when a new entry would exceed the limit, the oldest go until a tenth is free. The sum of all sizes
-    stands in a file of its own, changed under a lock together with the entries, so processes see one bound. Entries appear whole or not at
-    all; one that does not read back is dropped and made again.
+    A hit renews an entry's time stamp; when a new entry would exceed the limit, the oldest go until a tenth
+    is free. The sum of all sizes stands in a file of its own, changed under a lock together with the entries,
+    so processes see one bound. Entries appear whole or not at all; one that does not read back is dropped and
+    made again.
 
-    The cache only saves time: where it cannot be read or written (a full disk, a folder of somebody else), one DataWarning says so and
-    every array is made as if there were none. Raises AdapterError for a limit below 1.
+    The cache only saves time: where it cannot be read or written (a full disk, a folder of somebody else),
+    one DataWarning says so and every array is made as if there were none. Raises AdapterError for a limit
+    below 1.
     """
 
     def __init__(self, folder: str | os.PathLike[str], limit: int) -> None:
@@ -65,9 +68,11 @@ class ClipCache:
         return value
 
     def mapped(self, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """As `get`, but the array stays on the disk, its pages shared by all processes that ask for it; writing changes a copy.
+        """As `get`, but the array stays on the disk, its pages shared by all processes that ask for it;
+        writing changes a copy.
 
-        For large arrays that are dear to make: of several processes that ask at the same time one makes it, the others wait.
+        For large arrays that are dear to make: of several processes that ask at the same time one makes it,
+        the others wait.
         """
         path, made = self._path(key), None
         try:
@@ -84,7 +89,8 @@ class ClipCache:
         return np.ascontiguousarray(make()) if made is None else made
 
     def _kept(self, path: Path, mmap_mode: Literal["c"] | None = None) -> np.ndarray | None:
-        """The array in a file; None when there is none, or none that reads back. mmap_mode: "c" leaves it on the disk."""
+        """The array in a file; None when there is none, or none that reads back. mmap_mode: "c" leaves it
+        on the disk."""
         try:
             kept: np.ndarray = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
         except FileNotFoundError:
@@ -100,7 +106,10 @@ class ClipCache:
         if not self._told:
             self._told = True
             why = error.strerror or error
-            message = f"the cache in {self.folder} is not used ({why}); free some space, or load clips with cache_gib=0"
+            message = (
+                f"the cache in {self.folder} is not used ({why}); free some space, or load clips with"
+                " cache_gib=0"
+            )
             warnings.warn(message, DataWarning, stacklevel=4)
 
     @property
@@ -140,14 +149,16 @@ class ClipCache:
                 total = self._total() - (path.stat().st_size if path.exists() else 0) + size
                 if total > self.limit:
                     total = self._evict(self.limit * LOW_WATER - size) + size
-                self._write_total(total)  # before the entry: a crash between the two leaves the sum too high, never too low
+                # Before the entry: a crash between the two leaves the sum too high, never too low.
+                self._write_total(total)
                 os.replace(part, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)
 
     def _write_total(self, total: int) -> None:
-        """Through a file of our own: a link that lies at the ledger's place is replaced, not written through."""
+        """Through a file of our own: a link that lies at the ledger's place is replaced, not written
+        through."""
         handle, part = tempfile.mkstemp(suffix=".part", dir=self.folder)
         try:
             with os.fdopen(handle, "w") as stream:
@@ -164,7 +175,8 @@ class ClipCache:
             return self._evict(float("inf"))
 
     def _evict(self, room: float) -> int:
-        """Delete the entries used least recently until the others take no more than `room` bytes; return what those take."""
+        """Delete the entries used least recently until the others take no more than `room` bytes; return
+        what those take."""
         entries = []
         for path in self.folder.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):

@@ -1,8 +1,9 @@
-"""Videos as a data set of clips: float32 (C, T, H, W), normalised, and a label; with a cache, test views, and bad files counted.
+"""Videos as a data set of clips: float32 (C, T, H, W), normalised, and a label; with a cache, test views, and
+bad files counted.
 
-A file that cannot be decoded does not end a run and is not passed over in silence: the next readable video of the same class stands in
-for it (so every label stays what `labels` says), one DataWarning names the file, and `bad_files` lists all of them, from every loader
-worker. Only a class without any readable video raises.
+A file that cannot be decoded does not end a run and is not passed over in silence: the next readable video of
+the same class stands in for it (so every label stays what `labels` says), one DataWarning names the file, and
+`bad_files` lists all of them, from every loader worker. Only a class without any readable video raises.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ MARGIN = 8 / 7  # frames are decoded to this many times the clip's side (256 for
 
 
 def read_clip(
-    path: Path, choose: Callable[[np.ndarray], np.ndarray], short_side: int | None = None, cache: ClipCache | None = None
+    path: Path,
+    choose: Callable[[np.ndarray], np.ndarray],
+    short_side: int | None = None,
+    cache: ClipCache | None = None,
 ) -> np.ndarray:
     """Frames of one video: uint8 (T, H, W, 3).
 
@@ -73,8 +77,8 @@ class VideoClips(Dataset):
         size: side of a clip in pixels.
         mean, std: three numbers each, on the scale [0, 1].
         sampler: which frames.
-        augment: None: the clip in the middle of the video, its central crop (deterministic); "crop": a random start and a multi-scale
-            crop; "crop-flip": also mirrored half of the time.
+        augment: None: the clip in the middle of the video, its central crop (deterministic); "crop": a random
+            start and a multi-scale crop; "crop-flip": also mirrored half of the time.
         cache: of decoded frames.
 
     Attributes: `labels` (N,), `deterministic`, `bad_files`.
@@ -94,7 +98,9 @@ class VideoClips(Dataset):
         check_clip_augmentation(augment)
         self.paths, self.labels = [Path(path) for path in paths], torch.as_tensor(labels, dtype=torch.long)
         if len(self.paths) != len(self.labels):
-            raise AdapterError(f"VideoClips: {len(self.paths)} paths and {len(self.labels)} labels; give one label a path")
+            raise AdapterError(
+                f"VideoClips: {len(self.paths)} paths and {len(self.labels)} labels; give one label a path"
+            )
         check_labels("VideoClips", self.labels)
         self.size, self.sampler, self.augment, self.cache = size, sampler or ClipSampler(), augment, cache
         self.mean, self.std = (torch.tensor(v, dtype=torch.float32).view(3, 1, 1, 1) for v in (mean, std))
@@ -116,15 +122,20 @@ class VideoClips(Dataset):
         if self.augment is None:
             return self.view(index), int(self.labels[index])
         frames = self.frames(index, self.sampler.random)
-        return self._normalise(multi_scale_crop(frames, self.size, flip=self.augment == "crop-flip")), int(self.labels[index])
+        return self._normalise(multi_scale_crop(frames, self.size, flip=self.augment == "crop-flip")), int(
+            self.labels[index]
+        )
 
-    def view(self, index: int, temporal: tuple[int, int] = (0, 1), spatial: tuple[int, int] = (0, 1)) -> Tensor:
+    def view(
+        self, index: int, temporal: tuple[int, int] = (0, 1), spatial: tuple[int, int] = (0, 1)
+    ) -> Tensor:
         """Test view (number, how many) in time and in space: float32 (3, T, size, size)."""
         frames = self.frames(index, lambda times: self.sampler.view(times, *temporal))
         return self._normalise(spatial_view(frames, self.size, *spatial))
 
     def frames(self, index: int, choose: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-        """Chosen frames of a video, or of its stand-in: uint8 (T, 3, H, W), the short side at most 8/7 of `size`."""
+        """Chosen frames of a video, or of its stand-in: uint8 (T, 3, H, W), the short side at most 8/7 of
+        `size`."""
         same = (self.labels == self.labels[index]).nonzero().flatten().tolist()
         place = same.index(index)
         for candidate in same[place:] + same[:place]:
@@ -135,9 +146,15 @@ class VideoClips(Dataset):
                 return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
             except VideoError as error:
                 self._bad[candidate] = 1
-                message = f"{error.path}: {error.reason}; the next video of class {int(self.labels[index])} stands in for it"
+                message = (
+                    f"{error.path}: {error.reason}; the next video of class {int(self.labels[index])} stands"
+                    " in for it"
+                )
                 warnings.warn(message, DataWarning, stacklevel=3)
-        raise VideoError(self.paths[index], f"neither it nor another video of class {int(self.labels[index])} can be decoded")
+        raise VideoError(
+            self.paths[index],
+            f"neither it nor another video of class {int(self.labels[index])} can be decoded",
+        )
 
     def _normalise(self, frames: Tensor) -> Tensor:
         return (frames.permute(1, 0, 2, 3).float() / 255 - self.mean) / self.std  # (3, T, H, W)
@@ -146,7 +163,8 @@ class VideoClips(Dataset):
 class ClipViews(Dataset):
     """Every test view of every video, as samples of their own: number `(video · temporal + t) · spatial + s`.
 
-    `labels` repeats each video's label; `count` is the number of views of a video. Raises AdapterError for numbers below 1.
+    `labels` repeats each video's label; `count` is the number of views of a video. Raises AdapterError for
+    numbers below 1.
     """
 
     deterministic = True
@@ -165,7 +183,10 @@ class ClipViews(Dataset):
         video, view = divmod(index, self.count)
         t, s = divmod(view, self.spatial)
         if self._last is None or self._last[0] != (video, t):  # the views in space share their frames
-            self._last = ((video, t), self.clips.frames(video, lambda times: self.clips.sampler.view(times, t, self.temporal)))
+            self._last = (
+                (video, t),
+                self.clips.frames(video, lambda times: self.clips.sampler.view(times, t, self.temporal)),
+            )
         clip = self.clips._normalise(spatial_view(self._last[1], self.clips.size, s, self.spatial))
         return clip, int(self.labels[index])
 
@@ -177,11 +198,16 @@ def clip_cache(gib: float, folder: str | os.PathLike[str] | None = None) -> Clip
     """
     if not 0 <= gib <= 2**20:
         raise AdapterError(f"cache_gib={gib}; give a size in GiB, or 0 for no cache")
-    return ClipCache(folder if folder is not None else output_folder("data/cache") / "clips", round(gib * 2**30)) if gib else None
+    return (
+        ClipCache(folder if folder is not None else output_folder("data/cache") / "clips", round(gib * 2**30))
+        if gib
+        else None
+    )
 
 
 def fill_cache(clips: VideoClips, num_workers: int = 0, progress: bool = True) -> int:
-    """Decode every clip once, so that a run finds them in the cache; return the bytes that the cache then holds.
+    """Decode every clip once, so that a run finds them in the cache; return the bytes that the cache then
+    holds.
 
     Raises AdapterError when the set has no cache.
     """
@@ -204,7 +230,8 @@ def clips_task(
     synthetic: bool = False,
     info: dict[str, Any],
 ) -> Task:
-    """Build the Task of `parts` {"train", "val", "test": [(path, label)]}. Its info gains `frames`, `stride` and `sampling`."""
+    """Build the Task of `parts` {"train", "val", "test": [(path, label)]}. Its info gains `frames`,
+    `stride` and `sampling`."""
     data = {
         part: VideoClips(
             [path for path, _ in samples],
@@ -220,4 +247,6 @@ def clips_task(
     }
     info = {**info, "frames": sampler.frames, "stride": sampler.stride, "sampling": sampler.mode}
     config = {**config, "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
-    return Task(name, classes, data["train"], data["val"], data["test"], config, synthetic=synthetic, info=info)
+    return Task(
+        name, classes, data["train"], data["val"], data["test"], config, synthetic=synthetic, info=info
+    )

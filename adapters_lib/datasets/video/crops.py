@@ -1,4 +1,5 @@
-"""Space: multi-scale crops of a training clip, three crops along the longer side at test. One crop serves all frames of a clip."""
+"""Space: multi-scale crops of a training clip, three crops along the longer side at test. One crop serves
+all frames of a clip."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ def check_clip_augmentation(mode: str | None) -> None:
 
 
 def multi_scale_crop(frames: Tensor, size: int, flip: bool = False) -> Tensor:
-    """A random view of a clip: uint8 (T, 3, H, W) -> uint8 (T, 3, size, size). Draws from torch's global generator.
+    """A random view of a clip: uint8 (T, 3, H, W) -> uint8 (T, 3, size, size). Draws from torch's global
+    generator.
 
-    Height and width of the crop are the short side times 1, 0.875, 0.75 or 0.66, at most one step apart, at a random place. With `flip`
-    half of the clips are mirrored.
+    Height and width of the crop are the short side times 1, 0.875, 0.75 or 0.66, at most one step apart, at a
+    random place. With `flip` half of the clips are mirrored.
     """
     height, width = frames.shape[-2:]
     short = min(height, width)
@@ -41,8 +43,8 @@ def multi_scale_crop(frames: Tensor, size: int, flip: bool = False) -> Tensor:
 def spatial_view(frames: Tensor, size: int, number: int = 0, count: int = 1) -> Tensor:
     """View `number` of `count` along the longer side: uint8 (T, 3, H, W) -> uint8 (T, 3, size, size).
 
-    The short side is resized to `size`; the only view is the central one, and of three the outer ones touch the ends. All views of a square
-    video are the same.
+    The short side is resized to `size`; the only view is the central one, and of three the outer ones touch
+    the ends. All views of a square video are the same.
     """
     height, width = frames.shape[-2:]
     scale = size / min(height, width)

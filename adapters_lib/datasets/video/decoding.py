@@ -1,11 +1,13 @@
 """Frames of a video file, by PyAV: the frames that are asked for, not the whole file.
 
-A `Video` first reads the time stamps of all packets, which decodes nothing. From then on frames have numbers 0…N-1 in the order in which
-they are shown, and `times` says when. `read` seeks to the key frame before a wanted frame when that skips something. Frame rates may vary
-and sides may be odd: nothing here multiplies a frame number by a frame rate. Pixels that are not square are made so.
+A `Video` first reads the time stamps of all packets, which decodes nothing. From then on frames have numbers
+0…N-1 in the order in which they are shown, and `times` says when. `read` seeks to the key frame before a
+wanted frame when that skips something. Frame rates may vary and sides may be odd: nothing here multiplies a
+frame number by a frame rate. Pixels that are not square are made so.
 
-A file decides neither how it is opened nor what else is: its first bytes must be those of a known container, which alone may
-read it. FFmpeg would otherwise follow playlists and scripts (HLS, concat) to any file or address.
+A file decides neither how it is opened nor what else is: its first bytes must be those of a known container,
+which alone may read it. FFmpeg would otherwise follow playlists and scripts (HLS, concat) to any file or
+address.
 """
 
 from __future__ import annotations
@@ -34,13 +36,16 @@ VERIFY = ("auto", "full", "header", "off")
 MAX_PIXELS = 89_478_485
 """Pixels of a frame that is decoded, as for images; 8K video has 33 million."""
 MAX_FRAMES = 10_000_000
-"""Frames of a file that are listed: 46 hours at 60 a second. Damaged counters promise more than any memory holds."""
+"""Frames of a file that are listed: 46 hours at 60 a second. Damaged counters promise more than any memory
+holds."""
 ASPECTS = (Fraction(1, 8), Fraction(8))  # of a pixel's width to its height; beyond, the number is damaged
-FULL_BELOW = 2000  # files; "auto" decodes the first frame of each below this many, and looks only that they exist from there on
+# Files; "auto" decodes the first frame of each below this many, and looks only that they exist from there on.
+FULL_BELOW = 2000
 
 
 class VideoError(AdapterError):
-    """A file that gives no frames. The message names it, says why and what to do; `path` and `reason` hold the parts."""
+    """A file that gives no frames. The message names it, says why and what to do; `path` and `reason` hold
+    the parts."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{path}: {reason}; replace or remove the file")
@@ -78,15 +83,21 @@ class Video:
         self._stream = self._container.streams.video[0]
         codec = self._stream.codec_context
         if codec.width * codec.height > MAX_PIXELS:
-            raise VideoError(self.path, f"frames of {codec.width} × {codec.height} pixels, of which at most {MAX_PIXELS:,} are decoded")
+            raise VideoError(
+                self.path,
+                f"frames of {codec.width} × {codec.height} pixels, of which at most {MAX_PIXELS:,} are"
+                " decoded",
+            )
         codec.options = {"max_pixels": str(MAX_PIXELS)}  # a stream may change its size on the way
         codec.thread_count = 1  # loader workers share the cores; frame threads would also run ahead of a seek
         stamps: list[int] = []
         keys: dict[int, int] = {}
-        by_decoding_order = self._container.format.name == "avi"  # what its seek understands; the others seek by time of showing
+        # What its seek understands; the others seek by time of showing.
+        by_decoding_order = self._container.format.name == "avi"
         try:
             for packet in self._container.demux(self._stream):
-                stamp = packet.pts if packet.pts is not None else packet.dts  # AVI files with old codecs know only the latter
+                # AVI files with old codecs know only the latter.
+                stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is None or packet.size == 0:
                     continue
                 stamps.append(stamp)
@@ -116,18 +127,22 @@ class Video:
         self._container.close()
 
     def read(self, indices: Sequence[int] | np.ndarray, short_side: int | None = None) -> np.ndarray:
-        """Return the frames of these numbers, in the given order: uint8 (T, H, W, 3), RGB, upright, with square pixels.
+        """Return the frames of these numbers, in the given order: uint8 (T, H, W, 3), RGB, upright, with
+        square pixels.
 
         Args:
             indices: numbers in 0…N-1; one may come twice.
             short_side: shrink to this many pixels, aspect kept (never enlarge); None keeps the size.
 
-        A frame that does not decode is replaced by the one before it. Raises VideoError when none decodes, AdapterError for a number
-        outside the file.
+        A frame that does not decode is replaced by the one before it. Raises VideoError when none decodes,
+        AdapterError for a number outside the file.
         """
         wanted = sorted({int(i) for i in indices})
         if not wanted or wanted[0] < 0 or wanted[-1] >= len(self):
-            raise AdapterError(f"{self.path}: frames {list(indices)} of {len(self)}; ask for numbers from 0 to {len(self) - 1}")
+            raise AdapterError(
+                f"{self.path}: frames {list(indices)} of {len(self)}; ask for numbers from 0 to"
+                f" {len(self) - 1}"
+            )
         pixels: dict[int, np.ndarray] = {}
         with _named(self.path):
             for index, frame in self._frames(wanted):
@@ -145,7 +160,8 @@ class Video:
         return Fraction(1)
 
     def _frames(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield (number, frame) for rising numbers: the last frame whose stamp is not later than the wanted one."""
+        """Yield (number, frame) for rising numbers: the last frame whose stamp is not later than the
+        wanted one."""
         done = 0
         last: av.VideoFrame | None = None
         while done < len(wanted):
@@ -210,10 +226,13 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _opened(path: Path) -> Any:
-    """The container of a regular file, read by the demuxer that its first bytes call for, which opens nothing else."""
+    """The container of a regular file, read by the demuxer that its first bytes call for, which opens
+    nothing else."""
     about = os.stat(path)
     if not stat.S_ISREG(about.st_mode):
-        raise VideoError(path, "a folder, not a video" if stat.S_ISDIR(about.st_mode) else "not a regular file")
+        raise VideoError(
+            path, "a folder, not a video" if stat.S_ISDIR(about.st_mode) else "not a regular file"
+        )
     with open(path, "rb") as stream:
         demuxer = _demuxer(stream.read(4096))
     if demuxer is None:
@@ -250,7 +269,9 @@ def _pixels(frame: av.VideoFrame, short_side: int | None, aspect: Fraction = Fra
         height = max(1, round(height / aspect))
     shrink = 1.0 if short_side is None else min(1.0, short_side / min(width, height))
     width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA" if shrink < 1 else "BILINEAR").to_ndarray()
+    rgb = frame.reformat(
+        width=width, height=height, format="rgb24", interpolation="AREA" if shrink < 1 else "BILINEAR"
+    ).to_ndarray()
     return np.rot90(rgb, k=round(getattr(frame, "rotation", 0) / 90) % 4)
 
 
@@ -275,11 +296,14 @@ def _defect(path: Path, full: bool) -> str | None:
     return None
 
 
-def check_videos(paths: Sequence[Path], verify: str = "auto", progress: bool = True) -> list[tuple[Path, str]]:
+def check_videos(
+    paths: Sequence[Path], verify: str = "auto", progress: bool = True
+) -> list[tuple[Path, str]]:
     """Return (path, reason) for every file that is missing or gives no frame.
 
-    `verify`: "full" decodes the first frame, "header" reads the time stamps, "off" looks that the file exists, "auto" is "full" below
-    2000 files and "off" otherwise. A bar shows the progress of long checks. Raises AdapterError for another word.
+    `verify`: "full" decodes the first frame, "header" reads the time stamps, "off" looks that the file
+    exists, "auto" is "full" below 2000 files and "off" otherwise. A bar shows the progress of long checks.
+    Raises AdapterError for another word.
     """
     if verify not in VERIFY:
         raise unknown("verify", verify, VERIFY)
@@ -288,5 +312,11 @@ def check_videos(paths: Sequence[Path], verify: str = "auto", progress: bool = T
     if full or verify == "header":
         check = lambda path: _defect(path, full)  # noqa: E731
     with ThreadPoolExecutor(min(8, available_cores())) as pool:  # decoders release Python's lock
-        reasons = tqdm(pool.map(check, paths), desc="check videos", total=len(paths), leave=False, disable=not progress or len(paths) < 500)
+        reasons = tqdm(
+            pool.map(check, paths),
+            desc="check videos",
+            total=len(paths),
+            leave=False,
+            disable=not progress or len(paths) < 500,
+        )
         return [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason is not None]

@@ -1,4 +1,5 @@
-"""A folder of videos: one folder a class, or train / val / test folders of them. Whatever cannot be used is left out and named."""
+"""A folder of videos: one folder a class, or train / val / test folders of them. Whatever cannot be used
+is left out and named."""
 
 from __future__ import annotations
 
@@ -30,12 +31,25 @@ def load(
     verify: str = "auto",
     cache_gib: float = 0.0,
 ) -> Task:
-    """Load `root/<class>/*.mp4` (or .webm, .avi, .mkv, .mov, …) or `root/{train,val,test}/<class>/*.mp4`; splits as for `folder`.
+    """Load `root/<class>/*.mp4` (or .webm, .avi, .mkv, .mov, …) or `root/{train,val,test}/<class>/*.mp4`;
+    splits as for `folder`.
 
-    Clips are not mirrored unless `augment="crop-flip"` says that left and right mean nothing here. The other options are those of the
-    published sets (`video_tasks.load`). Raises AdapterError when `root` is missing or fewer than two classes remain.
+    Clips are not mirrored unless `augment="crop-flip"` says that left and right mean nothing here. The other
+    options are those of the published sets (`tasks.load`). Raises AdapterError when `root` is missing
+    or fewer than two classes remain.
     """
     sampler = ClipSampler(frames, stride, sampling, positions)
     fractions = (val_fraction, test_fraction)
-    classes, parts, info = samples_of_folders(name, root, seed, fractions, EXTENSIONS, lambda p: check_videos(p, verify), "video")
-    return clips_task(name, classes, parts, config=config, sampler=sampler, augment=augment, cache=clip_cache(cache_gib), info=info)
+    classes, parts, info = samples_of_folders(
+        name, root, seed, fractions, EXTENSIONS, lambda p: check_videos(p, verify), "video"
+    )
+    return clips_task(
+        name,
+        classes,
+        parts,
+        config=config,
+        sampler=sampler,
+        augment=augment,
+        cache=clip_cache(cache_gib),
+        info=info,
+    )

@@ -1,15 +1,20 @@
-"""The published lists of SSv2, HMDB-51, UCF-101 and Diving-48: one reader each, from a local folder to (path, label, group) rows.
+"""The published lists of SSv2, HMDB-51, UCF-101 and Diving-48: one reader each, from a local folder to (path,
+label, group) rows.
 
-A group is what must not be torn between training and validation: the clips of one film (HMDB-51) or of one recording (UCF-101).
+A group is what must not be torn between training and validation: the clips of one film (HMDB-51) or of one
+recording (UCF-101).
 
-    ssv2      [labels/]something-something-v2-{labels,train,validation}.json  or  labels/{labels,train,validation}.json;
+    ssv2      [labels/]something-something-v2-{labels,train,validation}.json
+              or  labels/{labels,train,validation}.json;
               20bn-something-something-v2/<id>.webm
-    hmdb51    testTrainMulti_7030_splits/<class>_test_split<k>.txt: "name.avi 1" (1 train, 2 test, 0 neither);  <class>/name.avi
-    ucf101    ucfTrainTestlist/{classInd,trainlist0<k>,testlist0<k>}.txt: "class/name.avi 1";  UCF-101/class/name.avi
+    hmdb51    testTrainMulti_7030_splits/<class>_test_split<k>.txt:
+              "name.avi 1" (1 train, 2 test, 0 neither);  <class>/name.avi
+    ucf101    ucfTrainTestlist/{classInd,trainlist0<k>,testlist0<k>}.txt:
+              "class/name.avi 1";  UCF-101/class/name.avi
     diving48  Diving48_V2_{train,test}.json, Diving48_vocab.json;  rgb/<vid_name>.mp4
 
-Lists may also lie in the root, or in annotations/; videos in the root, or in videos/. A reader takes a `Fence` around the root: a list
-that names a file outside is refused.
+Lists may also lie in the root, or in annotations/; videos in the root, or in videos/. A reader takes a
+`Fence` around the root: a list that names a file outside is refused.
 """
 
 from __future__ import annotations
@@ -42,10 +47,22 @@ class VideoList(NamedTuple):
 
 
 def read_ssv2(root: Path, split: int, classes: int, fence: Fence) -> VideoList:
-    """Something-Something v2: the validation list serves as test, because the test labels were never published."""
-    places = ["labels/something-something-v2-", "labels/", "something-something-v2-", "annotations/something-something-v2-"]
-    files = {part: _find(root, [f"{place}{part}.json" for place in places]) for part in ("labels", "train", "validation")}
-    labels = {str(name): _number(files["labels"], 0, value) for name, value in list_json(files["labels"], dict).items()}
+    """Something-Something v2: the validation list serves as test, because the test labels were never
+    published."""
+    places = [
+        "labels/something-something-v2-",
+        "labels/",
+        "something-something-v2-",
+        "annotations/something-something-v2-",
+    ]
+    files = {
+        part: _find(root, [f"{place}{part}.json" for place in places])
+        for part in ("labels", "train", "validation")
+    }
+    labels = {
+        str(name): _number(files["labels"], 0, value)
+        for name, value in list_json(files["labels"], dict).items()
+    }
     names = _names(files["labels"], labels, classes)
     videos = _folder(root, ["20bn-something-something-v2", "videos"])
 
@@ -54,7 +71,10 @@ def read_ssv2(root: Path, split: int, classes: int, fence: Fence) -> VideoList:
         for number, entry in enumerate(list_json(file, list)):
             template = re.sub(r"[\[\]]", "", str(_entry(file, number, entry, "template")))
             if template not in labels:
-                raise AdapterError(f"{file}, entry {number}: {template!r} is not in {files['labels'].name}; use lists of one release")
+                raise AdapterError(
+                    f"{file}, entry {number}: {template!r} is not in {files['labels'].name}; use lists of one"
+                    " release"
+                )
             video = str(_entry(file, number, entry, "id"))
             path = fence(videos / f"{video}.webm", f"{file}, entry {number}")
             found.append(Row(path, labels[template], video))
@@ -69,8 +89,8 @@ def read_hmdb51(root: Path, split: int, classes: int, fence: Fence) -> VideoList
     files = sorted(folder.glob(f"*_test_split{split}.txt"))
     if len(files) != classes:
         raise AdapterError(
-            f"{folder}: {len(files)} files *_test_split{split}.txt, one for each of {classes} classes is needed; "
-            "unpack the published test_train_splits.rar there"
+            f"{folder}: {len(files)} files *_test_split{split}.txt, one for each of {classes} classes is"
+            " needed; unpack the published test_train_splits.rar there"
         )
     names = [file.name.removesuffix(f"_test_split{split}.txt") for file in files]
     videos = _folder(root, ["hmdb51_org", "videos"])
@@ -79,7 +99,9 @@ def read_hmdb51(root: Path, split: int, classes: int, fence: Fence) -> VideoList
         for number, line in _lines(file):
             clip, _, use = line.rpartition(" ")
             if not clip or use not in ("0", "1", "2"):
-                raise AdapterError(f"{file}, line {number}: {line!r}; a row is 'name.avi 1', with 1 train, 2 test, 0 neither")
+                raise AdapterError(
+                    f"{file}, line {number}: {line!r}; a row is 'name.avi 1', with 1 train, 2 test, 0 neither"
+                )
             film = clip.strip().split(f"_{name}_")[0]
             path = fence(videos / name / clip.strip(), f"{file}, line {number}")
             parts[int(use)].append(Row(path, label, film))
@@ -104,9 +126,14 @@ def read_ucf101(root: Path, split: int, classes: int, fence: Fence) -> VideoList
             clip, _, given = line.partition(" ")
             name = clip.partition("/")[0]
             if name not in labels:
-                raise AdapterError(f"{file}, line {number}: class {name!r} is not in {index.name}; a row is 'class/name.avi 1'")
+                raise AdapterError(
+                    f"{file}, line {number}: class {name!r} is not in {index.name}; a row is"
+                    " 'class/name.avi 1'"
+                )
             if given and not 1 <= _number(file, number, given, "line") <= classes:
-                raise AdapterError(f"{file}, line {number}: class {given}; ids of {classes} classes are 1..{classes}")
+                raise AdapterError(
+                    f"{file}, line {number}: class {given}; ids of {classes} classes are 1..{classes}"
+                )
             if given and int(given) - 1 != labels[name]:
                 told = f"class {given}, but {index.name} gives {name} the number {labels[name] + 1}"
                 raise AdapterError(f"{file}, line {number}: {told}; correct the list")
@@ -119,11 +146,14 @@ def read_ucf101(root: Path, split: int, classes: int, fence: Fence) -> VideoList
 
 
 def read_diving48(root: Path, split: int, classes: int, fence: Fence) -> VideoList:
-    """Diving-48, version 2 of its labels. The files are cut to one dive each, so start_frame and end_frame are not needed."""
+    """Diving-48, version 2 of its labels. The files are cut to one dive each, so start_frame and end_frame
+    are not needed."""
     places = ["", "annotations/", "labels/"]
     vocabulary = list_json(_find(root, [f"{place}Diving48_vocab.json" for place in places]), list)
     if len(vocabulary) != classes:
-        raise AdapterError(f"Diving48_vocab.json: {len(vocabulary)} classes, expected {classes}; use the file of version 2")
+        raise AdapterError(
+            f"Diving48_vocab.json: {len(vocabulary)} classes, expected {classes}; use the file of version 2"
+        )
     names = [", ".join(map(str, name)) if isinstance(name, list) else str(name) for name in vocabulary]
     videos = _folder(root, ["rgb", "videos"])
 
@@ -133,7 +163,10 @@ def read_diving48(root: Path, split: int, classes: int, fence: Fence) -> VideoLi
         for number, entry in enumerate(list_json(file, list)):
             label = _number(file, number, _entry(file, number, entry, "label"))
             if not 0 <= label < classes:
-                raise AdapterError(f"{file}, entry {number}: label {label}; labels of {classes} classes lie in 0..{classes - 1}")
+                raise AdapterError(
+                    f"{file}, entry {number}: label {label}; labels of {classes} classes lie in"
+                    f" 0..{classes - 1}"
+                )
             video = str(_entry(file, number, entry, "vid_name"))
             path = fence(videos / f"{video}.mp4", f"{file}, entry {number}")
             found.append(Row(path, label, video))
@@ -149,7 +182,9 @@ def _find(root: Path, names: list[str]) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise AdapterError(f"{root}: no list {names[0]} there (nor {', '.join(names[1:])}); put the published lists there")
+    raise AdapterError(
+        f"{root}: no list {names[0]} there (nor {', '.join(names[1:])}); put the published lists there"
+    )
 
 
 def _folder(root: Path, names: list[str]) -> Path:
@@ -176,5 +211,7 @@ def _names(file: Path, labels: dict[str, int], classes: int) -> list[str]:
     if sorted(labels.values()) != list(range(classes)):
         outside = [value for value in labels.values() if not 0 <= value < classes]
         what = f"label {outside[0]} (counted from 0)" if outside else f"{len(labels)} classes"
-        raise AdapterError(f"{file}: {what}; the labels of {classes} classes are 0..{classes - 1}, each once; fetch it again")
+        raise AdapterError(
+            f"{file}: {what}; the labels of {classes} classes are 0..{classes - 1}, each once; fetch it again"
+        )
     return sorted(labels, key=lambda name: labels[name])

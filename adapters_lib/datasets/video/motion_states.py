@@ -1,8 +1,9 @@
 """How a leaf moves in each class, such that no single frame tells the class.
 
-A frame shows a state of four numbers: place (x, y), turn θ and growth g. In every class, at every moment, the four are independent and
-uniform: x and y on a frame whose edges are joined (what leaves at the right comes in at the left), θ on the circle, g on [0, 1]. So one
-frame has the same distribution in all classes: it is at chance, whatever looks at it. Classes differ in which number changes, and how:
+A frame shows a state of four numbers: place (x, y), turn θ and growth g. In every class, at every moment, the
+four are independent and uniform: x and y on a frame whose edges are joined (what leaves at the right comes in
+at the left), θ on the circle, g on [0, 1]. So one frame has the same distribution in all classes: it is at
+chance, whatever looks at it. Classes differ in which number changes, and how:
 
     drift   x or y   ← start + speed · t             (mod 1)
     turn    θ        ← start + speed · t             (mod 1 turn)
@@ -10,8 +11,9 @@ frame has the same distribution in all classes: it is at chance, whatever looks 
     sway    θ        ← middle + swing · sin(2π(phase + speed · t))
     pulse   sway, and g ← ramp(phase ± ¼ + speed · t): largest at one end of the swing, or at the other
 
-where `ramp` is the triangle wave, up and down again, whose values are uniform when its phase is. Middles, starts and phases are uniform.
-Only the order of the frames, and the time between them, hold the class: direction, speed and phase.
+where `ramp` is the triangle wave, up and down again, whose values are uniform when its phase is. Middles,
+starts and phases are uniform. Only the order of the frames, and the time between them, hold the class:
+direction, speed and phase.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ SWING = 0.13  # turns to each side: 47 degrees
 
 @dataclass(frozen=True)
 class Motion:
-    """One class. `speed`: of the number that changes, in its periods over 28 frames (the span of 8 frames at stride 4); the sign is the
-    direction (image rows count downwards). `pulse`: growth leads the sway by this share of a period; None: growth stays."""
+    """One class. `speed`: of the number that changes, in its periods over 28 frames (the span of 8 frames at
+    stride 4); the sign is the direction (image rows count downwards). `pulse`: growth leads the sway by
+    this share of a period; None: growth stays."""
 
     name: str
     moves: str
@@ -65,7 +68,8 @@ def trajectories(motion: Motion, draws: np.ndarray, frames: int) -> np.ndarray:
     Args:
         draws: (N, 6) uniform in [0, 1): start of the four numbers, phase of a swing, haste.
     """
-    clock = np.arange(frames) / SPAN * motion.speed * (1 + HASTE * (2 * draws[:, 5:6] - 1))  # periods, (N, frames)
+    # Periods, (N, frames).
+    clock = np.arange(frames) / SPAN * motion.speed * (1 + HASTE * (2 * draws[:, 5:6] - 1))
     state = np.repeat(draws[:, None, :4], frames, axis=1)
     if motion.moves != "sway":
         state[..., STATE.index(motion.moves)] += clock
@@ -85,12 +89,18 @@ def single_frame_features(state: np.ndarray) -> np.ndarray:
 
 
 def motion_parameters(states: np.ndarray) -> np.ndarray:
-    """What the order of frames tells: (N, T, 4) -> (N, 6): mean change a frame of x, y, turn (short way round) and of growth (most steps
-    are no jump, so their median), mean absolute change of turn, and its covariance with growth."""
+    """What the order of frames tells: (N, T, 4) -> (N, 6): mean change a frame of x, y, turn (short way
+    round) and of growth (most steps are no jump, so their median), mean absolute change of turn, and its
+    covariance with growth."""
     step = np.diff(states, axis=1)
     step = (step + 0.5) % 1.0 - 0.5  # the short way round a period
     turned = np.cumsum(step[..., 2], axis=1)
     grown = states[:, 1:, 3]
     together = ((turned - turned.mean(1, keepdims=True)) * (grown - grown.mean(1, keepdims=True))).mean(1)
-    columns = [step[..., 0].mean(1), step[..., 1].mean(1), step[..., 2].mean(1), np.median(step[..., 3], axis=1)]
+    columns = [
+        step[..., 0].mean(1),
+        step[..., 1].mean(1),
+        step[..., 2].mean(1),
+        np.median(step[..., 3], axis=1),
+    ]
     return np.stack([*columns, np.abs(step[..., 2]).mean(1), together], axis=1)

@@ -1,12 +1,13 @@
 """Which frames of a video make a clip: every fourth of a stretch, or one from each of T equal segments.
 
-Both work on time stamps, so a variable frame rate changes nothing but which frame is on show at a wanted moment:
+Both work on time stamps, so a variable frame rate changes nothing but which frame is on show at a wanted
+moment:
 
     strided   t_k = start + k · stride / fps           8 frames, stride 4 (AdaptFormer, PAdapter)
     uniform   t_k = (k + offset) · duration / T        (TSN; what SSv2 is often read with)
 
-A video shorter than a strided clip is read from its start, and its last frame is repeated to fill the clip. A video of fewer than T frames
-read uniformly shows some frames more than once.
+A video shorter than a strided clip is read from its start, and its last frame is repeated to fill the clip. A
+video of fewer than T frames read uniformly shows some frames more than once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class ClipSampler:
         frames: of a clip, T.
         stride: of "strided", in frames of the video's mean rate.
         mode: "strided" or "uniform".
-        positions: training starts are drawn from so many evenly spread ones (so that a cache of clips is hit again); None: from all.
+        positions: training starts are drawn from so many evenly spread ones (so that a cache of clips is hit
+            again); None: from all.
 
     Raises AdapterError for numbers below 1 or another mode.
     """
@@ -71,7 +73,8 @@ class ClipSampler:
         return self._strided(times, int(torch.randint(int(starts), ())))
 
     def view(self, times: np.ndarray, number: int = 0, count: int = 1) -> np.ndarray:
-        """Numbers (T,) of the frames of view `number` of `count`, spread evenly over the video; the only one lies in the middle."""
+        """Numbers (T,) of the frames of view `number` of `count`, spread evenly over the video; the only
+        one lies in the middle."""
         if self.mode == "uniform":
             return self._uniform(times, np.full(self.frames, (number + 0.5) / count))
         place = 0.5 if count == 1 else number / (count - 1)
@@ -87,8 +90,12 @@ class ClipSampler:
 
     def _uniform(self, times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         step = _interval(times)
-        segment, grace = (times[-1] + step) / self.frames, 0.1 * step  # grace: containers round stamps to milliseconds
-        wanted = np.minimum((np.arange(self.frames) + offsets) * segment + grace, (np.arange(self.frames) + 1) * segment - grace)
+        # Grace: containers round stamps to milliseconds.
+        segment, grace = (times[-1] + step) / self.frames, 0.1 * step
+        wanted = np.minimum(
+            (np.arange(self.frames) + offsets) * segment + grace,
+            (np.arange(self.frames) + 1) * segment - grace,
+        )
         return (np.searchsorted(times, wanted, side="right") - 1).clip(0, len(times) - 1)
 
 
@@ -98,5 +105,6 @@ def _interval(times: np.ndarray) -> float:
 
 
 def _shown(times: np.ndarray, wanted: np.ndarray | float, step: float) -> np.ndarray:
-    """Numbers of the frames on show at `wanted` seconds, rounded by half a mean frame; the last one from the end on."""
+    """Numbers of the frames on show at `wanted` seconds, rounded by half a mean frame; the last one from
+    the end on."""
     return (np.searchsorted(times, np.asarray(wanted) + step / 2, side="right") - 1).clip(0, len(times) - 1)

@@ -1,7 +1,8 @@
-"""Clips of wild leaves that drift, turn and grow at speeds of their own: what the embedded clip model is pre-trained on.
+"""Clips of wild leaves that drift, turn and grow at speeds of their own: what the embedded clip model is
+pre-trained on.
 
-A wild leaf is of no species (see `leaf_parameters.sample_wild`). Each of its four numbers (`motion_states.STATE`) starts anywhere and
-changes at a constant speed, or not at all (half of the time):
+A wild leaf is of no species (see `leaves.parameters.sample_wild`). Each of its four numbers
+(`motion_states.STATE`) starts anywhere and changes at a constant speed, or not at all (half of the time):
 
     s(t) = start + speed · t   (mod 1),     speed ~ U(−top, top), in periods over the span of a clip
 
@@ -30,7 +31,8 @@ STREAM = 78  # keeps these random numbers apart from those of images and of moti
 
 @dataclass(frozen=True)
 class WildClips:
-    """pixels uint8 (N, T, 3, size, size); states float32 (N, T, 4) in [0, 1); speeds float32 (N, 4), in periods over `SPAN` frames."""
+    """pixels uint8 (N, T, 3, size, size); states float32 (N, T, 4) in [0, 1); speeds float32 (N, 4), in
+    periods over `SPAN` frames."""
 
     pixels: Tensor
     states: Tensor
@@ -40,8 +42,11 @@ class WildClips:
         return len(self.speeds)
 
 
-def draw_wild_clips(count: int, split: str, seed: int, size: int, frames: int, stride: int = 4, progress: bool = False) -> WildClips:
-    """Draw `count` clips of `frames` frames, every `stride`-th of a film. split: "upstream" or "upstream-val", which share no leaf."""
+def draw_wild_clips(
+    count: int, split: str, seed: int, size: int, frames: int, stride: int = 4, progress: bool = False
+) -> WildClips:
+    """Draw `count` clips of `frames` frames, every `stride`-th of a film. split: "upstream" or
+    "upstream-val", which share no leaf."""
     sample = sample_wild(count, split, seed)
     draws = np.random.Generator(np.random.PCG64([seed, SPLITS[split], STREAM])).random((count, 3, len(STATE)))
     speeds = (2 * draws[:, 1] - 1) * TOP_SPEED * (draws[:, 2] < MOVES)
@@ -55,9 +60,11 @@ def draw_wild_clips(count: int, split: str, seed: int, size: int, frames: int, s
 
 
 def roll(clips: WildClips, down: Tensor, right: Tensor, backwards: Tensor) -> WildClips:
-    """The same films seen elsewhere: moved by whole pixels over the frame's joined edges, and played backwards.
+    """The same films seen elsewhere: moved by whole pixels over the frame's joined edges, and played
+    backwards.
 
-    Moving a clip by k pixels is exactly the clip of a leaf that started k pixels further, so this makes new clips without drawing.
+    Moving a clip by k pixels is exactly the clip of a leaf that started k pixels further, so this makes new
+    clips without drawing.
 
     Args:
         down, right: pixels (N,), integers. backwards: bool (N,).
@@ -66,12 +73,23 @@ def roll(clips: WildClips, down: Tensor, right: Tensor, backwards: Tensor) -> Wi
     rows = (torch.arange(size) - down[:, None]) % size  # (N, size)
     columns = (torch.arange(size) - right[:, None]) % size
     each = torch.arange(len(clips))
-    times = torch.where(backwards[:, None], torch.arange(pixels.shape[1]).flip(0), torch.arange(pixels.shape[1]))  # (N, T)
-    pixels = pixels[each[:, None, None, None], times[:, :, None, None], :, rows[:, None, :, None], columns[:, None, None, :]]
+    # (N, T).
+    times = torch.where(
+        backwards[:, None], torch.arange(pixels.shape[1]).flip(0), torch.arange(pixels.shape[1])
+    )
+    pixels = pixels[
+        each[:, None, None, None],
+        times[:, :, None, None],
+        :,
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
     states[..., STATE.index("x")] += right[:, None] / size
     states[..., STATE.index("y")] += down[:, None] / size
     states = (states % 1.0).gather(1, times[..., None].expand_as(states))
-    return WildClips(pixels.permute(0, 1, 4, 2, 3), states, torch.where(backwards[:, None], -clips.speeds, clips.speeds))
+    return WildClips(
+        pixels.permute(0, 1, 4, 2, 3), states, torch.where(backwards[:, None], -clips.speeds, clips.speeds)
+    )
 
 
 def state_targets(states: Tensor) -> Tensor:
