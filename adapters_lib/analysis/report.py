@@ -18,7 +18,9 @@ from torch import Tensor
 
 from ..costs.cost import Cost, cost
 from ..datasets.images.files import read_image
-from ..datasets.load import Task, load_data
+from ..datasets.labelled import labels_of
+from ..datasets.load import load_data
+from ..datasets.task import Task
 from ..datasets.transforms import image_transforms
 from ..errors import AdapterError
 from ..options import real_number, whole_number
@@ -109,10 +111,8 @@ def skipped_table(task: Task) -> pd.DataFrame:
 
 def parts_table(task: Task) -> pd.DataFrame:
     """Number of training, validation and test images, a row a class."""
-    counts = {
-        part: torch.bincount(data.labels, minlength=task.num_classes).tolist()
-        for part, data in task.parts().items()
-    }  # type: ignore[attr-defined]
+    labels = {part: labels_of(data) for part, data in task.parts().items()}
+    counts = {part: torch.bincount(of, minlength=task.num_classes).tolist() for part, of in labels.items()}
     return pd.DataFrame(counts, index=pd.Index(task.classes, name="class"))
 
 

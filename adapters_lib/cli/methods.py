@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for name, cls in sorted(METHODS.items()):
         options = {field.name: field.default for field in dataclasses.fields(cls)}
         found[name] = {
-            "summary": inspect.getdoc(cls).splitlines()[0],
+            "summary": (inspect.getdoc(cls) or "").splitlines()[0],
             "source": cls.source,
             "options": options,
-        }  # type: ignore[union-attr]
+        }
     return {"methods": found}
 
 

@@ -95,11 +95,12 @@ def calibrate(
     check_policy(policy)
     _check_part(getattr(val, "part", None))
     blocks = exit_blocks(model)
-    if len(val) < len(blocks):  # type: ignore[arg-type]
+    count = len(val)  # type: ignore[arg-type]
+    if count < len(blocks):
         raise AdapterError(
-            f"{len(val)} validation images for {len(blocks)} exits: give at least as many images as exits,"
+            f"{count} validation images for {len(blocks)} exits: give at least as many images as exits,"
             " better hundreds"
-        )  # type: ignore[arg-type]
+        )
     point = choose(operating_points(store_exits(model, val, batch_size), policy), budget)
     model.extra["exits"] = {**point.to_dict(), "blocks": list(blocks), "budget": budget}
     return point

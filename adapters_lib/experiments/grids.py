@@ -78,8 +78,8 @@ CURVE_BUDGETS = {450: (30, 3), 900: (60, 3), 1800: (120, 3), 3600: (120, 6), 720
 """Updates at batch 4 on 20 classes → training images a class, passes over them.
 
 More updates come from more images where that is possible, as drawn images cost next to nothing and passes
-over few of them overfit (see `offline_recipes.BASE`). 900 updates are the budget that the first tables had. The
-schedule depends on the budget, so each is a run of its own.
+over few of them overfit (see `offline_recipes.BASE`). 900 updates are the budget that the first tables had.
+The schedule depends on the budget, so each is a run of its own.
 """
 
 CURVE_METHODS = (

@@ -45,10 +45,9 @@ class AttentionExplorer(FigurePanel):
         self._views: dict[tuple[str, int], Views] = {}
         depth, heads = _common(self.models)
         chosen = _first_of_classes(task, 12) if indices is None else list(indices)
-        if not chosen or min(chosen) < 0 or max(chosen) >= len(task.test):  # type: ignore[arg-type]
-            raise AdapterError(
-                f"indices={chosen}: name at least one of the test images, 0 to {len(task.test) - 1}"
-            )  # type: ignore[arg-type]
+        last = len(task.test) - 1  # type: ignore[arg-type]
+        if not chosen or min(chosen) < 0 or max(chosen) > last:
+            raise AdapterError(f"indices={chosen}: name at least one of the test images, 0 to {last}")
         labels = [(f"{i}: {task.classes[int(task.test[i][1])]}", i) for i in chosen]
         names = list(self.models)
         controls = {

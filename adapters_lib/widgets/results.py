@@ -1,8 +1,8 @@
 """The results explorer: a stored table, the methods and axes to look at, the Pareto figure with its numbers,
 and buttons that export them.
 
-Everything shown comes from `figures.results_explorer`; nothing is kept when the notebook is closed, and a file is written
-only when a button is pressed.
+Everything shown comes from `figures.results_explorer`; nothing is kept when the notebook is closed, and a
+file is written only when a button is pressed.
 """
 
 from __future__ import annotations
@@ -133,8 +133,7 @@ class ResultsExplorer(FigurePanel):
         control.value = before if before in options else next(iter(options), None)
 
     def selection(self) -> pd.DataFrame:
-        """The rows that are shown. Raises AdapterError as `results_explorer.read_labelled` and `results_explorer.select`
-        do."""
+        """The rows that are shown. Raises AdapterError as `read_labelled` and `select` do."""
         if self.rows.empty:
             self.rows = read_labelled(self.paths[self.controls["table"].value])
         return select(self.rows, *(self.controls[name].value for name in ("labels", "task", "cost", "value")))

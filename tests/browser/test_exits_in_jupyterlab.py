@@ -16,10 +16,10 @@ costs = ExitCosts((3, 6, 9, 12), macs, macs, macs[-1], (5, 5, 3, 3))
 task = al.load_data("leaves-mixed", n_train=1, n_val=10, n_test=10)
 labels = task.test.labels
 truth = torch.nn.functional.one_hot(labels, 20).float()
-random = torch.Generator().manual_seed(0)
+dice = torch.Generator().manual_seed(0)
 sure = range(3, 7)
 val, test = (
-    StoredExits(torch.stack([k * truth + torch.randn(200, 20, generator=random) for k in sure]), labels, costs)
+    StoredExits(torch.stack([k * truth + torch.randn(200, 20, generator=dice) for k in sure]), labels, costs)
     for _ in range(2)
 )
 exit_thresholds(test, task.test.images, val, title="made-up logits of synthetic leaves")"""
