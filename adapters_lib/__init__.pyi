@@ -1,3 +1,20 @@
+from . import (
+    analysis as analysis,
+    backbones as backbones,
+    benchmarks as benchmarks,
+    costs as costs,
+    datasets as datasets,
+    exits as exits,
+    experiments as experiments,
+    figures as figures,
+    methods as methods,
+    pretraining as pretraining,
+    saving as saving,
+    training as training,
+    vit as vit,
+    widgets as widgets,
+    workbook as workbook,
+)
 from ._version import __version__ as __version__
 from .analysis.attention import capture_attention as capture_attention
 from .analysis.attribution import (
@@ -111,5 +128,6 @@ from .training.fit import (
 )
 from .training.loop import TrainingDiverged as TrainingDiverged
 from .training.offline_recipes import offline_recipe as offline_recipe
+from .training.published_recipes import recipes as recipes
 from .training.recipe import Recipe as Recipe
 from .vit.model import AdaptedViT as AdaptedViT

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import adapters_lib as al
-from adapters_lib.backbones import create as backbones
+from adapters_lib.backbones import images as backbones
 from adapters_lib.backbones.weight_files import find_weights
 
 

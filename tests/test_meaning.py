@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib.analysis.report import report
+from adapters_lib.analysis.image_report import report
 from adapters_lib.cli import main
 from adapters_lib.datasets.labelled import TensorImages
 from adapters_lib.datasets.load import Task

@@ -96,7 +96,7 @@ def rows_of(name: str) -> pd.DataFrame:
 def stored(name: str) -> SimpleNamespace:
     logits = torch.eye(2).repeat(2, 1, 2).reshape(2, 4, 2)
     costs = SimpleNamespace(blocks=(1, 2), full=2.0)
-    return al.exits.simulation.StoredExits(logits, torch.arange(4) % 2, costs)
+    return al.exits.StoredExits(logits, torch.arange(4) % 2, costs)
 
 
 DRAWERS = {
@@ -129,7 +129,7 @@ DRAWERS = {
     "accuracy_scatter": lambda n: figures_results.accuracy_scatter(rows_of(n), "trained"),
     "accuracy_dots": lambda n: figures_results.accuracy_dots(rows_of(n)),
     "paired_differences": lambda n: figures_scores.paired_differences(
-        {n: al.statistics.Interval(1.0, 0.5, 3)}
+        {n: al.experiments.Interval(1.0, 0.5, 3)}
     ),
     "pareto_plot": lambda n: figures_scores.pareto_plot(rows_of(n), "trained"),
     "explore": lambda n: explorer.explore(

@@ -16,7 +16,7 @@ from adapters_lib.experiments.versions import OutdatedRows
 from adapters_lib.figures import accuracy as results, exit_results as exits, paper as paper_figures
 from adapters_lib.figures.paper import FIGURES, command_for, load
 from adapters_lib.figures.parts import points
-from adapters_lib.figures.style import method_style
+from adapters_lib.figures.styling import method_style
 
 
 def _title(figure: Figure) -> str:

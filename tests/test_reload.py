@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tiny_training import tiny_backbone, tiny_model
 
 import adapters_lib as al
-from adapters_lib.backbones import create as backbones
+from adapters_lib.backbones import images as backbones
 from adapters_lib.saving import checkpoint
 from adapters_lib.saving.checkpoint import load_pretrained, save_pretrained
 from adapters_lib.saving.header import WEIGHTS

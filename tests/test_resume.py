@@ -16,6 +16,7 @@ from run_and_be_killed import METHOD, RECIPE, data
 from tiny_training import striped_images, tiny_backbone, tiny_model
 
 import adapters_lib as al
+from adapters_lib.files import load_json, save_json
 from adapters_lib.saving import tensors as checkpoint
 from adapters_lib.training.fit import Run, fit
 from adapters_lib.training.recipe import Recipe
@@ -366,12 +367,12 @@ YOUNGER_FIELDS = ("warmup_lr", "warmup_prefix", "drop_path")
 def forget(folder: Path, fields: tuple[str, ...]) -> None:
     """Make a run folder one from before `Recipe` had these fields."""
     tensors, header = checkpoint.load_tensors(folder / "checkpoint.safetensors")
-    summary = checkpoint.load_json(folder / "run.json")
+    summary = load_json(folder / "run.json")
     for manifest in (header["manifest"], summary["manifest"]):
         for field in fields:
             del manifest["recipe"][field]
     checkpoint.save_tensors(folder / "checkpoint.safetensors", tensors, header)
-    checkpoint.save_json(folder / "run.json", summary)
+    save_json(folder / "run.json", summary)
 
 
 def test_a_run_from_before_a_recipes_field_resumes_at_the_fields_default(tmp_path: Path, uninterrupted):

@@ -277,7 +277,9 @@ def test_runs_of_the_learning_curve_at_this_budget_are_not_made_again(tmp_path, 
 def test_a_deadline_leaves_rates_to_try_and_the_command_says_which(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(experiments, "run_experiment", lambda *_, **__: pytest.fail("out of time"))
     table = tmp_path / "rates.csv"
-    monkeypatch.setattr(tuning, "_store", lambda setting, chosen: chosen and pytest.fail("nothing is chosen"))
+    monkeypatch.setattr(
+        tuning, "store_rates", lambda setting, chosen: chosen and pytest.fail("nothing is chosen")
+    )
     assert tuning.main(["lora", "--until-bracketed", "--limit-minutes", "0", "--table", str(table)]) == 0
     assert (
         "lora: still to try: 0.001 (seed 100), 0.0003 (seed 100), 0.003 (seed 100)" in capsys.readouterr().out

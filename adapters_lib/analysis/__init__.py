@@ -1,5 +1,4 @@
-"""Looking inside: attention, rollout, CKA, attributions and their checks, classes, calibration, one's own
-images."""
+"""Looking inside: attention, rollout, CKA, attributions, classes, calibration, your own images."""
 
 import lazy_loader
 

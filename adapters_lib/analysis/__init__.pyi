@@ -43,6 +43,15 @@ from .features import (
     neighbour_accuracy as neighbour_accuracy,
     project as project,
 )
+from .image_report import (
+    Report as Report,
+    best_temperature as best_temperature,
+    classify as classify,
+    parts_table as parts_table,
+    practice_folder as practice_folder,
+    report as report,
+    skipped_table as skipped_table,
+)
 from .leaf_truth import (
     change_maps as change_maps,
     one_parameter_task as one_parameter_task,
@@ -59,14 +68,6 @@ from .prompts import (
     prompts_of as prompts_of,
 )
 from .reliability import Reliability as Reliability
-from .report import (
-    Report as Report,
-    best_temperature as best_temperature,
-    classify as classify,
-    parts_table as parts_table,
-    practice_folder as practice_folder,
-    skipped_table as skipped_table,
-)
 from .rollout import (
     GroupRollout as GroupRollout,
     constant_groups as constant_groups,

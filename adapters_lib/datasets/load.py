@@ -42,7 +42,8 @@ class Entry:
     """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what
     `load_data` may pass on.
 
-    clips: it yields clips (C, T, H, W). image_size: side in pixels where neither a model nor the caller says.
+    clips: it yields clips (C, T, H, W). leaves: it is drawn for a size and a normalisation, and its `load` can keep
+    what it drew (`drawn`). image_size: side in pixels where neither a model nor the caller says.
     """
 
     module: str
@@ -50,11 +51,15 @@ class Entry:
     files: bool = True
     download: bool = False
     clips: bool = False
+    leaves: bool = False
     image_size: int | None = None
 
 
 DATA_SETS: dict[str, Entry] = {
-    **{f"leaves-{kind}": Entry("leaves.task", "leaf", files=False) for kind in ("coarse", "ultra", "mixed")},
+    **{
+        f"leaves-{kind}": Entry("leaves.task", "leaf", files=False, leaves=True)
+        for kind in ("coarse", "ultra", "mixed")
+    },
     "digits": Entry("images.digits", "shift", files=False),
     **{
         name: Entry("images.torchvision_sets", "crop", download=True)
@@ -136,7 +141,7 @@ def load_data(
         raise AdapterError(
             f"{name} cannot be downloaded from here: put the files in a folder and pass root=<that folder>"
         )
-    if entry.module == "leaves.task":
+    if entry.leaves:
         common |= {"image_size": config["input_size"][-1], "mean": config["mean"], "std": config["std"]}
     else:
         common |= {"config": config, "root": Path(root).expanduser() if root is not None else None}
@@ -165,7 +170,7 @@ def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
 
     if name not in DATA_SETS or not DATA_SETS[name].files:
         return ""
-    load = importlib.import_module(f"adapters_lib.datasets.load.{DATA_SETS[name].module}").load
+    load = importlib.import_module(f"adapters_lib.datasets.{DATA_SETS[name].module}").load
     quick = {"verify": "off", "cache": False, "cache_gib": 0.0}
     known = inspect.signature(load).parameters
     with warnings.catch_warnings():

@@ -1,5 +1,4 @@
-"""Early exits after training: thresholds, real early-exit prediction, simulation from stored logits,
-controls."""
+"""Early exits: thresholds, prediction that really stops, simulation from stored logits, controls."""
 
 import lazy_loader
 

@@ -91,7 +91,7 @@ from .samples import (
     contact_sheet as contact_sheet,
     granularity_sheet as granularity_sheet,
 )
-from .style import (
+from .styling import (
     ACCURACIES as ACCURACIES,
     COLUMN as COLUMN,
     COST_AXES as COST_AXES,
@@ -102,6 +102,7 @@ from .style import (
     look_of as look_of,
     method_style as method_style,
     save as save,
+    style as style,
     training_curves as training_curves,
 )
 from .tuner import (

@@ -22,7 +22,7 @@ from ..experiments.versions import one_version
 from ..methods import parse_method
 from ..text import drawn
 from .parts import caption, mark, outside_legend, points, sample, swatch
-from .style import COLUMN, COST_AXES, cost_scale, method_style, short, style
+from .styling import COLUMN, COST_AXES, cost_scale, method_style, short, style
 
 __all__ = ["accuracy_dots", "accuracy_scatter", "bottleneck_sweep", "differences", "granularity_sweep"]
 

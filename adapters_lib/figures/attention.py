@@ -22,7 +22,7 @@ from ..analysis.attention import on_image
 from ..analysis.rollout import GroupRollout
 from ..errors import AdapterError
 from ..text import drawn
-from .style import COLUMN, look_of, style
+from .styling import COLUMN, look_of, style
 
 __all__ = ["attention_distances", "attention_panels", "attribution_panels", "cka_pairs", "rollout_panels"]
 

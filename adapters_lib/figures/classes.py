@@ -20,7 +20,7 @@ from ..errors import AdapterError, unknown
 from ..experiments.statistics import Interval, mean_interval, pareto_front
 from ..text import drawn
 from .parts import outside_legend
-from .style import (
+from .styling import (
     ACCURACIES,
     COLUMN,
     COST_AXES,

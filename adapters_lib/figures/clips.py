@@ -21,7 +21,7 @@ from ..analysis.prompts import BlockPrompts, cat_share, prompt_norms, prompt_sim
 from ..errors import AdapterError
 from ..text import drawn
 from ..vit.model import AdaptedViT
-from .style import COLUMN, look_of, style
+from .styling import COLUMN, look_of, style
 
 __all__ = ["attention_over_time", "cat_bias", "prompt_norm_maps", "prompt_similarity_curves"]
 

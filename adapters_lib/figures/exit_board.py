@@ -26,7 +26,7 @@ from ..exits.controls import fixed_depth_accuracy, random_exit_accuracy
 from ..exits.policies import POLICIES
 from ..exits.predict import Prediction
 from ..exits.simulate import StoredExits, confidences, simulate
-from .style import COLUMN, style
+from .styling import COLUMN, style
 
 __all__ = ["RIGHT", "WRONG", "ExitBoard"]
 

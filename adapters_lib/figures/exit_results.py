@@ -18,7 +18,7 @@ from ..experiments.statistics import mean_interval
 from ..experiments.versions import OutdatedRows, one_budget
 from ..text import drawn
 from .parts import caption, mark, outside_legend, points, sample
-from .style import COLUMN, method_style, style
+from .styling import COLUMN, method_style, style
 
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 

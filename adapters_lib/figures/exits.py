@@ -26,7 +26,7 @@ from ..exits.predict import Prediction
 from ..exits.simulate import StoredExits, confidences, simulate
 from ..methods.dyn import SCHEDULES, exit_weights
 from ..text import drawn
-from .style import COLUMN, image_grid, look_of, style
+from .styling import COLUMN, image_grid, look_of, style
 
 __all__ = [
     "confidence_histograms",

@@ -32,7 +32,7 @@ from .accuracy import accuracy_dots, accuracy_scatter, bottleneck_sweep, differe
 from .classes import pareto_plot
 from .exit_results import exit_curves, exit_settings, exit_shares
 from .paper_models import attention_distance, attention_rollout, attention_similarity
-from .style import save
+from .styling import save
 
 __all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
 

@@ -25,7 +25,7 @@ from ..experiments.versions import versions_of
 from ..files import output_folder
 from ..text import csv_cell, drawn, latex
 from .classes import pareto_plot
-from .style import ACCURACIES, COST_AXES, style
+from .styling import ACCURACIES, COST_AXES, style
 
 __all__ = [
     "EXPORTS",

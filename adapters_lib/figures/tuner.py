@@ -28,7 +28,7 @@ from ..methods import parse_method
 from ..methods.adapt import adapt
 from ..training.fit import Run, fit
 from ..training.offline_recipes import offline_recipe
-from .style import COLUMN, COST_AXES, look_of, style
+from .styling import COLUMN, COST_AXES, look_of, style
 
 __all__ = [
     "KINDS",

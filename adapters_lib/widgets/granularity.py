@@ -19,7 +19,7 @@ from ..errors import AdapterError
 from ..experiments.run import read_table
 from ..experiments.statistics import summarise
 from ..figures.samples import granularity_sheet
-from ..figures.style import COLUMN, look_of, style
+from ..figures.styling import COLUMN, look_of, style
 from ..files import output_folder
 from ..text import drawn
 from .panel import FigurePanel

@@ -26,7 +26,7 @@ from ..figures.results_explorer import (
     tables,
     versions_note,
 )
-from ..figures.style import ACCURACIES, COST_AXES
+from ..figures.styling import ACCURACIES, COST_AXES
 from ..text import web
 from .checkboxes import Checkboxes
 from .panel import FigurePanel

@@ -17,7 +17,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from ..costs.latency_model import LatencyModel
-from ..figures.style import COST_AXES
+from ..figures.styling import COST_AXES
 from ..figures.tuner import (
     KINDS,
     Choice,
