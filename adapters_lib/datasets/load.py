@@ -42,7 +42,7 @@ class Entry:
     """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what
     `load_data` may pass on.
 
-    clips: it yields clips (C, T, H, W). leaves: it is drawn for a size and a normalisation, and its `load` can keep
+    clips: it yields clips (C, T, H, W). leaves: drawn for a size and a normalisation, and `load` can keep
     what it drew (`drawn`). image_size: side in pixels where neither a model nor the caller says.
     """
 
