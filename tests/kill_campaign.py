@@ -90,8 +90,7 @@ class Victim:
             die()
 
 
-# ---- the scenarios: work(folder, victim) does it all, found(folder) tells what it left
-# ----------------------------------
+# ---- the scenarios: work(folder, victim) does it all, found(folder) tells what it left -----------
 
 RECIPE = Recipe(
     epochs=4, batch_size=8, lr=1e-2, warmup_epochs=1, accumulate=2, mixup=0.4, clip_norm=1.0, seed=3
@@ -244,8 +243,7 @@ def digest(tensors: dict[str, torch.Tensor]) -> str:
     return content.hexdigest()
 
 
-# ---- the campaign
-# ------------------------------------------------------------------------------
+# ---- the campaign --------------------------------------------------------------------------------
 
 
 def life(scenario: Scenario, folder: Path, plan: Plan | None) -> int:

@@ -76,8 +76,7 @@ def test_the_source_remembers_name_and_options() -> None:
     }
 
 
-# ---- weights from files
-# ------------------------------------------------------------------------------
+# ---- weights from files --------------------------------------------------------------------------
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
 

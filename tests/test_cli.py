@@ -50,8 +50,7 @@ def complaint(capsys, *argv: str) -> str:
     return lines[0]
 
 
-# ---- in a process of its own
-# ------------------------------------------------------------------------------
+# ---- in a process of its own ---------------------------------------------------------------------
 
 
 def command(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -86,8 +85,7 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     assert all(name in done.stdout for name in COMMANDS)
 
 
-# ---- in this process
-# ------------------------------------------------------------------------------
+# ---- in this process -----------------------------------------------------------------------------
 
 
 def test_methods_lists_every_method_with_options_and_source(capsys):

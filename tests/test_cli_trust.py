@@ -110,8 +110,7 @@ def test_a_pipe_of_windows_gets_the_table():
     assert "145 -> 101" in done.stdout.decode("cp1252")
 
 
-# ---- the words of the command line
-# -------------------------------------------------------------------------------
+# ---- the words of the command line ---------------------------------------------------------------
 
 
 def said(capsys, *argv):
@@ -163,8 +162,7 @@ def test_wording_changes_nothing_but_options():
     assert spoken("image_size=None is no image_size", args) == "no --image-size is no --image-size"
 
 
-# ---- values
-# ------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------------------
 
 HUGE = "9" * 30
 

@@ -39,8 +39,7 @@ def adapted(method: str, image_size: int = 224) -> Cost:
     return cost(adapt(meta_backbone("vit_base_patch16_224", image_size=image_size), method, num_classes=198))
 
 
-# ---- MACs
-# ------------------------------------------------------------------------------
+# ---- MACs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size", "giga"), [("base", 17.58), ("small", 4.61), ("tiny", 1.26)])
@@ -167,8 +166,7 @@ def test_every_method_has_one_count_from_shapes_and_from_a_real_pass(method):
     assert found.total == sum(p.numel() for p in model.parameters())
 
 
-# ---- parameters, tokens, image size
-# --------------------------------------------------------------------------------------
+# ---- parameters, tokens, image size --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

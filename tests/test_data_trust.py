@@ -41,8 +41,7 @@ def load(root, **options):
     return {os.path.relpath(path, root) for data in task.parts().values() for path in data.paths}, skipped
 
 
-# ---- pixels
-# ------------------------------------------------------------------------------
+# ---- pixels --------------------------------------------------------------------------------------
 
 
 def chunk(name, body, crc=None):
@@ -121,8 +120,7 @@ def test_converting_in_strips_gives_the_pixels_of_the_whole(tmp_path, monkeypatc
     assert np.array_equal(np.asarray(read_image(name)), whole)
 
 
-# ---- metadata
-# ------------------------------------------------------------------------------
+# ---- metadata ------------------------------------------------------------------------------------
 
 
 def segment(number, body):
@@ -188,8 +186,7 @@ def test_a_damaged_picture_keeps_its_own_reason(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-# ---- which files
-# ------------------------------------------------------------------------------
+# ---- which files ---------------------------------------------------------------------------------
 
 
 def test_every_file_left_out_is_named_with_its_reason(tmp_path):
@@ -302,8 +299,7 @@ def test_a_pipe_is_no_image_and_does_not_hang(tmp_path):
         read_image(tmp_path)
 
 
-# ---- lists
-# ------------------------------------------------------------------------------
+# ---- lists ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture

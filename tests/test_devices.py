@@ -10,7 +10,7 @@ import adapters_lib as al
 from adapters_lib.exits.simulate import store_exits
 from adapters_lib.methods.dyn import ALONE
 from adapters_lib.training.features import cache_features
-from adapters_lib.vit.modes import borrowed
+from adapters_lib.vit.modes import on_device
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SHORT = al.Recipe(epochs=1, batch_size=8, lr=1e-2)
@@ -35,16 +35,16 @@ class Traveller(nn.Linear):
 
 def test_a_borrowed_model_comes_back_also_after_an_error() -> None:
     model = Traveller()
-    with borrowed(model, torch.device("meta")):
+    with on_device(model, torch.device("meta")):
         assert model.went == ["meta"]
     assert model.went == ["meta", "cpu"]
-    with pytest.raises(KeyError), borrowed(model, torch.device("meta")):
+    with pytest.raises(KeyError), on_device(model, torch.device("meta")):
         raise KeyError
     assert model.went == ["meta", "cpu", "meta", "cpu"]
 
 
 def test_a_model_without_parameters_can_be_borrowed() -> None:
-    with borrowed(nn.Identity(), torch.device("cpu")):
+    with on_device(nn.Identity(), torch.device("cpu")):
         pass
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import adapters_lib as al
 from adapters_lib.datasets.labelled import TensorImages
-from adapters_lib.exits.policies import POLICIES, confidence, leaves, patience_thresholds
+from adapters_lib.exits.policies import POLICIES, confidence, leaves
 from adapters_lib.exits.predict import predict
 from adapters_lib.exits.simulate import StoredExits, confidences, simulate, store_exits
 from adapters_lib.methods import DynExits
@@ -189,10 +189,8 @@ def test_patience_leaves_once_enough_exits_in_a_row_agree() -> None:
         torch.tensor([[0, 1, 2, 3], [0, 0, 1, 2], [0, 0, 0, 0], [0, 1, 0, 1]]).T.float(),
     )
     stored = StoredExits(logits, labels[-1], _case("lora").stored.costs)
-    assert simulate(stored, patience_thresholds(1, 4), "patience").exit_index.tolist() == [1, 2, 3, 1]
-    assert simulate(stored, patience_thresholds(2, 4), "patience").exit_index.tolist() == [2, 3, 3, 3]
-    with pytest.raises(al.AdapterError, match="patience=4 with 4 exits"):
-        patience_thresholds(4, 4)
+    assert simulate(stored, (0.5 / 3,) * 3, "patience").exit_index.tolist() == [1, 2, 3, 1]
+    assert simulate(stored, (1.5 / 3,) * 3, "patience").exit_index.tolist() == [2, 3, 3, 3]
 
 
 def test_a_batch_of_none_and_a_model_in_training_mode() -> None:

@@ -187,8 +187,7 @@ def test_features_are_known_by_the_images_that_they_come_from() -> None:
     assert identity(one) == identity(cache_features(model, striped_images(8)))
 
 
-# ---- grids
-# ------------------------------------------------------------------------------
+# ---- grids ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -261,8 +260,7 @@ def test_a_row_is_not_stored_when_the_files_change_while_it_is_made(tmp_path: Pa
         experiments.run_experiment(pinned)
 
 
-# ---- marks of single images
-# ------------------------------------------------------------------------------
+# ---- marks of single images ----------------------------------------------------------------------
 
 
 def test_an_image_is_found_again_under_another_name(tmp_path: Path) -> None:

@@ -37,8 +37,7 @@ def task(order: tuple[int, ...] = (0, 1, 2, 3), names: list[str] = NAMES) -> Tas
     return Task("trees", renamed, *parts, data_config={"input_size": (3, 32, 32)})
 
 
-# ---- names
-# ------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 
 def test_the_number_of_outputs_follows_from_their_names() -> None:
@@ -158,8 +157,7 @@ def test_data_or_models_without_names_are_taken_as_they_are() -> None:
     assert in_model_order(model, plain, "x") is plain
 
 
-# ---- images that were trained on
-# ----------------------------------------------------------------------------------------
+# ---- images that were trained on -----------------------------------------------------------------
 
 
 def folder(root: Path, n: int = 12, names: tuple[str, ...] = ("ash", "elm")) -> Path:
@@ -237,8 +235,7 @@ def test_two_trainings_on_one_model_are_both_remembered() -> None:
     assert len(model.trained_images) in range(51, 101)
 
 
-# ---- the command line
-# ------------------------------------------------------------------------------
+# ---- the command line ----------------------------------------------------------------------------
 
 
 def run(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, dict | str]:

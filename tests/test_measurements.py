@@ -12,8 +12,7 @@ from adapters_lib.costs.macs import on_shapes
 from adapters_lib.costs.memory import memory_use, peak_memory
 from adapters_lib.methods.adapt import adapt
 
-# ---- memory
-# ------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 
 def test_peak_memory_adds_up_what_is_alive_at_once():
@@ -68,8 +67,7 @@ def test_an_empty_batch_is_refused(tiny_vit):
         memory_use(tiny_vit(), batch=0)
 
 
-# ---- latency
-# ------------------------------------------------------------------------------
+# ---- latency -------------------------------------------------------------------------------------
 
 
 def test_latency_says_under_what_conditions_it_was_measured(tiny_vit):

@@ -21,7 +21,7 @@ from adapters_lib.figures import (
     clips as figures_video,
     exits as figures_exits,
     results_explorer as explorer,
-    style as figures,
+    styling as figures,
 )
 from adapters_lib.figures.clip_samples import clip_sheet
 from adapters_lib.figures.samples import contact_sheet
@@ -122,7 +122,6 @@ DRAWERS = {
     ),
     "attention_distances": lambda n: figures_analysis.attention_distances({n: [torch.ones(2)]}),
     "cka_pairs": lambda n: figures_analysis.cka_pairs({n: np.eye(2)}, axes_of=(n, n)),
-    "exits_by_class": lambda n: figures_exits.exits_by_class(stored(n), [0.9], [n, "plain"]),
     "exit_curve": lambda n: figures_exits.exit_curve(
         {n: pd.DataFrame({"relative": [0.5, 1], "top1": [1, 2], "random": [1, 2]})}
     ),

@@ -46,8 +46,7 @@ class Plain(Dataset):
         return torch.zeros(3, 32, 32), int(self.labels[index])
 
 
-# ---- data sets of torch
-# ------------------------------------------------------------------------------
+# ---- data sets of torch --------------------------------------------------------------------------
 
 
 def test_labels_of_a_subset_and_of_a_random_split_come_from_the_parent():
@@ -177,8 +176,7 @@ def test_indices_outside_a_data_set_are_refused(indices):
         labels_of(Subset(images(), indices))
 
 
-# ---- numbers
-# ------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------
 
 SEEDS = [-1, 2**63, 1.0, "0", None, True, float("nan")]
 

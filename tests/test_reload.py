@@ -140,8 +140,7 @@ def test_the_digest_is_kept_until_a_frozen_weight_changes(monkeypatch: pytest.Mo
     assert differences(describe(tiny_backbone()), describe(tiny_backbone(patch_size=4)))
 
 
-# ---- files of earlier versions
-# ------------------------------------------------------------------------------
+# ---- files of earlier versions -------------------------------------------------------------------
 
 
 def older(folder: Path, **changes: object) -> None:
@@ -167,8 +166,7 @@ def test_adapters_of_earlier_versions_still_load(tmp_path: Path) -> None:
         load_pretrained(tmp_path / "with", backbone=tiny_backbone(seed=5))
 
 
-# ---- damage
-# ------------------------------------------------------------------------------
+# ---- damage --------------------------------------------------------------------------------------
 
 
 def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
@@ -220,8 +218,7 @@ def test_a_model_with_nan_is_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# ---- headers from strangers
-# ------------------------------------------------------------------------------
+# ---- headers from strangers ----------------------------------------------------------------------
 
 
 def with_header(folder: Path, change: Callable[[dict], object]) -> None:

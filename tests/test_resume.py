@@ -190,8 +190,7 @@ def test_run_json_is_written_anew_when_a_kill_left_it_behind(tmp_path: Path):
         assert (tmp_path / "run.json").read_text() == whole
 
 
-# ---- the one door for checkpoints
-# ----------------------------------------------------------------------------------
+# ---- the one door for checkpoints ----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

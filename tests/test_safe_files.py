@@ -78,8 +78,7 @@ def test_a_broken_json_file_is_named(tmp_path: Path, content: str) -> None:
         load_json(tmp_path / "a.json")
 
 
-# ---- one folder, one process
-# ------------------------------------------------------------------------------
+# ---- one folder, one process ---------------------------------------------------------------------
 
 
 def test_a_second_training_in_the_same_folder_is_told_who_is_there(tmp_path: Path) -> None:

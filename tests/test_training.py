@@ -57,8 +57,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], tolerance: floa
     )
 
 
-# ---- learning
-# ------------------------------------------------------------------------------
+# ---- learning ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["linear", "lora", "adpt", "ila:samplings=1", "full"])
@@ -160,8 +159,7 @@ def test_tensorboard_files_appear_next_to_the_checkpoint(tmp_path: Path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-# ---- equalities
-# ------------------------------------------------------------------------------
+# ---- equalities ----------------------------------------------------------------------------------
 
 
 def test_accumulating_four_batches_of_4_equals_one_batch_of_16_the_short_last_group_included():
@@ -264,8 +262,7 @@ def test_batches_cover_every_image_once_and_processes_share_what_one_would_see()
     assert len(epoch_batches(torch.arange(9), 8, least=2)) == 1
 
 
-# ---- evaluation
-# ------------------------------------------------------------------------------
+# ---- evaluation ----------------------------------------------------------------------------------
 
 
 def test_evaluate_agrees_with_a_plain_loop_and_restores_every_modules_mode():
@@ -287,8 +284,7 @@ def test_evaluate_agrees_with_a_plain_loop_and_restores_every_modules_mode():
     assert result["n"] == 21
 
 
-# ---- bad input
-# ------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------------------
 
 
 class Empty(Dataset):

@@ -173,8 +173,7 @@ def test_frame_numbers_outside_the_file_are_refused(tmp_path):
         video.read([5])
 
 
-# ---- which frames
-# ------------------------------------------------------------------------------
+# ---- which frames --------------------------------------------------------------------------------
 
 
 def steady(count):

@@ -175,8 +175,7 @@ def test_cutmix_cuts_the_same_place_out_of_every_frame(monkeypatch) -> None:
     assert torch.equal(mixed, mixed[:, :1, :1].expand_as(mixed))
 
 
-# ---- memory
-# ------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -234,8 +233,7 @@ def test_a_merged_clip_model_computes_the_same_with_plain_layers(method: str, cl
     assert torch.equal(model.unmerge()(clips), expected)
 
 
-# ---- early exits
-# ------------------------------------------------------------------------------
+# ---- early exits ---------------------------------------------------------------------------------
 
 
 def test_easy_clips_really_leave_early(clips: Tensor) -> None:
@@ -267,8 +265,7 @@ def test_dyn_and_padapter_train_together_on_clips() -> None:
     assert set(found.exit_index.tolist()) == {0}
 
 
-# ---- what attention sees
-# ------------------------------------------------------------------------------
+# ---- what attention sees -------------------------------------------------------------------------
 
 
 def test_attention_of_clips_is_captured_over_time_and_space(clips: Tensor) -> None:

@@ -109,8 +109,7 @@ def test_pipes_and_folders_are_no_videos(tmp_path):
         Video(tmp_path)
 
 
-# ---- square pixels
-# ------------------------------------------------------------------------------
+# ---- square pixels -------------------------------------------------------------------------------
 
 
 def with_aspect(path, aspect):
@@ -147,8 +146,7 @@ def test_a_damaged_aspect_stretches_nothing(tmp_path):
         assert video.read([0]).shape == (1, 32, 48, 3)
 
 
-# ---- whatever goes wrong
-# -----------------------------------------------------------------------------------------
+# ---- whatever goes wrong -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,8 +191,7 @@ def test_a_bad_video_of_a_folder_is_skipped_and_listed(tmp_path, film):
     assert sum(len(data) for data in task.parts().values()) == 8
 
 
-# ---- lists
-# ------------------------------------------------------------------------------
+# ---- lists ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -270,8 +267,7 @@ def test_json_that_is_no_list_of_videos_is_refused(tmp_path, monkeypatch, text):
         load_data("diving48", root=tmp_path, image_size=16)
 
 
-# ---- writing, and the cache
-# --------------------------------------------------------------------------------------
+# ---- writing, and the cache ----------------------------------------------------------------------
 
 
 def test_a_link_at_a_temporary_name_is_not_followed(tmp_path):

@@ -31,8 +31,7 @@ def models(tiny_vit: TinyViT) -> dict[str, nn.Module]:
     return {"frozen": tiny_vit(), "ILA": al.adapt(tiny_vit(), al.ILA(samplings=1), num_classes=3, seed=0)}
 
 
-# ---- the plain functions
-# -----------------------------------------------------------------------------------------
+# ---- the plain functions -------------------------------------------------------------------------
 
 
 def test_views_are_the_captured_rows_of_the_class_token(
@@ -102,8 +101,7 @@ def test_every_panel_says_its_grid_and_the_share_on_patches(
     )
 
 
-# ---- the widget
-# ------------------------------------------------------------------------------
+# ---- the widget ----------------------------------------------------------------------------------
 
 
 def test_each_control_draws_another_picture(models: dict[str, nn.Module], task: Task) -> None:

@@ -62,8 +62,7 @@ def labels(folder: Path, rows: list[dict]) -> list[str]:
     return explorer.read_labelled(folder / "t.csv")["label"].tolist()
 
 
-# ---- tables
-# ------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def test_only_tables_of_runs_are_offered_and_an_empty_folder_says_which_command_fills_it(
@@ -137,8 +136,7 @@ def test_two_rows_of_one_seed_are_not_averaged(folder: Path) -> None:
         explorer.select(explorer.read_labelled(folder / "methods.csv"), ["lora"], "leaves-ultra", "trained")
 
 
-# ---- the widget
-# ------------------------------------------------------------------------------
+# ---- the widget ----------------------------------------------------------------------------------
 
 
 def test_the_figure_and_its_numbers_follow_every_control(panel: ResultsExplorer) -> None:
@@ -233,8 +231,7 @@ def test_every_control_is_labelled_and_reachable_by_keyboard(panel: ResultsExplo
     assert panel.controls[name].tabbable is not False
 
 
-# ---- check boxes
-# ------------------------------------------------------------------------------
+# ---- check boxes ---------------------------------------------------------------------------------
 
 
 def test_check_boxes_say_what_is_ticked_in_the_order_of_the_options() -> None:

@@ -28,8 +28,7 @@ def quick(panel: BottleneckTuner, kind: str = "LoRA") -> None:
     panel.controls["image_size"].value = 32
 
 
-# ---- latency
-# ------------------------------------------------------------------------------
+# ---- latency -------------------------------------------------------------------------------------
 
 
 def test_known_prices_are_found_again_and_the_left_out_points_are_predicted() -> None:
@@ -61,8 +60,7 @@ def test_the_calibration_measures_every_kind_of_method_twice() -> None:
     assert found.ms_per_gmac > 0
 
 
-# ---- costs
-# ------------------------------------------------------------------------------
+# ---- costs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,8 +90,7 @@ def test_the_live_curve_shows_a_loss_however_high(loss: float) -> None:
     assert curve.get_ylim()[0] <= loss < curve.get_ylim()[1]
 
 
-# ---- the widget
-# ------------------------------------------------------------------------------
+# ---- the widget ----------------------------------------------------------------------------------
 
 
 def test_every_knob_changes_the_numbers_at_once(panel: BottleneckTuner) -> None:

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from ..errors import AdapterError
 from ..vit.exits import exit_blocks, exit_logits
-from ..vit.inputs import evaluating
 from ..vit.layout import Layout
+from ..vit.modes import evaluating
 from .attention import check_blocks, walker
 
 __all__ = [

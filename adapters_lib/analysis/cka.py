@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from ..datasets.task import collate
 from ..errors import AdapterError
-from ..vit.inputs import evaluating
+from ..vit.modes import evaluating
 from .attention import capture_attention, check_blocks
 
 __all__ = ["MinibatchCKA", "attention_cka", "cka", "gram", "unbiased_hsic"]

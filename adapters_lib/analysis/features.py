@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from ..datasets.labelled import labels_of
 from ..datasets.task import make_loader
 from ..errors import AdapterError, unknown
-from ..vit.inputs import evaluating
+from ..vit.modes import evaluating
 from .attention import walker
 
 __all__ = ["Projection", "head_features", "neighbour_accuracy", "project"]

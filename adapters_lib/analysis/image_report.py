@@ -25,8 +25,8 @@ from ..datasets.transforms import image_transforms
 from ..errors import AdapterError
 from ..options import real_number, whole_number
 from ..training.evaluate import collect_logits
-from ..vit.inputs import evaluating
 from ..vit.model import AdaptedViT
+from ..vit.modes import evaluating
 from .confusion import Confusion, confusion
 from .reliability import Reliability, reliability
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AdapterError
-from ..vit.inputs import evaluating
 from ..vit.layout import Layout
+from ..vit.modes import evaluating
 from .attention import capture_attention, query_rows, walker
 
 __all__ = ["GroupRollout", "constant_groups", "rollout", "rollout_groups"]

@@ -27,7 +27,7 @@ from ..exits.costs import exit_costs
 from ..exits.policies import check_policy, check_thresholds
 from ..exits.predict import predict
 from ..exits.simulate import confidences
-from ..vit.inputs import evaluating
+from ..vit.modes import evaluating
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

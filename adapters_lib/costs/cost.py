@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..vit.inputs import evaluating, image_size_of, probe_images, vit_of
+from ..vit.inputs import image_size_of, probe_images, vit_of
 from ..vit.model import AdaptedViT
+from ..vit.modes import evaluating
 from .latency import Latency
 from .macs import count_macs, on_shapes
 from .memory import Memory

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from ..errors import AdapterError
-from ..vit.inputs import evaluating, image_size_of, probe_images
+from ..vit.inputs import image_size_of, probe_images
+from ..vit.modes import evaluating
 
 __all__ = ["Comparison", "Latency", "compare_latency", "latency"]
 

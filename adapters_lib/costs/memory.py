@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from ..vit.inputs import evaluating, image_size_of, probe_images
+from ..vit.inputs import image_size_of, probe_images
+from ..vit.modes import evaluating
 from .macs import on_shapes
 
 __all__ = ["Memory", "memory_use", "peak_memory"]

@@ -23,7 +23,6 @@ from .policies import (
     check_thresholds as check_thresholds,
     confidence as confidence,
     leaves as leaves,
-    patience_thresholds as patience_thresholds,
 )
 from .predict import Prediction as Prediction
 from .simulate import (

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ..costs.macs import count_macs, on_shapes
 from ..errors import AdapterError
 from ..vit.exits import exit_blocks, exit_logits
-from ..vit.inputs import evaluating, image_size_of, probe_images
+from ..vit.inputs import image_size_of, probe_images
+from ..vit.modes import evaluating
 
 if TYPE_CHECKING:
     from ..vit.model import AdaptedViT

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import AdapterError, unknown
 
-__all__ = ["POLICIES", "check_policy", "check_thresholds", "confidence", "leaves", "patience_thresholds"]
+__all__ = ["POLICIES", "check_policy", "check_thresholds", "confidence", "leaves"]
 
 POLICIES = ("max_softmax", "entropy", "margin", "patience")
 
@@ -92,15 +92,3 @@ def confidence(
 def leaves(sure: Tensor | float, threshold: float) -> Any:
     """Who leaves, (B,) bool or a bool, by the rule at the head of this file."""
     return sure > (threshold if threshold > 0 else -1.0)
-
-
-def patience_thresholds(patience: int, exits: int) -> tuple[float, ...]:
-    """Thresholds under which the policy `patience` lets an image leave once `patience` further exits agree
-    with an earlier one.
-
-    Raises:
-        AdapterError: patience is not in 1 … exits − 1.
-    """
-    if not 1 <= patience < exits:
-        raise AdapterError(f"patience={patience} with {exits} exits: it must lie in 1 to {exits - 1}")
-    return ((patience - 0.5) / (exits - 1),) * (exits - 1)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..errors import AdapterError
 from ..vit.exits import exit_blocks, exit_logits
-from ..vit.inputs import evaluating, input_shape
+from ..vit.inputs import input_shape
+from ..vit.modes import evaluating
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
 

@@ -18,8 +18,7 @@ from ..errors import AdapterError
 from ..training.features import Features
 from ..training.meaning import in_model_order, refuse_trained
 from ..vit.exits import run_exits
-from ..vit.inputs import evaluating
-from ..vit.modes import borrowed
+from ..vit.modes import evaluating, on_device
 from .costs import ExitCosts, check_exits, exit_costs
 from .policies import check_policy, check_thresholds, confidence, leaves
 from .predict import Prediction
@@ -77,7 +76,7 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
         dataset.check(model)
         forward = partial(run_exits, model, layout=dataset.layout, start=dataset.cut - 1)
     kept = []
-    with borrowed(model) as device, evaluating(model):
+    with on_device(model) as device, evaluating(model):
         for images, _ in make_loader(dataset, batch_size):
             kept.append(torch.stack(forward(images.to(device))).float().cpu())
     return StoredExits(

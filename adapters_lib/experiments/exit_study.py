@@ -33,7 +33,7 @@ from ..methods.adapt import adapt
 from ..methods.sparsity import idle_sparsity
 from ..training.evaluate import collect_logits, evaluate
 from ..training.offline_recipes import offline_recipe
-from ..vit.modes import borrowed
+from ..vit.modes import on_device
 from .clock import RunClock
 from .run import (
     Experiment,
@@ -276,7 +276,7 @@ def _run(
     curve = cost_curve(val, test)
     curve = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE).round().astype(int))]
     limits = [*(point.thresholds for point in points.values()), *curve["thresholds"]]
-    with borrowed(model) as place:
+    with on_device(model) as place:
         ms, full_ms = time_thresholds(model, timing_sample(task.test, 32)[0].to(place), limits, repeats=3)
     for row, measured in zip(rows[1:], ms, strict=False):
         row |= {"ms": measured, "full_ms": full_ms}

@@ -45,7 +45,7 @@ from ..training.evaluate import evaluate
 from ..training.fit import Run, fit
 from ..training.recipe import Recipe
 from ..vit.model import AdaptedViT
-from ..vit.modes import borrowed, device_name, exact_float32
+from ..vit.modes import device_name, exact_float32, on_device
 from .clock import RunClock
 from .table import as_frame, as_text, read_rows, unpacked, write_rows
 
@@ -198,7 +198,7 @@ def run_experiment(
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     run, device = train(experiment, model, task, clock, progress=progress, work=work, deadline=deadline)
     bf16 = run.precision == "bf16"
-    with borrowed(model) as here, exact_float32(), torch.autocast(here.type, torch.bfloat16, enabled=bf16):
+    with on_device(model) as here, exact_float32(), torch.autocast(here.type, torch.bfloat16, enabled=bf16):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
     if (found := _outside(experiment)) != experiment.outside:

@@ -45,12 +45,8 @@ from .exit_results import (
     exit_shares as exit_shares,
 )
 from .exits import (
-    confidence_histograms as confidence_histograms,
     exit_curve as exit_curve,
-    exit_gallery as exit_gallery,
-    exits_by_class as exits_by_class,
     exits_by_granularity as exits_by_granularity,
-    exits_by_threshold as exits_by_threshold,
     loss_weights as loss_weights,
     reliability_diagrams as reliability_diagrams,
 )

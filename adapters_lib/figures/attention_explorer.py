@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..analysis.attention import capture_attention, on_image, query_rows, walker
 from ..analysis.rollout import constant_groups, rollout
 from ..errors import AdapterError, unknown
-from ..vit.inputs import evaluating
+from ..vit.modes import evaluating
 from .attention import attention_panels
 
 __all__ = ["VIEWS", "Views", "attention_views", "explorer_figure"]

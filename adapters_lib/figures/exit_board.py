@@ -121,8 +121,7 @@ class ExitBoard:
         Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(data, "PNG", compress_level=1)
         return data.getvalue()
 
-    # ---- inside
-    # ----------------------------------------------------------------------------------------------
+    # ---- inside ----------------------------------------------------------------------------------
 
     def _numbers(self, outcome: Prediction) -> dict[str, Any]:
         macs = self.test.costs.expected(outcome.shares)

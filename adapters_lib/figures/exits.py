@@ -22,44 +22,17 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ..errors import AdapterError
 from ..exits.costs import ExitCosts
-from ..exits.predict import Prediction
 from ..exits.simulate import StoredExits, confidences, simulate
 from ..methods.dyn import SCHEDULES, exit_weights
 from ..text import drawn
-from .styling import COLUMN, image_grid, look_of, style
+from .styling import COLUMN, look_of, style
 
 __all__ = [
-    "confidence_histograms",
     "exit_curve",
-    "exit_gallery",
-    "exits_by_class",
     "exits_by_granularity",
-    "exits_by_threshold",
     "loss_weights",
     "reliability_diagrams",
 ]
-
-
-def exits_by_class(
-    stored: StoredExits,
-    thresholds: Sequence[float],
-    classes: Sequence[str],
-    *,
-    policy: str = "max_softmax",
-    title: str = "",
-) -> Figure:
-    """Share of each class's images that leave at each exit, one bar a class, the class that leaves
-    earliest on top."""
-    index = simulate(stored, thresholds, policy).exit_index
-    order = sorted(range(len(classes)), key=lambda c: float(index[stored.labels == c].float().mean()))
-    with style():
-        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 0.17 * len(classes) + 0.9))
-        rows = [_shares(index[stored.labels == c], stored.costs) for c in order]
-        _stacked(ax, rows, stored.costs)
-        ax.set_yticks(range(len(order)), [drawn(classes[c]) for c in order])
-        ax.set(title=title)
-    plt.close(figure)
-    return figure
 
 
 def exits_by_granularity(
@@ -87,94 +60,6 @@ def exits_by_granularity(
         )
         ax.set_yticks(range(len(levels)), [f"{level:.2f}" for level in levels])
         ax.set(title=title, ylabel="granularity")
-    plt.close(figure)
-    return figure
-
-
-def exits_by_threshold(
-    stored: StoredExits, *, policy: str = "max_softmax", steps: int = 101, title: str = ""
-) -> Figure:
-    """Shares that leave at each exit, and accuracy, as one threshold shared by all exits goes from 0 to 1."""
-    grid = np.linspace(0, 1, steps)
-    sure = confidences(stored.logits, policy)
-    outcomes = [simulate(stored, [t] * (len(stored.logits) - 1), policy, sure) for t in grid]
-    with style():
-        figure, ax = plt.subplots(figsize=(COLUMN, 2.3))
-        names, colours = _exit_names(stored.costs), _shades(len(stored.costs.blocks))
-        ax.stackplot(
-            grid, 100 * np.array([o.shares for o in outcomes]).T, labels=names, colors=colours, alpha=0.9
-        )
-        accuracy = [100 * float((o.labels == stored.labels).double().mean()) for o in outcomes]
-        ax.plot(grid, accuracy, color="black", lw=1.4, label="top-1 (%)")
-        ax.set(
-            xlabel=f"threshold of every exit ({policy})",
-            ylabel="images (%)",
-            xlim=(0, 1),
-            ylim=(0, 100),
-            title=title,
-        )
-        figure.legend(*ax.get_legend_handles_labels(), ncols=3, loc="outside lower center")
-    plt.close(figure)
-    return figure
-
-
-def exit_gallery(
-    images: Any,
-    prediction: Prediction,
-    labels: Tensor,
-    *,
-    per_exit: int = 8,
-    classes: Sequence[str] | None = None,
-    title: str = "",
-) -> Figure:
-    """A row of images for each exit, the surest that left there first; a cross marks a wrong answer.
-
-    images: uint8 (N, 3, H, W), those of `prediction`. labels: (N,), the truth. Exits where none left have no
-    row.
-    """
-    shown: list[int] = []
-    texts = []
-    for stage, block in enumerate(prediction.blocks):
-        here = (prediction.exit_index == stage).nonzero().flatten()
-        here = here[prediction.confidence[here].argsort(descending=True)][:per_exit]
-        for image in here.tolist():
-            right = int(prediction.labels[image]) == int(labels[image])
-            name = (
-                f" {classes[int(labels[image])]}"
-                if classes
-                else f" {float(prediction.confidence[image]):.2f}"
-            )
-            texts.append(f"block {block}{name}{'' if right else ' ✗'}")
-            shown.append(image)
-        blank = -len(shown) % per_exit
-        shown += [-1] * blank
-        texts += [""] * blank
-    pixels = np.asarray(images)
-    paper = np.full_like(pixels[0], 255)
-    return image_grid([paper if i < 0 else pixels[i] for i in shown], texts, columns=per_exit, title=title)
-
-
-def confidence_histograms(
-    stored: StoredExits, *, policy: str = "max_softmax", bins: int = 20, title: str = ""
-) -> Figure:
-    """How sure every exit is of all images, right answers apart from wrong ones."""
-    sure = confidences(stored.logits, policy)
-    right = stored.logits.argmax(2) == stored.labels
-    with style():
-        figure, axes = _row_of_axes(stored.costs)
-        for stage, ax in enumerate(axes):
-            parts = [sure[stage][right[stage]].numpy(), sure[stage][~right[stage]].numpy()]
-            ax.hist(
-                parts,
-                bins=np.linspace(0, 1, bins + 1).tolist(),
-                stacked=True,
-                color=["#0072B2", "#D55E00"],
-                label=["right", "wrong"],
-            )
-            ax.set(title=f"behind block {stored.costs.blocks[stage]}", xlabel="confidence", xlim=(0, 1))
-        axes[0].set_ylabel("images")
-        axes[-1].legend()
-        figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure
 

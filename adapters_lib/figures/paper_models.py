@@ -29,7 +29,7 @@ from ..saving.checkpoint import load_pretrained
 from ..saving.header import CONFIG
 from ..training.fit import fit
 from ..training.offline_recipes import offline_recipe
-from ..vit.inputs import evaluating
+from ..vit.modes import evaluating
 from .attention import attention_distances, cka_pairs, rollout_panels
 
 __all__ = ["attention_distance", "attention_rollout", "attention_similarity", "small_adapters"]

@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import AdapterError
 from ..options import MOST_CLASSES, check_seed, whole_number
 from ..vit.check import check_backbone, check_blocks, unchanged_on_error
-from ..vit.finished import check_names
+from ..vit.class_names import check_names
 from ..vit.heads import make_head
 from ..vit.model import AdaptedViT
 from . import Method, parse_method

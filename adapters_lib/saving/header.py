@@ -20,7 +20,7 @@ from torch import nn
 from ..backbones.rebuild import rebuild_options
 from ..errors import AdapterError
 from ..methods import Method, method_from_dict, method_to_dict
-from ..vit.finished import check_names
+from ..vit.class_names import check_names
 from ..vit.frozen import frozen_print
 from ..vit.safe_names import check_options
 

@@ -20,8 +20,7 @@ from ..datasets.labelled import check_labels, data_set_of, labels_of
 from ..datasets.task import collate
 from ..errors import AdapterError
 from ..options import MOST_BATCH, check_workers, whole_number
-from ..vit.inputs import evaluating
-from ..vit.modes import borrowed
+from ..vit.modes import evaluating, on_device
 from .features import Features
 from .meaning import in_model_order, refuse_trained
 
@@ -109,7 +108,7 @@ def score(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
     )
-    with borrowed(model, state.device), evaluating(model), torch.inference_mode():
+    with on_device(model, state.device), evaluating(model), torch.inference_mode():
         for images, labels in tqdm(
             loader, desc="evaluate", leave=False, disable=not (progress and state.is_main_process)
         ):

@@ -25,7 +25,7 @@ from ..datasets.task import collate
 from ..errors import AdapterError
 from ..options import MOST_BATCH, check_workers, real_number, whole_number
 from ..vit.frozen import frozen_digest
-from ..vit.modes import borrowed
+from ..vit.modes import on_device
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -175,7 +175,7 @@ def cache_features(
     )
     store, layout, done = torch.empty(0), None, 0
     # no_grad, not inference_mode: what the model may remember of this pass has to be usable in training.
-    with borrowed(model, state.device), torch.no_grad(), bar:
+    with on_device(model, state.device), torch.no_grad(), bar:
         for images, _ in loader:
             tokens, here = model.run_frozen(images.to(state.device, non_blocking=True))
             if done == 0:

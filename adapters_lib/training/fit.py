@@ -25,9 +25,8 @@ from tqdm.auto import tqdm
 from ..datasets.labelled import check_labels, data_set_of, labels_of
 from ..errors import AdapterError
 from ..options import check_workers
-from ..vit.attention_kernels import unfused_if_slower
 from ..vit.model import AdaptedViT
-from ..vit.modes import borrowed
+from ..vit.modes import on_device, unfused_if_slower
 from .drop_path import drop_path_places, stochastic_depth
 from .evaluate import evaluate, score
 from .features import Features, TooLarge, cache_features as compute_features, why_not_cacheable
@@ -137,7 +136,7 @@ def fit(
         if out is not None and accelerator.is_main_process
         else contextlib.nullcontext()
     )
-    with locked, borrowed(model, accelerator.device):
+    with locked, on_device(model, accelerator.device):
         folder = (
             None
             if out is None

@@ -3,7 +3,7 @@ from .architecture import (
     differences as differences,
     options_of as options_of,
 )
-from .attention_kernels import unfused_if_slower as unfused_if_slower
+from .class_names import check_names as check_names
 from .exit_heads import (
     ExitHead as ExitHead,
     head_parameters as head_parameters,
@@ -14,10 +14,6 @@ from .exits import (
     exit_logits as exit_logits,
     run_exits as run_exits,
     with_all_exits as with_all_exits,
-)
-from .finished import (
-    FinishedModel as FinishedModel,
-    check_names as check_names,
 )
 from .frozen import (
     blocks_digest as blocks_digest,
@@ -37,7 +33,6 @@ from .host import (
     take_part as take_part,
 )
 from .inputs import (
-    evaluating as evaluating,
     image_size_of as image_size_of,
     input_shape as input_shape,
     probe_images as probe_images,
@@ -47,9 +42,11 @@ from .layout import Layout as Layout
 from .method import Method as Method
 from .model import AdaptedViT as AdaptedViT
 from .modes import (
-    borrowed as borrowed,
     device_name as device_name,
+    evaluating as evaluating,
     exact_float32 as exact_float32,
+    on_device as on_device,
+    unfused_if_slower as unfused_if_slower,
 )
 from .objective import (
     Criterion as Criterion,

@@ -1,7 +1,6 @@
 """The images, or clips, on which costs are measured: of the model's own size, on its own device."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import AdapterError
 
-__all__ = ["evaluating", "image_size_of", "input_shape", "probe_images", "vit_of"]
+__all__ = ["image_size_of", "input_shape", "probe_images", "vit_of"]
 
 
 def image_size_of(model: nn.Module, image_size: int | Sequence[int] | None = None) -> tuple[int, int]:
@@ -65,19 +64,6 @@ def input_shape(model: nn.Module, image_size: tuple[int, int] | None = None) -> 
     channels = int(getattr(getattr(embed, "proj", None), "in_channels", 3))
     frames = (embed.frames,) if hasattr(embed, "frames") else ()
     return (channels, *frames, *(image_size or embed.img_size))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is back in the mode that it had, frozen ones
-    included."""
-    before = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
 
 
 def vit_of(model: nn.Module) -> Any:

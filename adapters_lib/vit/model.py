@@ -9,7 +9,8 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 
 from ..errors import AdapterError
 from .architecture import describe, options_of
+from .class_names import check_names
 from .exits import run_exits, with_all_exits
-from .finished import FinishedModel
 from .inputs import input_shape
 from .intermediates import IntermediateFeatures
 from .layout import Layout
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["AdaptedViT"]
 
 
-class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
+class AdaptedViT(IntermediateFeatures, nn.Module):
     """A frozen timm ViT with the adapters of `methods` at the sites of its blocks.
 
     Attributes:
@@ -52,8 +53,14 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         weights: where the backbone's weights came from: {"source", "file", "digest"}, see `weight_files`.
         architecture, backbone_options: how the backbone was built (`architecture.describe`, `options_of`);
             by_hand: not by `create_backbone`.
-        classes, trained_on: names of the outputs, and what `fit` trained on; see `finished.FinishedModel`.
+        trained_on: what `fit` trained on, as JSON values (see `meaning.note_training`); None before.
+        trained_images: int64 (K,), which images those were (see `datasets.identity.sketch`); None if that is
+            not known.
     """
+
+    trained_on: dict[str, Any] | None = None
+    trained_images: Tensor | None = None
+    _classes: tuple[str, ...] | None = None
 
     def __init__(self, backbone: VisionTransformer, backbone_source: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -72,12 +79,26 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         self.weights: dict[str, Any] = getattr(backbone, "adapters_lib_weights", None) or {"source": "given"}
         self.architecture, self.backbone_options = describe(backbone), options_of(backbone)
 
-    # ---- facts
-    # -----------------------------------------------------------------------------------------------
+    # ---- facts -----------------------------------------------------------------------------------
 
     @property
     def num_classes(self) -> int:
         return int(self.backbone.num_classes)
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the outputs, in their order; None if nobody has said. Given to `adapt`, taken over by
+        `fit`, kept by every file.
+
+        Setting it raises AdapterError for another number of names than outputs, a name that is no text, or
+        one that stands there twice.
+        """
+        return None if self._classes is None else list(self._classes)
+
+    @classes.setter
+    def classes(self, names: Sequence[str] | None) -> None:
+        outputs = self.num_classes
+        self._classes = None if names is None else check_names(names, outputs)
 
     @property
     def backbone_name(self) -> str:
@@ -139,8 +160,7 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
                 counts.append(layout.tokens)
         return counts
 
-    # ---- the walk
-    # --------------------------------------------------------------------------------------------
+    # ---- the walk --------------------------------------------------------------------------------
 
     def embed(self, images: Tensor) -> tuple[Tensor, Layout]:
         """Images (B, C, H, W), or clips (B, C, T, H, W) for a clip backbone → tokens (B, N, D) in front of
@@ -198,8 +218,7 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         """Images (B, C, H, W) → logits (B, classes) of every exit, the full depth last."""
         return run_exits(self, *self.embed(images))
 
-    # ---- the frozen part, computed once
-    # ----------------------------------------------------------------------
+    # ---- the frozen part, computed once ----------------------------------------------------------
 
     @property
     def cut(self) -> int:
@@ -278,8 +297,7 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         yield (vit.norm, vit.attn_pool, vit.fc_norm)
         yield tuple(self.head_modules())
 
-    # ---- parameters
-    # ------------------------------------------------------------------------------------------
+    # ---- parameters ------------------------------------------------------------------------------
 
     def head_modules(self) -> tuple[nn.Module, ...]:
         """The classifier, as timm names it (two of them for a distilled model)."""
@@ -353,6 +371,42 @@ class AdaptedViT(FinishedModel, IntermediateFeatures, nn.Module):
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
+
+    # ---- what one does with it once it is trained: the work itself is in the modules named below
+
+    def merge(self) -> AdaptedViT:
+        """Fold the adapters into the backbone's own layers, in place; see `methods.merge`."""
+        from ..methods.merge import merge
+
+        return merge(self)
+
+    def unmerge(self) -> AdaptedViT:
+        """Put the adapters and the untouched weights back, bit for bit; see `methods.merge`."""
+        from ..methods.merge import unmerge
+
+        return unmerge(self)
+
+    def save_pretrained(self, folder: str | Path, classes: Sequence[str] | None = None) -> None:
+        """Write what was trained (head included) as safetensors and JSON into `folder`; see
+        `checkpoint.save_pretrained`."""
+        from ..saving.checkpoint import save_pretrained
+
+        save_pretrained(self, folder, classes)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Upload what `save_pretrained` writes and a model card to `user/name` on the Hugging Face hub;
+        see `saving.push`."""
+        from ..saving.push import push_to_hub
+
+        return push_to_hub(self, repo_id, **kwargs)
+
+    @staticmethod
+    def from_pretrained(folder: str | Path, **kwargs: Any) -> AdaptedViT:
+        """Rebuild a model saved by `save_pretrained`, from its folder or from `user/name` on the hub; see
+        `checkpoint.load_pretrained`."""
+        from ..saving.checkpoint import load_pretrained
+
+        return load_pretrained(folder, **kwargs)
 
 
 def _trains(stage: tuple[nn.Module | nn.Parameter | None, ...]) -> bool:

@@ -122,8 +122,7 @@ class BottleneckTuner(FigurePanel):
         ms = self.latency.predict(parse_method(choice.text).name, found.macs, found.modules)
         return {"trained": found.trained, "macs": found.macs, "latency_ms": ms}
 
-    # ---- drawing
-    # ---------------------------------------------------------------------------------------------
+    # ---- drawing ---------------------------------------------------------------------------------
 
     def redraw(self, _change: object = None) -> None:
         if not self._quiet:
@@ -182,8 +181,7 @@ class BottleneckTuner(FigurePanel):
             self._quiet = False
         self.redraw()
 
-    # ---- training
-    # --------------------------------------------------------------------------------------------
+    # ---- training --------------------------------------------------------------------------------
 
     def start(self, _button: object = None) -> None:
         """Train the present choice in a thread; at most one at a time."""

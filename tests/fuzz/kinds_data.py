@@ -39,8 +39,7 @@ from adapters_lib.training import fit as training
 from fuzz.engine import Case, kind
 from fuzz.mutations import odd_text, odd_value, spoilt, spoilt_text
 
-# ---- methods
-# ------------------------------------------------------------------------------
+# ---- methods -------------------------------------------------------------------------------------
 
 
 @kind("methods")
@@ -103,8 +102,7 @@ def _method_text(rng: random.Random) -> str:
     return spoilt_text(text, rng) if rng.random() < 0.3 else text
 
 
-# ---- command lines
-# ------------------------------------------------------------------------------
+# ---- command lines -------------------------------------------------------------------------------
 
 # No --download: no test may wait for a network.
 ARGUMENTS = {
@@ -253,8 +251,7 @@ def _lenient(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return stream
 
 
-# ---- lists
-# ------------------------------------------------------------------------------
+# ---- lists ---------------------------------------------------------------------------------------
 
 CODINGS = ("utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1")
 
@@ -389,8 +386,7 @@ def _spoilt_json(text: str, rng: random.Random) -> str:
     return json.dumps(found)
 
 
-# ---- options
-# ------------------------------------------------------------------------------
+# ---- options -------------------------------------------------------------------------------------
 
 OPTIONS = {
     "digits": ("seed", "image_size", "n_per_class", "augment", "root", "download", "x"),
@@ -470,8 +466,7 @@ def _picture_folder(place: Path) -> Path:
     return place / "root"
 
 
-# ---- images
-# ------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------
 
 EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0"  # orientation 3
 
@@ -536,8 +531,7 @@ def images(rng: random.Random, place: Path) -> Case:
     return Case(f"{path.name}, {len(data)} bytes, {'sound' if sound else 'spoilt'}", run, right)
 
 
-# ---- videos
-# ------------------------------------------------------------------------------
+# ---- videos --------------------------------------------------------------------------------------
 
 
 @functools.cache

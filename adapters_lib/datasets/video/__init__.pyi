@@ -4,7 +4,6 @@ from .clips import (
     VideoClips as VideoClips,
     clip_cache as clip_cache,
     clips_task as clips_task,
-    fill_cache as fill_cache,
     read_clip as read_clip,
 )
 from .crops import (

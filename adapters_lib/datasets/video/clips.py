@@ -18,18 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from ...errors import AdapterError
 from ...files import output_folder
 from ..labelled import check_labels
-from ..task import DataWarning, Task, make_loader
+from ..task import DataWarning, Task
 from .cache import ClipCache
 from .crops import check_clip_augmentation, multi_scale_crop, spatial_view
 from .decoding import Video, VideoError
 from .sampling import ClipSampler
 
-__all__ = ["ClipViews", "VideoClips", "clip_cache", "clips_task", "fill_cache", "read_clip"]
+__all__ = ["ClipViews", "VideoClips", "clip_cache", "clips_task", "read_clip"]
 
 MARGIN = 8 / 7  # frames are decoded to this many times the clip's side (256 for 224), room for the crops
 
@@ -203,19 +202,6 @@ def clip_cache(gib: float, folder: str | os.PathLike[str] | None = None) -> Clip
         if gib
         else None
     )
-
-
-def fill_cache(clips: VideoClips, num_workers: int = 0, progress: bool = True) -> int:
-    """Decode every clip once, so that a run finds them in the cache; return the bytes that the cache then
-    holds.
-
-    Raises AdapterError when the set has no cache.
-    """
-    if clips.cache is None:
-        raise AdapterError("this set of clips has no cache; load it with cache_gib=<GiB>")
-    for _ in tqdm(make_loader(clips, 1, num_workers=num_workers), desc="cache clips", disable=not progress):
-        pass
-    return clips.cache.size
 
 
 def clips_task(
