@@ -122,4 +122,4 @@ def test_it_has_its_own_looks_in_figures_and_repaints_nobody(gate: ModuleType) -
         for s in (0, 1)
     ]
     figure = accuracy_against_cost(pd.DataFrame(rows))
-    assert "gate" in {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert "gate" in {text.get_text() for text in figure.axes[0].texts}

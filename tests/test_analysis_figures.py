@@ -12,7 +12,7 @@ from adapters_lib.analysis.features import Projection
 from adapters_lib.analysis.reliability import reliability
 from adapters_lib.analysis.rollout import GroupRollout
 from adapters_lib.experiments.statistics import Interval
-from adapters_lib.figures import attention as maps_of, classes as scores
+from adapters_lib.figures import accuracy_against_cost, attention as maps_of, classes as scores
 from adapters_lib.vit.layout import Layout
 
 IMAGES = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -150,12 +150,12 @@ def test_the_front_is_joined_and_every_method_says_how_often_it_is_on_it() -> No
     table = pd.DataFrame(
         [{"method": m, "seed": s, "top1": v, "macs": c} for m, c, found in runs for s, v in enumerate(found)]
     )
-    figure = scores.pareto_plot(table, "macs")
-    ax = figure.axes[0]
-    assert ax.lines[0].get_xydata().tolist() == [[10, 51], [90, 71]]
-    assert figure.legends[0].get_texts()[0].get_text() == "a (100 %)"
-    assert "n = 3" in ax.get_ylabel()
-    with pytest.raises(al.AdapterError, match="no rows"):
-        scores.pareto_plot(table.iloc[:0], "macs")
+    figure = accuracy_against_cost(table, "macs", front=True)
+    (ax,) = figure.axes
+    assert [[10, 51], [90, 71]] in [line.get_xydata().tolist() for line in ax.lines]
+    assert {text.get_text() for text in ax.texts} == {"a (100 %)", "b (0 %)", "c (100 %)"}
+    assert "n = 3" in figure.get_suptitle()
+    with pytest.raises(al.AdapterError, match="no row to draw"):
+        accuracy_against_cost(table.iloc[:0], "macs", front=True)
     with pytest.raises(al.AdapterError, match="unknown cost axis 'weight'"):
-        scores.pareto_plot(table, "weight")
+        accuracy_against_cost(table, "weight", front=True)

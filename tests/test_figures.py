@@ -29,7 +29,7 @@ def test_every_method_is_drawn_at_its_mean_with_its_interval() -> None:
     low, high = bars["lora"][2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(4.302653 * 2 / np.sqrt(3), rel=1e-5)
     assert axes.get_xlabel().startswith("MACs per image")
-    assert "n = 3" in axes.get_ylabel()
+    assert "n = 3" in axes.figure.get_suptitle()
 
 
 def test_costs_that_span_more_than_a_factor_of_four_get_a_logarithmic_axis() -> None:
@@ -46,7 +46,7 @@ def test_a_cost_that_cannot_be_drawn_is_named(cost: str, message: str) -> None:
 
 
 def test_an_empty_selection_is_an_error() -> None:
-    with pytest.raises(al.AdapterError, match="no rows"):
+    with pytest.raises(al.AdapterError, match="no row to draw"):
         figures.accuracy_against_cost(TABLE.iloc[:0], "macs")
 
 

@@ -116,7 +116,6 @@ DRAWERS = {
         {n: pd.DataFrame({"epoch": [1], "train_loss": [1.0], "val_top1": [5.0]})}
     ),
     "cost_breakdown": lambda n: figures.cost_breakdown({n: {n: 1.0, "rest": 2.0}}),
-    "accuracy_against_cost": lambda n: figures.accuracy_against_cost(rows_of(n)),
     "attention_panels": lambda n: figures_analysis.attention_panels(
         pictures(1, 3, 8, 8), {n: torch.ones(1, 8, 8)}, labels=[n]
     ),
@@ -125,12 +124,12 @@ DRAWERS = {
     "exit_curve": lambda n: figures_exits.exit_curve(
         {n: pd.DataFrame({"relative": [0.5, 1], "top1": [1, 2], "random": [1, 2]})}
     ),
-    "accuracy_scatter": lambda n: figures_results.accuracy_scatter(rows_of(n), "trained"),
+    "accuracy_against_cost": lambda n: figures_results.accuracy_against_cost(rows_of(n), "trained"),
     "accuracy_dots": lambda n: figures_results.accuracy_dots(rows_of(n)),
     "paired_differences": lambda n: figures_scores.paired_differences(
         {n: al.experiments.Interval(1.0, 0.5, 3)}
     ),
-    "pareto_plot": lambda n: figures_scores.pareto_plot(rows_of(n), "trained"),
+    "front": lambda n: figures_results.accuracy_against_cost(rows_of(n), "trained", front=True),
     "explore": lambda n: explorer.explore(
         rows_of(n).rename(columns={"data": "task"}).assign(label=n), "trained"
     ),

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from made_up_tables import made_up, store
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import adapters_lib as al
 from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
@@ -27,14 +28,14 @@ def _drawn_points(ax) -> list[tuple[float, float]]:
     return [tuple(np.ravel(found.lines[0].get_xydata())) for found in ax.containers]
 
 
-def test_every_method_of_the_grid_has_a_point_a_look_and_an_entry() -> None:
+def test_every_method_of_the_grid_has_a_point_a_look_and_its_name_beside_it() -> None:
     table = made_up("methods")
-    figure = results.accuracy_scatter(table, "trained")
+    figure = results.accuracy_against_cost(table, "trained")
     (ax,) = figure.axes
     means = table.groupby("method")[["trained", "top1"]].mean()
     assert sorted(_drawn_points(ax)) == sorted(map(tuple, means.to_numpy()))
-    (legend,) = figure.legends
-    assert {text.get_text() for text in legend.get_texts()} == {run.name for run in GRIDS["methods"]()}
+    assert {text.get_text() for text in ax.texts} == {run.name for run in GRIDS["methods"]()}
+    assert not figure.legends
     assert len(set(method_style(ALL_METHODS).values())) == len(ALL_METHODS)
 
 
@@ -56,10 +57,10 @@ def test_a_figure_says_that_leaves_are_synthetic_and_how_many_seeds_it_rests_on(
 
 
 def test_texts_of_a_figure_with_twenty_methods_do_not_overlap() -> None:
-    figure = results.accuracy_scatter(made_up("methods"), "macs", sized_by="trained")
+    figure = results.accuracy_against_cost(made_up("methods"), "macs", sized_by="trained")
     figure.draw_without_rendering()
-    ax, legend = figure.axes[0], figure.legends[0]
-    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    (ax,) = figure.axes
+    boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the line to the point
     boxes += [
         ax.xaxis.label.get_window_extent(),
         ax.get_legend().get_window_extent(),
@@ -70,9 +71,21 @@ def test_texts_of_a_figure_with_twenty_methods_do_not_overlap() -> None:
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
+def test_names_stand_in_the_order_of_their_points_the_best_on_top() -> None:
+    table = made_up("methods")
+    figure = results.accuracy_against_cost(table, ("trained", "macs"))
+    left, right = figure.axes
+    assert not left.texts
+    names = sorted(right.texts, key=lambda text: -text.xyann[1])
+    means = table.groupby("method")["top1"].mean()
+    heights = [means[text.get_text()] for text in names]
+    assert heights == sorted(heights, reverse=True)
+    assert left.get_ylim() == right.get_ylim()
+
+
 def test_a_marker_grows_with_the_parameters() -> None:
     table = made_up("video")
-    figure = results.accuracy_scatter(table, "macs", sized_by="trained")
+    figure = results.accuracy_against_cost(table, "macs", sized_by="trained")
     shown = sorted(found.lines[0].get_markersize() for found in figure.axes[0].containers)
     assert shown[0] == 3
     assert shown[-1] == 9
@@ -83,7 +96,7 @@ def test_points_of_another_version_are_hollow_and_named() -> None:
     table = made_up("video")
     old = table["method"] == "linear"
     with pytest.warns(OutdatedRows, match=r"another version than .*: linear 0\.0\.1"):
-        figure = results.accuracy_scatter(
+        figure = results.accuracy_against_cost(
             table.assign(version=np.where(old, "0.0.1", al.__version__)), "trained"
         )
     faces = [found.lines[0].get_markerfacecolor() for found in figure.axes[0].containers]
@@ -102,14 +115,12 @@ def test_an_old_row_does_not_enter_a_mean_that_has_new_ones() -> None:
 
 def test_a_front_with_points_of_another_version_says_so() -> None:
     table = made_up("video")
-    assert "version" not in FIGURES["pareto_macs"].draw({"methods": table}).axes[0].get_title()
+    assert "version" not in _title(FIGURES["pareto_macs"].draw({"methods": table}))
     old = table.assign(version=np.where(table["method"] == "lora", "0.0.1", al.__version__))
     with pytest.warns(OutdatedRows):
         figure = FIGURES["pareto_macs"].draw({"methods": old})
-    assert (
-        figure.axes[0].get_title()
-        == "synthetic leaves (motion-leaves)\nsome points made by version 0.0.1 of the code"
-    )
+    assert _title(figure).startswith("synthetic clips (motion-leaves)\n")
+    assert _title(figure).endswith("\nhollow: made by version 0.0.1 of the code")
 
 
 def test_the_sweep_of_sizes_goes_from_4_to_64_for_four_methods() -> None:
@@ -146,7 +157,12 @@ def test_differences_come_with_intervals_over_seeds_and_over_images() -> None:
 
 def test_clips_are_called_clips() -> None:
     assert "bootstrap over 80 test clips" in _title(results.differences(made_up("video")))
-    assert results.accuracy_scatter(made_up("video"), "macs").axes[0].get_xlabel().startswith("MACs per clip")
+    assert (
+        results.accuracy_against_cost(made_up("video"), "macs")
+        .axes[0]
+        .get_xlabel()
+        .startswith("MACs per clip")
+    )
     assert (
         exits.exit_shares(made_up("exits").assign(data="motion-leaves")).axes[0].get_ylabel()
         == "clips that leave there (%)"
@@ -183,10 +199,13 @@ def test_shares_and_curves_of_exits_are_means_over_seeds() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: results.accuracy_scatter(made_up("video").iloc[:0], "trained"), "no row to draw"),
+        (lambda: results.accuracy_against_cost(made_up("video").iloc[:0], "trained"), "no row to draw"),
         (lambda: results.accuracy_dots(made_up("video").iloc[:0]), "no row to draw"),
-        (lambda: results.accuracy_scatter(made_up("video"), "weight"), "unknown cost axis 'weight'"),
-        (lambda: results.accuracy_scatter(made_up("video").drop(columns="macs"), "macs"), "no column 'macs'"),
+        (lambda: results.accuracy_against_cost(made_up("video"), "weight"), "unknown cost axis 'weight'"),
+        (
+            lambda: results.accuracy_against_cost(made_up("video").drop(columns="macs"), "macs"),
+            "no column 'macs'",
+        ),
         (lambda: exits.exit_settings(made_up("exits"), "third"), "no row of the operating point 'third'"),
         (lambda: exits.exit_settings(made_up("exits").iloc[:0]), "no row of the operating point"),
         (lambda: exits.exit_shares(made_up("exits"), ["nobody"]), "no shares of the settings nobody"),

@@ -152,7 +152,7 @@ def test_the_figure_and_its_numbers_follow_every_control(panel: ResultsExplorer)
 
 def test_the_front_intervals_and_n_are_in_the_numbers(panel: ResultsExplorer) -> None:
     assert "<td>42.0</td>\n      <td>5.0</td>\n      <td>3</td>\n      <td>yes</td>" in panel.numbers.value
-    assert "n = 3" in explorer.explore(panel.selection(), "trained").axes[0].get_ylabel()
+    assert "n = 3" in explorer.explore(panel.selection(), "trained").get_suptitle()
 
 
 def test_another_table_offers_its_own_tasks_and_methods(panel: ResultsExplorer) -> None:

@@ -1,10 +1,12 @@
 """The notebooks are fit to read on GitHub, and every cell of them runs."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tokenize
 import venv
 from pathlib import Path
 
@@ -47,6 +49,13 @@ def test_a_committed_notebook_shows_its_figures_without_a_kernel(path: Path) -> 
     assert all(cell.execution_count for cell in _code(notebook))
 
 
+def _logical_lines(source: str) -> int:
+    """Statements and comments: what is folded at 100 columns counts once."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    ends = (token for token in tokens if token.type in (tokenize.NEWLINE, tokenize.COMMENT))
+    return len({token.start[0] for token in ends})
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_opens_with_the_question_and_ends_with_three_exercises(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
@@ -56,8 +65,7 @@ def test_a_notebook_opens_with_the_question_and_ends_with_three_exercises(path: 
     solutions = [cell for cell in _code(notebook) if "solution" in cell.metadata.get("tags", [])]
     assert len(solutions) == 3
     assert all(cell.metadata["jupyter"]["source_hidden"] for cell in solutions)
-    too_long = [cell.source.splitlines()[0] for cell in _code(notebook) if len(cell.source.splitlines()) > 27]
-    assert not too_long
+    assert not [cell.source.splitlines()[0] for cell in _code(notebook) if _logical_lines(cell.source) > 27]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for name, cls in sorted(METHODS.items()):
         options = {field.name: field.default for field in dataclasses.fields(cls)}
         found[name] = {
-            "summary": (inspect.getdoc(cls) or "").splitlines()[0],
+            "summary": " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split()),
             "source": cls.source,
             "options": options,
         }

@@ -1,6 +1,6 @@
 from .accuracy import (
+    accuracy_against_cost as accuracy_against_cost,
     accuracy_dots as accuracy_dots,
-    accuracy_scatter as accuracy_scatter,
     bottleneck_sweep as bottleneck_sweep,
     differences as differences,
     granularity_sweep as granularity_sweep,
@@ -22,7 +22,6 @@ from .classes import (
     confusion_matrix as confusion_matrix,
     feature_scatter as feature_scatter,
     paired_differences as paired_differences,
-    pareto_plot as pareto_plot,
     perturbation_areas as perturbation_areas,
     reliability_diagram as reliability_diagram,
     sanity_curves as sanity_curves,
@@ -67,6 +66,7 @@ from .paper_models import (
 from .parts import (
     caption as caption,
     mark as mark,
+    names_beside as names_beside,
     outside_legend as outside_legend,
     points as points,
     sample as sample,
@@ -91,7 +91,6 @@ from .styling import (
     ACCURACIES as ACCURACIES,
     COLUMN as COLUMN,
     COST_AXES as COST_AXES,
-    accuracy_against_cost as accuracy_against_cost,
     cost_breakdown as cost_breakdown,
     cost_scale as cost_scale,
     image_grid as image_grid,

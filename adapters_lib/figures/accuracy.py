@@ -5,7 +5,8 @@ Every point is a mean over seeds with its 95 % t-interval; see `parts` for what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,73 +18,98 @@ from matplotlib.lines import Line2D
 
 from ..errors import AdapterError, unknown
 from ..experiments.compare import compare
-from ..experiments.statistics import paired_difference
-from ..experiments.versions import one_version
+from ..experiments.statistics import paired_difference, pareto_front
+from ..experiments.versions import OutdatedRows, one_version
 from ..methods import parse_method
 from ..text import drawn
-from .parts import caption, mark, outside_legend, points, sample, swatch
-from .styling import COLUMN, COST_AXES, cost_scale, method_style, short, style
+from .parts import caption, mark, names_beside, outside_legend, points, sample
+from .styling import ACCURACIES, COLUMN, COST_AXES, cost_scale, method_style, short, style
 
-__all__ = ["accuracy_dots", "accuracy_scatter", "bottleneck_sweep", "differences", "granularity_sweep"]
+__all__ = ["accuracy_against_cost", "accuracy_dots", "bottleneck_sweep", "differences", "granularity_sweep"]
 
 _SIZES = ("bottleneck", "rank")
 
 
-def accuracy_scatter(
+def accuracy_against_cost(
     table: pd.DataFrame,
-    cost: str,
+    costs: str | Sequence[str] = "trained",
     *,
+    value: str = "top1",
+    by: str = "method",
     sized_by: str | None = None,
     spread: tuple[str, str] | None = None,
+    front: bool = False,
     title: str = "",
 ) -> Figure:
-    """Accuracy of every method against one cost, at column width; the legend goes from the best method down,
-    column by column.
+    """Mean accuracy of every method against one cost or several, a panel each, its name beside its point.
+
+    The names stand at the right, as near to the height of their points as their neighbours let them, so the
+    best method is on top; a thin line leads to each from the last panel.
 
     Args:
-        table: one row a run, one data set. cost: a column of it, named in `figures.COST_AXES`.
+        table: one row a run, one data set, with the columns `by`, `value` (percent), `seed` and the costs.
+        costs: columns named in `COST_AXES`; an axis is logarithmic if values span more than a factor of 4.
+        value: the accuracy column. by: what a point stands for.
         sized_by: a column of counts; the area of a marker grows with its logarithm.
         spread: columns with the ends of the cost's own interval, drawn as a horizontal line.
+        front: join the methods that no other beats in cost and accuracy, and say behind each name how often
+            it is among them when the seeds are drawn anew (`pareto_front`); one cost only.
 
     Raises:
         AdapterError: an unknown cost, an empty table or a missing column.
     """
-    for column in filter(None, (cost, sized_by)):
+    columns = [costs] if isinstance(costs, str) else list(costs)
+    for column in filter(None, (*columns, sized_by)):
         if column not in COST_AXES:
             raise unknown("cost axis", column, COST_AXES)
         if column not in table:
             raise AdapterError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
-    found = points(table).sort_values("top1", ascending=False, kind="stable")
-    look = method_style(found["method"].to_list())
-    handles = []
+    found = points(table, (by,), value)
+    if front:
+        (cost,) = columns
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OutdatedRows)  # said once already, by `points`
+            shares = pareto_front(one_version(table, [by]), cost, value, by)
+        found = found.merge(shares[[by, "on_front", "front_share"]], on=by)
+    look = method_style(map(str, found[by]))
+    size = _area(found[sized_by]) if sized_by else None
     with style():
-        figure, ax = plt.subplots(figsize=(COLUMN, 3.1 + 0.11 * len(found) / 3))
-        size = _area(found[sized_by]) if sized_by else float
-        for row in found.to_dict("records"):
-            wide = size(row[sized_by]) if sized_by else 4.5
-            mark(
-                ax,
-                row[cost],
-                row["top1"],
-                row["half"],
-                look[row["method"]],
-                outdated=row["outdated"],
-                ms=wide,
-                alpha=0.85,
-            )
-            if spread:
-                ax.hlines(row["top1"], row[spread[0]], row[spread[1]], color=look[row["method"]][0], lw=0.7)
-            handles.append(swatch(row["method"], look[row["method"]], outdated=row["outdated"]))
-        cost_scale(ax, found[cost].to_list())
-        ax.set(
-            xlabel=COST_AXES[cost].replace("per image", f"per {sample(table['data'])}"), ylabel="top-1 (%)"
-        )
-        if sized_by:
-            _size_legend(ax, found[sized_by], size)
-        figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
-        outside_legend(figure, handles, [drawn(name) for name in found["method"]])
+        width = COLUMN * (1 if len(columns) == 1 else 0.2 + 0.9 * len(columns))
+        height = max(2.6, 1.0 + 0.13 * len(found))
+        figure, axes = plt.subplots(1, len(columns), figsize=(width, height), sharey=True, squeeze=False)
+        for ax, cost in zip(axes.flat, columns, strict=True):
+            for row in found.sort_values(cost, kind="stable").to_dict("records"):
+                seen = {"ms": size(row[sized_by])} if size else {}
+                dim = 0.45 if front and not row["on_front"] else 0.85
+                here, its = (row[cost], row[value], row["half"]), look[str(row[by])]
+                mark(ax, *here, its, outdated=row["outdated"], alpha=dim, label=drawn(row[by]), **seen)
+                if spread:
+                    ax.hlines(row[value], row[spread[0]], row[spread[1]], color=its[0], lw=0.7)
+            if front:
+                best = found[found["on_front"]].sort_values(cost)
+                ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
+            cost_scale(ax, found[cost].to_list())
+            ax.set_xlabel(COST_AXES[cost].replace("per image", f"per {_sample_of(table)}"))
+        axes[0, 0].set_ylabel(ACCURACIES.get(value, value))
+        if size and sized_by:
+            _size_legend(axes[0, 0], found[sized_by], size)
+        names = [drawn(row[by]) + _share(row) for row in found.to_dict("records")]
+        colors = [look[str(name)][0] for name in found[by]]
+        names_beside(axes[0, -1], found[columns[-1]], found[value], names, colors)
+        data = table["data"].unique().tolist() if "data" in table else []
+        figure.suptitle(caption(found, data, title), fontsize=7)
     plt.close(figure)
     return figure
+
+
+def _sample_of(table: pd.DataFrame) -> str:
+    return sample(table["data"]) if "data" in table else "image"
+
+
+def _share(row: Mapping[Any, Any]) -> str:
+    """How often a method is on the front, behind its name; nothing where nobody knows."""
+    share = row.get("front_share", np.nan)
+    return "" if np.isnan(share) else f" ({100 * share:.0f} %)"
 
 
 def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None, title: str = "") -> Figure:

@@ -16,17 +16,13 @@ from ..analysis.attribution_checks import PerturbationCurves
 from ..analysis.confusion import Confusion
 from ..analysis.features import Projection
 from ..analysis.reliability import Reliability
-from ..errors import AdapterError, unknown
-from ..experiments.statistics import Interval, mean_interval, pareto_front
+from ..errors import AdapterError
+from ..experiments.statistics import Interval, mean_interval
 from ..text import drawn
 from .parts import outside_legend
 from .styling import (
-    ACCURACIES,
     COLUMN,
-    COST_AXES,
-    cost_scale,
     look_of,
-    method_style,
     style,
 )
 
@@ -34,7 +30,6 @@ __all__ = [
     "confusion_matrix",
     "feature_scatter",
     "paired_differences",
-    "pareto_plot",
     "perturbation_areas",
     "reliability_diagram",
     "sanity_curves",
@@ -260,52 +255,6 @@ def paired_differences(
         ax.set_yticks(range(len(differences)), [drawn(name) for name in differences])
         ax.set_ylim(len(differences) - 0.5, -0.5)
         ax.set(xlabel=f"difference in {value} (percentage points)", title=title)
-    plt.close(figure)
-    return figure
-
-
-def pareto_plot(
-    table: pd.DataFrame, cost: str, value: str = "top1", by: str = "method", *, title: str = ""
-) -> Figure:
-    """Methods that no other beats in cost and accuracy, joined by a line; each with how often it is among
-    them if seeds are drawn anew.
-
-    table: one row a run; cost: a column of it, named in `figures.COST_AXES`. The shares are `pareto_front`'s,
-    95 % intervals `summarise`'s.
-
-    Raises:
-        AdapterError: an empty table, a missing column, an unknown cost axis.
-    """
-    if cost not in COST_AXES:
-        raise unknown("cost axis", cost, COST_AXES)
-    front = pareto_front(table, cost, value, by)
-    look = method_style(map(str, front[by]))
-    seeds = sorted(set(front["n"]))
-    n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    with style():
-        # Room for the legend.
-        figure, ax = plt.subplots(figsize=(1.5 * COLUMN, max(2.8, 0.5 + 0.165 * len(front))))
-        best = front[front["on_front"]]
-        ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
-        for row in front.to_dict("records"):
-            colour, marker = look[str(row[by])]
-            share = "" if np.isnan(row["front_share"]) else f" ({100 * row['front_share']:.0f} %)"
-            half = np.nan_to_num(row["half"])
-            ax.errorbar(
-                row[cost],
-                row[value],
-                yerr=half,
-                fmt=marker,
-                color=colour,
-                ms=5,
-                capsize=2,
-                elinewidth=0.9,
-                alpha=1 if row["on_front"] else 0.45,
-                label=f"{drawn(row[by])}{share}",
-            )
-        ax.set(xlabel=COST_AXES[cost], ylabel=f"{ACCURACIES.get(value, value)}, mean of n = {n}", title=title)
-        cost_scale(ax, front[cost].tolist())
-        figure.legend(loc="outside right upper", title="on the front in", title_fontsize=7)
     plt.close(figure)
     return figure
 

@@ -9,6 +9,7 @@ skipped with the command that makes the table.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 import warnings
@@ -26,10 +27,9 @@ from ..errors import AdapterError, unknown
 from ..experiments.report import timed_as
 from ..experiments.run import read_table
 from ..experiments.run_grids import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
-from ..experiments.versions import OutdatedRows, budgets_of, one_version
+from ..experiments.versions import OutdatedRows, budgets_of
 from ..text import printable
-from .accuracy import accuracy_dots, accuracy_scatter, bottleneck_sweep, differences, granularity_sweep
-from .classes import pareto_plot
+from .accuracy import accuracy_against_cost, accuracy_dots, bottleneck_sweep, differences, granularity_sweep
 from .exit_results import exit_curves, exit_settings, exit_shares
 from .paper_models import attention_distance, attention_rollout, attention_similarity
 from .styling import save
@@ -76,14 +76,11 @@ def _timed(tables: Tables, batch: int) -> Figure:
     )
     times = rows[["method", "latency_ms", "q25_ms", "q75_ms"]].rename(columns={"method": "timed"})
     table = methods.merge(times, on="timed")
-    return accuracy_scatter(table, "latency_ms", spread=("q25_ms", "q75_ms"), title=title)
+    return accuracy_against_cost(table, "latency_ms", spread=("q25_ms", "q75_ms"), title=title)
 
 
 def _front(tables: Tables) -> Figure:
-    rows = one_version(tables["methods"], ["method"])
-    others = sorted(set(rows.loc[rows["outdated"], "version"]))
-    note = f"\nsome points made by version {', '.join(others)} of the code" if others else ""
-    return pareto_plot(rows, "macs", title=f"synthetic leaves ({', '.join(rows['data'].unique())}){note}")
+    return accuracy_against_cost(tables["methods"], "macs", front=True)
 
 
 def _dialled(tables: Tables) -> Figure:
@@ -109,20 +106,20 @@ def _curves(tables: Tables, cost: str) -> Figure:
 
 
 def _of(table: str, function: Callable[..., Figure], *arguments: object, **options: object) -> PaperFigure:
-    about = (function.__doc__ or "").partition("\n")[0]
+    about = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
     return PaperFigure((table,), lambda tables: function(tables[table], *arguments, **options), about)
 
 
 FIGURES: dict[str, PaperFigure] = {
-    "accuracy_vs_parameters": _of("methods", accuracy_scatter, "trained"),
-    "accuracy_vs_macs": _of("methods", accuracy_scatter, "macs", sized_by="trained"),
+    "accuracy_vs_parameters": _of("methods", accuracy_against_cost, "trained"),
+    "accuracy_vs_macs": _of("methods", accuracy_against_cost, "macs", sized_by="trained"),
     "accuracy_vs_milliseconds": PaperFigure(
         ("methods", "latency"), lambda t: _timed(t, 1), "Accuracy against milliseconds, batch 1."
     ),
     "accuracy_vs_milliseconds_16": PaperFigure(
         ("methods", "latency"), lambda t: _timed(t, 16), "Accuracy against milliseconds, batch 16."
     ),
-    "accuracy_vs_memory": _of("methods", accuracy_scatter, "memory_mib"),
+    "accuracy_vs_memory": _of("methods", accuracy_against_cost, "memory_mib"),
     "pareto_macs": PaperFigure(
         ("methods",), _front, "Methods that no other beats in MACs and accuracy, and how surely."
     ),
@@ -146,12 +143,12 @@ FIGURES: dict[str, PaperFigure] = {
     ),
     "video_vs_parameters": PaperFigure(
         ("video",),
-        lambda t: accuracy_scatter(video_names(t["video"]), "trained"),
+        lambda t: accuracy_against_cost(video_names(t["video"]), "trained"),
         "Clips: accuracy against parameters.",
     ),
     "video_vs_macs": PaperFigure(
         ("video",),
-        lambda t: accuracy_scatter(video_names(t["video"]), "macs", sized_by="trained"),
+        lambda t: accuracy_against_cost(video_names(t["video"]), "macs", sized_by="trained"),
         "Clips: accuracy against MACs.",
     ),
     "cka_pairs": PaperFigure(

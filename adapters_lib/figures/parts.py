@@ -15,14 +15,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.optimize import isotonic_regression
 
+from .. import __version__
 from ..datasets.load import DATA_SETS
 from ..errors import AdapterError
 from ..experiments.statistics import summarise
 from ..experiments.versions import one_version
 from ..text import drawn
 
-__all__ = ["caption", "mark", "outside_legend", "points", "sample", "swatch"]
+__all__ = ["caption", "mark", "names_beside", "outside_legend", "points", "sample", "swatch"]
 
 
 def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
@@ -33,6 +35,8 @@ def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "t
     """
     if table.empty:
         raise AdapterError("there is no row to draw; run the grid first or widen the selection")
+    if "version" not in table and "configuration" not in table:  # a table of the user's own
+        table = table.assign(version=__version__)
     rows = one_version(table, by)
     told = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
     return summarise(rows, by, value).merge(told, on=list(by))
@@ -44,7 +48,8 @@ def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     kinds = sorted({kind for name in data if (kind := _synthetic(name))})
     names = ", ".join(drawn(name) for name in sorted(set(data)))
     lines = [title] if title else []
-    lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
+    if names:
+        lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
     lines.append(_interval(found["n"]))
     if found["outdated"].any():
         versions = sorted(set(found.loc[found["outdated"], "version"]))
@@ -75,6 +80,44 @@ def mark(
     face = "white" if outdated else colour
     kept = {"ms": 4.5, "mew": 0.9, "elinewidth": 0.7, "capsize": 1.5, **more}
     return ax.errorbar(x, y, **interval, fmt=marker, color=colour, mfc=face, **kept)
+
+
+def names_beside(
+    ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str], colors: Sequence[str]
+) -> None:
+    """Names at the right of the axes, each at the height of its point or as near as its neighbours let
+    it, with a thin line from the point.
+
+    Moving the names least in the sense of squares, without changing their order or letting two touch, is an
+    isotonic regression of y_i − i · gap (Dwyer et al. 2006, "Fast node overlap removal").
+    """
+    figure = ax.get_figure()
+    assert figure is not None
+    figure.draw_without_rendering()  # settles the limits and the size of the axes
+    heights = ax.transAxes.inverted().transform(ax.transData.transform(np.column_stack([x, y])))[:, 1]
+    gap = 8.6 / 72 / (ax.get_window_extent().height / figure.dpi)  # a line of 6.5 points, and air
+    order = np.argsort(heights, kind="stable")
+    step = gap * np.arange(len(order))
+    placed = isotonic_regression(heights[order] - step).x + step
+    placed += np.clip(0.5 - (placed[0] + placed[-1]) / 2, -placed[0], 1 - placed[-1]) * (np.ptp(placed) > 1)
+    for index, height in zip(order, placed, strict=True):
+        ax.annotate(
+            names[index],
+            (list(x)[index], list(y)[index]),
+            xytext=(1.07, height),
+            textcoords="axes fraction",
+            color=colors[index],
+            fontsize=6.5,
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colors[index],
+                "lw": 0.4,
+                "alpha": 0.5,
+                "shrinkA": 1,
+                "shrinkB": 2,
+            },
+        )
 
 
 def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:

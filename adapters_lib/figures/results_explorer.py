@@ -23,8 +23,8 @@ from ..experiments.run import read_table
 from ..experiments.statistics import pareto_front
 from ..experiments.versions import versions_of
 from ..files import output_folder
-from ..text import csv_cell, drawn, latex
-from .classes import pareto_plot
+from ..text import csv_cell, latex
+from .accuracy import accuracy_against_cost
 from .styling import ACCURACIES, COST_AXES, style
 
 __all__ = [
@@ -183,10 +183,7 @@ def select(
 
 def explore(rows: pd.DataFrame, cost: str, value: str = "top1") -> Figure:
     """Means with 95 % t-intervals over seeds, n on the axis, and the Pareto front. rows: from `select`."""
-    task, synthetic = rows["task"].iloc[0], "leaves" in rows["task"].iloc[0]
-    return pareto_plot(
-        rows, cost, value, "label", title=f"{drawn(task)}{' (synthetic leaves)' if synthetic else ''}"
-    )
+    return accuracy_against_cost(rows, cost, value=value, by="label", front=True)
 
 
 def summary(rows: pd.DataFrame, cost: str, value: str = "top1") -> pd.DataFrame:

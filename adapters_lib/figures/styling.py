@@ -21,8 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ..errors import AdapterError, unknown
-from ..experiments.statistics import summarise
+from ..errors import AdapterError
 from ..files import output_folder
 from ..methods import METHODS
 from ..text import drawn
@@ -31,7 +30,6 @@ __all__ = [
     "ACCURACIES",
     "COLUMN",
     "COST_AXES",
-    "accuracy_against_cost",
     "cost_breakdown",
     "cost_scale",
     "image_grid",
@@ -141,60 +139,6 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[P
         figure.savefig(paths[0])
         figure.savefig(paths[1], metadata={"CreationDate": None, "ModDate": None})
     return paths
-
-
-def accuracy_against_cost(
-    table: pd.DataFrame,
-    costs: str | Sequence[str] = "trained",
-    *,
-    value: str = "top1",
-    by: str = "method",
-    title: str = "",
-) -> Figure:
-    """Mean accuracy of every method against one cost or several, a panel each, with 95 % t-intervals over
-    seeds.
-
-    Args:
-        table: one row a run, with columns `by`, `value` (percent), `seed` and the cost columns.
-        costs: columns named in `COST_AXES`; an axis is logarithmic if its values span more than a factor of
-            4.
-        value: the accuracy column. by: what a point stands for. title: above the panels; say there if data
-            are synthetic.
-
-    Raises:
-        AdapterError: unknown cost, an empty table or a missing column.
-    """
-    columns = [costs] if isinstance(costs, str) else list(costs)
-    for cost in columns:
-        if cost not in COST_AXES:
-            raise unknown("cost axis", cost, COST_AXES)
-        if cost not in table:
-            raise AdapterError(f"the table has no column {cost!r}; it has {', '.join(table.columns)}")
-    rows = summarise(table, [by], value).to_dict("records")
-    look = method_style(str(row[by]) for row in rows)
-    seeds = sorted({row["n"] for row in rows})
-    with style():
-        figure, axes = plt.subplots(
-            1, len(columns), figsize=(COLUMN * len(columns), 2.6), sharey=True, squeeze=False
-        )
-        for ax, cost in zip(axes.flat, columns, strict=True):
-            for row in sorted(rows, key=lambda row: float(row[cost])):
-                colour, marker = look[str(row[by])]
-                half = np.nan_to_num(row["half"])  # one seed has no interval
-                kept: Any = {"ms": 5, "capsize": 2, "elinewidth": 0.9, "label": drawn(row[by])}
-                ax.errorbar(row[cost], row[value], yerr=half, fmt=marker, color=colour, **kept)
-            cost_scale(ax, [float(row[cost]) for row in rows])
-            ax.set_xlabel(COST_AXES[cost])
-        n = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        axes[0, 0].set_ylabel(f"{'top-1' if value == 'top1' else value} (%), mean of n = {n}")
-        figure.suptitle(title, fontsize=8)
-        figure.legend(
-            *axes[0, 0].get_legend_handles_labels(),
-            ncols=min(len(rows), 3 * len(columns)),
-            loc="outside lower center",
-        )
-    plt.close(figure)
-    return figure
 
 
 def cost_scale(ax: Axes, values: Sequence[float]) -> None:
