@@ -23,6 +23,8 @@ from adapters_lib import cli, cores
 from adapters_lib.experiments import plan, run as experiments
 from adapters_lib.experiments.run_grids import GRIDS
 from adapters_lib.methods.compose import composition_table
+from adapters_lib.pretraining import images
+from adapters_lib.pretraining.recipes import PretrainConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "adapters_lib"
@@ -59,7 +61,9 @@ def complaint(capsys, *argv: str) -> str:
     return line
 
 
-def parsers(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple, argparse.ArgumentParser]]:
+def parsers(
+    parser: argparse.ArgumentParser, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:
     """(command, action …) → the parser of every level."""
     yield path, parser
     for action in parser._actions:
@@ -77,7 +81,8 @@ def test_every_promised_job_is_a_command() -> None:
 
 
 def test_the_readme_lists_the_commands() -> None:
-    (listed,) = re.findall(r"Every job is a command of this one door: ([^;]+);", (ROOT / "README.md").read_text())
+    readme = (ROOT / "README.md").read_text()
+    (listed,) = re.findall(r"Every job is a command of this one door: ([^;]+);", readme)
     assert re.findall(r"[\w-]+", listed.replace(" and ", ", ")) == list(cli.COMMANDS)
 
 
@@ -168,7 +173,9 @@ def test_the_completion_script_knows_all_commands(capsys, shell: str) -> None:
         ("adapters-lib evaluate --split te", "test"),
     ],
 )
-def test_bash_completes_commands_actions_options_and_values(capsys, tmp_path, words: str, completed: str) -> None:
+def test_bash_completes_commands_actions_options_and_values(
+    capsys, tmp_path, words: str, completed: str
+) -> None:
     script = tmp_path / "completion.sh"
     script.write_text(stops(capsys, "--print-completion", "bash"))
     code = COMPLETING.format(script=shlex.quote(str(script)), words=words)
@@ -213,6 +220,8 @@ def test_results_run_fills_the_table_and_list_counts_it(capsys, tmp_path, monkey
         data_options=options,
         recipe=al.Recipe(epochs=1, batch_size=4),
     )
+    for name in set(GRIDS) - {"methods"}:
+        monkeypatch.delitem(GRIDS, name)
     monkeypatch.setitem(GRIDS, "methods", lambda: runs)
     here = ["methods", "--folder", str(tmp_path)]
     with joblib.parallel_config(backend="threading"):  # the small grid is not known to other processes
@@ -269,15 +278,24 @@ def test_site_says_how_many_figures_it_shows(capsys, tmp_path) -> None:
     assert Path(found["index"]).read_text().count("<li><b>") == 1
 
 
-def test_pretraining_runs_from_the_door(capsys, tmp_path) -> None:
-    few = "--images-per-species 1 --wild 8 --val-wild 4 --val-per-species 1 --batch-size 8 --schedule 32:0:8"
-    found = answer(capsys, "pretrain", *few.split(), "--out", str(tmp_path / "images"))
-    assert found["command"].startswith("python -m adapters_lib pretrain --schedule 32:0:8 ")
-    assert found == json.loads((tmp_path / "images" / "micro_vit.json").read_text())
+def test_pretraining_gets_the_recipe_the_folder_and_the_command(capsys, tmp_path, monkeypatch) -> None:
+    def pretrain(config: PretrainConfig, out: str, command: str) -> dict:
+        return vars(config) | {"told": [out, command]}
+
+    monkeypatch.setattr(images, "pretrain", pretrain)
+    few = "--schedule 32:0:8 --wild 8 --batch-size 8 --lr 0.5"
+    found = answer(capsys, "pretrain", *few.split(), "--out", str(tmp_path))
+    assert found.pop("told") == [str(tmp_path), f"python -m adapters_lib pretrain {few}"]
+    wanted = PretrainConfig(schedule=((32, 0.0, 8),), wild=8, batch_size=8, lr=0.5)
+    assert found == cli.plain(vars(wanted))
+
+
+def test_pretraining_on_clips_writes_weights_and_prints_their_description(capsys, tmp_path) -> None:
     few = "--clips 4 --val-clips 2 --dropped 0 --whole 4 --batch-size 4"
-    found = answer(capsys, "pretrain-clips", *few.split(), "--out", str(tmp_path / "clips"))
+    found = answer(capsys, "pretrain-clips", *few.split(), "--out", str(tmp_path))
     assert found["command"] == f"python -m adapters_lib pretrain-clips {few}"
-    assert (tmp_path / "clips" / "micro_vit_clips.safetensors").exists()
+    assert found == cli.plain(json.loads((tmp_path / "micro_vit_clips.json").read_text()))
+    assert (tmp_path / "micro_vit_clips.safetensors").exists()
 
 
 # ---- messages
@@ -293,7 +311,7 @@ def test_pretraining_runs_from_the_door(capsys, tmp_path) -> None:
         (["results", "run", "methods", "--order", "shrot"], "did you mean 'short'", "order="),
         (["results", "run", "--limit-minutes", "-1"], "--limit-minutes=-1.0; give at least 0", "deadline"),
         (["results", "prune", "exits"], "only tables of grids can be pruned", "name="),
-        (["results", "table", "nothing"], "make them with `python -m adapters_lib results run nothing`", "grid="),
+        (["results", "table", "nothing"], "`python -m adapters_lib results run nothing`", "grid="),
         (["results", "list", "--seeds", "-1"], "--seeds=-1; give at least 0", "None"),
         (["tune"], "pass --until-bracketed", "until_bracketed"),
         (["tune", "lora", "--list"], "--list goes with --until-bracketed", "until_bracketed"),
@@ -301,7 +319,7 @@ def test_pretraining_runs_from_the_door(capsys, tmp_path) -> None:
         (["tune", "lorra", "--until-bracketed", "--list"], "did you mean 'lora'", "methods="),
         (["figures", "task"], "unknown figure 'task'; did you mean", "names="),
         (["site"], "give the repository as --root", "root="),
-        (["workbook", "77"], "matches ['77']; give a part of a name, such as 02; the repository is --root", "root="),
+        (["workbook", "77"], "give a part of a name, such as 02; the repository is --root", "root="),
         (["methods", "--out", "x.csv"], "pass --compositions too", "compositions="),
         (["pretrain", "--batch-size", "0"], "--batch-size=0; give at least 1", "batch_size"),
         (["pretrain", "--schedule", "97:0:1000"], "schedule entry 97:0.0:1000", "schedule="),
@@ -309,7 +327,9 @@ def test_pretraining_runs_from_the_door(capsys, tmp_path) -> None:
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
-def test_messages_of_the_new_doors_name_options(capsys, tmp_path, monkeypatch, argv, wanted, unwanted) -> None:
+def test_messages_of_the_new_doors_name_options(
+    capsys, tmp_path, monkeypatch, argv, wanted, unwanted
+) -> None:
     monkeypatch.chdir(tmp_path)
     line = complaint(capsys, *argv)
     assert wanted in line, line
