@@ -105,7 +105,7 @@ def _curves(tables: Tables, cost: str) -> Figure:
 
 
 def _of(table: str, function: Callable[..., Figure], *arguments: object, **options: object) -> PaperFigure:
-    about = (function.__doc__ or "").partition("\n")[0]
+    about = " ".join((function.__doc__ or "").partition("\n\n")[0].split())
     return PaperFigure((table,), lambda tables: function(tables[table], *arguments, **options), about)
 
 
