@@ -54,7 +54,9 @@ def add_fields(parser: argparse.ArgumentParser, config: type[Any], out: str) -> 
             parser.add_argument("--schedule", type=_schedule, default=field.default, help=shown)
         else:
             option, kind = f"--{field.name.replace('_', '-')}", type(field.default)
-            bounds = {} if kind is str else {"action": Bounded, "least": int(field.name in _AT_LEAST_ONE)}
+            bounds: dict[str, Any] = {}
+            if kind is not str:
+                bounds = {"action": Bounded, "least": int(field.name in _AT_LEAST_ONE)}
             bounds |= {"most": MOST_SEED} if field.name == "seed" else {}
             parser.add_argument(
                 option, type=kind, default=field.default, help=f"default {field.default}", **bounds
