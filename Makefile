@@ -11,7 +11,7 @@ LOWEST        ?= .venv-lowest
 .PHONY: workbook test lowest fuzz lab results figures site browser kill lint clean
 
 workbook: $(READY)  ## run all notebooks on the offline default: outputs in notebooks/, figures in figures/
-	$(BIN)/python -m adapters_lib.workbook.run
+	$(BIN)/python -m adapters_lib workbook
 
 test: $(READY)  ## lint, types and tests, the notebooks in their small setting included
 	$(BIN)/ruff check .
@@ -25,17 +25,17 @@ fuzz: $(READY)  ## random inputs of every kind: 10,000 or 20 minutes, whichever 
 	PYTHONPATH=tests $(BIN)/python -m fuzz
 
 lab: $(READY)  ## open JupyterLab on the notebooks; kernels take the cores that there are for them
-	env $$($(BIN)/python -m adapters_lib.cores) $(BIN)/jupyter lab --notebook-dir=notebooks
+	env $$($(BIN)/python -m adapters_lib threads) $(BIN)/jupyter lab --notebook-dir=notebooks
 
 results: $(READY)  ## say what the grids behind data/results/ still lack and how long it takes, then run it: days on two cores, resumable
-	$(BIN)/python -m adapters_lib.experiments.run_grids --list
-	$(BIN)/python -m adapters_lib.experiments.run_grids
+	$(BIN)/python -m adapters_lib results list
+	$(BIN)/python -m adapters_lib results run
 
 figures: $(READY)  ## redraw the paper-style figures from the tables, without training
-	$(BIN)/python -m adapters_lib.figures.paper
+	$(BIN)/python -m adapters_lib figures
 
 site: $(READY)  ## the executed notebooks as HTML with a table of contents: build/site/index.html
-	$(BIN)/python -m adapters_lib.workbook.site
+	$(BIN)/python -m adapters_lib site
 
 browser: $(READY)  ## run every notebook in JupyterLab and operate its widgets; needs Chromium; screenshots in build/screenshots
 	$(BIN)/python -m pip install --quiet -e ".[browser]"

@@ -52,7 +52,3 @@ def use_cores() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     else:
         os.environ[_CHOSEN] = found[_CHOSEN]
-
-
-if __name__ == "__main__":  # for a shell: env $(python -m adapters_lib.cores) jupyter lab
-    print(*(f"{name}={value}" for name, value in thread_settings().items()))

@@ -36,7 +36,7 @@ def rows() -> dict[tuple[str, str], dict[str, str]]:
 
 def test_the_committed_table_is_what_the_rules_say(tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv")
-    command = "run: python -m adapters_lib.methods.compose"
+    command = "run: python -m adapters_lib methods --compositions --out data/composition.csv"
     assert (tmp_path / "table.csv").read_text() == TABLE.read_text(), command
 
 

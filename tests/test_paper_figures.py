@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import adapters_lib as al
+from adapters_lib import cli
 from adapters_lib.experiments.grids import ALL_METHODS, GRIDS
 from adapters_lib.experiments.versions import OutdatedRows
 from adapters_lib.figures import accuracy as results, exit_results as exits, paper as paper_figures
@@ -235,6 +236,7 @@ def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is
 ) -> None:
     folder = store(tmp_path / "tables", "exits")
     arguments = [
+        "figures",
         "exit_shares",
         "bottleneck_sweep",
         "accuracy_vs_milliseconds",
@@ -243,16 +245,17 @@ def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is
         "--out",
         str(tmp_path / "out"),
     ]
-    assert paper_figures.main(arguments) == 0
+    assert cli.main(arguments) == 0
     said = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "exit_shares.pdf",
         "exit_shares.png",
     ]
     assert "bottleneck_sweep: skipped" in said
-    assert "make it with `python -m adapters_lib.experiments.run_grids bottleneck`" in said
-    assert paper_figures.main(["tasks", "--tables", str(tmp_path), "--out", str(tmp_path)]) == 1
-    assert paper_figures.main(["task"]) == 2
+    assert "make it with `python -m adapters_lib results run bottleneck`" in said
+    assert cli.main(["figures", "tasks", "--tables", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "no figure could be drawn" in capsys.readouterr().err
+    assert cli.main(["figures", "task"]) == 2
     assert "did you mean" in capsys.readouterr().err
 
 
@@ -278,7 +281,7 @@ def test_rows_that_the_grid_does_not_ask_for_are_left_out_and_counted(tmp_path: 
     assert len(rows) == len(table) - 6
     assert notes == [
         (
-            f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib.experiments.run_grids"
+            f"{folder / 'tasks.csv'} holds 74 of 80 runs; `python -m adapters_lib results run"
             " tasks` runs the others"
         ),
         f"{folder / 'tasks.csv'}: 4 rows of other settings than those drawn are left out",
@@ -317,7 +320,7 @@ def test_rows_and_curves_of_exits_of_two_budgets_are_not_averaged() -> None:
 
 
 def test_every_figure_names_tables_that_a_command_makes(capsys) -> None:
-    assert paper_figures.main(["--list"]) == 0
+    assert cli.main(["figures", "--list"]) == 0
     listed = capsys.readouterr().out
     for name, figure in FIGURES.items():
         assert name in listed

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 import adapters_lib
 from adapters_lib.backbones.create import create_backbone
 from adapters_lib.backbones.images import embedded_info
+from adapters_lib.cli.pretrain import add_arguments, run
 from adapters_lib.datasets.leaves.drawing import draw
 from adapters_lib.datasets.leaves.parameters import HELD_BACK, sample_leaves, species
 from adapters_lib.errors import AdapterError
-from adapters_lib.pretraining.images import PretrainConfig, add_arguments, pretrain, run
+from adapters_lib.pretraining.images import pretrain
+from adapters_lib.pretraining.recipes import PretrainConfig
 
 TINY = PretrainConfig(
     schedule=((32, 0.0, 16), (48, 0.5, 8), (32, 0.0, 8)),

@@ -17,7 +17,8 @@ from adapters_lib.datasets.leaves.parameters import sample_wild
 from adapters_lib.datasets.video.motion_leaves import draw_clip
 from adapters_lib.datasets.video.motion_states import SPAN, STATE
 from adapters_lib.datasets.video.wild_motion import TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
-from adapters_lib.pretraining.clips import PretrainClipsConfig, _explained, _Learner, pretrain_clips
+from adapters_lib.pretraining.clips import _explained, _Learner, pretrain_clips
+from adapters_lib.pretraining.recipes import PretrainClipsConfig
 
 TINY = PretrainClipsConfig(
     clips=6, val_clips=4, dropped=8, whole=8, batch_size=4, warmup=4, checkpoint_steps=2, eval_steps=4

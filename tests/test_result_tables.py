@@ -124,9 +124,7 @@ def test_what_cannot_be_averaged_is_refused() -> None:
 
 def test_a_missing_table_says_how_to_make_it(tmp_path: Path) -> None:
     write(tmp_path, runs(), "other")
-    with pytest.raises(
-        al.AdapterError, match=r"adapters_lib.experiments.run_grids methods`, or choose a table: other"
-    ):
+    with pytest.raises(al.AdapterError, match=r"adapters_lib results run methods`, or choose a table: other"):
         stored_table("methods", tmp_path)
 
 

@@ -12,6 +12,7 @@ import torch
 from accelerate import PartialState
 
 import adapters_lib as al
+from adapters_lib import cli
 from adapters_lib.datasets.leaves.task import KINDS
 from adapters_lib.experiments import grids, plan, run as experiments, run_grids as results, side_by_side
 from adapters_lib.experiments.plan import Job
@@ -129,13 +130,13 @@ def test_an_unknown_grid_or_seed_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_lists_what_is_missing_and_runs_nothing(tmp_path: Path, capsys) -> None:
-    assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
+    assert cli.main(["results", "list", "methods", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     number = len(results.GRIDS["methods"]())
     assert f"methods: 0 of {number} runs" in said
     assert "next linear on leaves-ultra, seed 0" in said
     assert f"in all {number} runs left" in said
-    assert results.main(["nonsense", "--folder", str(tmp_path), "--list"]) == 1
+    assert cli.main(["results", "list", "nonsense", "--folder", str(tmp_path)]) == 2
     assert "nonsense" in capsys.readouterr().err
 
 
@@ -148,7 +149,7 @@ def test_rows_of_another_learning_rate_go_only_when_asked_to_and_those_of_anothe
     old = Experiment(("lora",), "leaves-ultra", recipe=al.Recipe(epochs=3, batch_size=4))
     experiments.store_row(_pretend(old), path)
     before = path.read_bytes()
-    assert results.main(["methods", "tasks", "--folder", str(tmp_path), "--prune"]) == 0
+    assert cli.main(["results", "prune", "methods", "tasks", "--folder", str(tmp_path)]) == 0
     assert path.read_bytes() == before
     monkeypatch.setattr(
         grids,
@@ -156,12 +157,12 @@ def test_rows_of_another_learning_rate_go_only_when_asked_to_and_those_of_anothe
         lambda m, **o: al.offline_recipe(m, **o, **({"lr": 0.5} if "lora" in m else {})),
     )
     wanted = {run.key for run in results.GRIDS["methods"]()}
-    assert results.main(["methods", "--folder", str(tmp_path), "--list"]) == 0
+    assert cli.main(["results", "list", "methods", "--folder", str(tmp_path)]) == 0
     assert "2 rows that it no longer asks for" in capsys.readouterr().out
-    assert results.main(["methods", "--folder", str(tmp_path), "--prune"]) == 0
+    assert cli.main(["results", "prune", "methods", "--folder", str(tmp_path)]) == 0
     assert "1 rows dropped" in capsys.readouterr().out
     assert set(read_table(path)["key"]) - wanted == {old.key}
-    assert results.main(["exits", "--folder", str(tmp_path), "--prune"]) == 1
+    assert cli.main(["results", "prune", "exits", "--folder", str(tmp_path)]) == 2
     assert "only tables of grids can be pruned" in capsys.readouterr().err
 
 
@@ -250,11 +251,10 @@ def _small(monkeypatch, methods: list[str], epochs: int = 2) -> list[Experiment]
 
 def test_a_limit_in_minutes_leaves_what_does_not_fit_for_the_next_time(tmp_path: Path, monkeypatch) -> None:
     runs = _small(monkeypatch, ["linear", "bitfit"])
-    assert (
-        results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--limit-minutes", "0.00001"]) == 0
-    )
+    command = ["results", "run", "methods", "--folder", str(tmp_path), "--jobs", "1"]
+    assert cli.main([*command, "--limit-minutes", "0.00001"]) == 0
     assert not (tmp_path / "methods.csv").exists()
-    assert results.main(["methods", "--folder", str(tmp_path), "--jobs", "1", "--only", "bit*"]) == 0
+    assert cli.main([*command, "--only", "bit*"]) == 0
     assert read_table(tmp_path / "methods.csv")["key"].to_list() == [runs[1].key]
 
 
@@ -286,7 +286,7 @@ def test_the_gpu_command_works_off_the_queue_side_by_side_and_its_rows_say_the_d
 def test_the_gpu_command_refuses_no_time_and_no_process(tmp_path: Path, capsys) -> None:
     with pytest.raises(al.AdapterError, match="minutes=0, processes=1"):
         side_by_side.run_on_gpu([], tmp_path, minutes=0, processes=1)
-    assert results.main(["gpu", "methods", "--folder", str(tmp_path), "--minutes", "-1"]) == 1
+    assert cli.main(["results", "gpu", "methods", "--folder", str(tmp_path), "--minutes", "-1"]) == 2
     assert "give a time above 0" in capsys.readouterr().err
 
 

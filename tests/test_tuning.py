@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import adapters_lib as al
+from adapters_lib import cli
 from adapters_lib.experiments import run as experiments, tune as tuning
 from adapters_lib.experiments.bracketing import Bracket, bracket, neighbours, on_ladder
 from adapters_lib.experiments.grids import GRIDS, swept, tuned_methods
@@ -64,7 +65,7 @@ def test_the_rates_of_clips_are_stored_beside_those_of_images(tmp_path, monkeypa
     monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     chosen = pd.DataFrame([("lora:rank=4", 1e-3, 50.0)], columns=["method", "lr", "val_top1"])
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
-    tuning.main(["lora:rank=4", "--data", "motion-leaves"])
+    assert cli.main(["tune", "lora:rank=4", "--data", "motion-leaves"]) == 0
     stored = json.loads((tmp_path / offline_recipes._FILE).read_text())
     chosen_at = {"lr_clips": {"lora": str(offline_recipes.CLIPS_BUDGET)}}
     assert stored == {
@@ -82,7 +83,7 @@ def test_options_tuned_as_written_have_a_rate_of_their_own(tmp_path, monkeypatch
         [("adpt:bottleneck=64,dropout=0.5", 1e-3, 50.0)], columns=["method", "lr", "val_top1"]
     )
     monkeypatch.setattr(tuning, "tune", lambda *_, **__: chosen)
-    tuning.main(["adpt:bottleneck=64,dropout=0.5", "--as-written"])
+    assert cli.main(["tune", "adpt:bottleneck=64,dropout=0.5", "--as-written"]) == 0
     texts = ("adpt", "adpt:bottleneck=64", "adpt:bottleneck=64,dropout=0.5", "adpt:dropout=0.5,bottleneck=64")
     assert [offline_recipes.offline_recipe(text).lr for text in texts] == [0.25, 0.25, 1e-3, 1e-3]
     assert offline_recipes.offline_recipe(["adpt", "adpt:dropout=0.5,bottleneck=64"]).lr == 1e-3
@@ -278,9 +279,10 @@ def test_a_deadline_leaves_rates_to_try_and_the_command_says_which(tmp_path, mon
     monkeypatch.setattr(experiments, "run_experiment", lambda *_, **__: pytest.fail("out of time"))
     table = tmp_path / "rates.csv"
     monkeypatch.setattr(
-        tuning, "store_rates", lambda setting, chosen: chosen and pytest.fail("nothing is chosen")
+        offline_recipes, "store_rates", lambda setting, chosen: chosen and pytest.fail("nothing is chosen")
     )
-    assert tuning.main(["lora", "--until-bracketed", "--limit-minutes", "0", "--table", str(table)]) == 0
+    command = ["tune", "lora", "--until-bracketed", "--limit-minutes", "0", "--table", str(table)]
+    assert cli.main(command) == 0
     assert (
         "lora: still to try: 0.001 (seed 100), 0.0003 (seed 100), 0.003 (seed 100)" in capsys.readouterr().out
     )
@@ -291,9 +293,8 @@ def test_a_chosen_rate_is_stored_with_the_budget_at_which_it_was_chosen(tmp_path
     (tmp_path / offline_recipes._FILE).write_text('{"lr": {"adpt": 0.25, "lora": 0.5}}')
     monkeypatch.setattr(offline_recipes.resources, "files", lambda package: tmp_path)
     monkeypatch.setattr(experiments, "run_experiment", _run)
-    assert (
-        tuning.main(["lora", "--until-bracketed", "--jobs", "1", "--table", str(tmp_path / "rates.csv")]) == 0
-    )
+    command = ["tune", "lora", "--until-bracketed", "--jobs", "1", "--table", str(tmp_path / "rates.csv")]
+    assert cli.main(command) == 0
     stored = json.loads((tmp_path / offline_recipes._FILE).read_text())
     assert stored == {
         "lr": {"adpt": 0.25, "lora": 1e-4},

@@ -83,7 +83,7 @@ def test_without_stored_runs_the_sheet_stands_alone_and_says_which_command_makes
 def test_the_command_names_a_grid_that_exists() -> None:
     from adapters_lib.experiments.run_grids import GRIDS
 
-    assert COMMAND == "python -m adapters_lib.experiments.run_grids granularity"
+    assert COMMAND == "python -m adapters_lib results run granularity"
     assert "granularity" in GRIDS
 
 

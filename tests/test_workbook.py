@@ -14,6 +14,7 @@ import nbformat
 import pytest
 
 import adapters_lib as al
+from adapters_lib import cli
 from adapters_lib.files import output_folder
 from adapters_lib.workbook import run as workbook
 
@@ -185,5 +186,5 @@ def test_outputs_go_beside_the_notebooks_or_where_the_environment_says(tmp_path:
 
 
 def test_no_match_is_said(tmp_path: Path, capsys) -> None:
-    assert workbook.main(["77", "--root", str(tmp_path)]) == 2
+    assert cli.main(["workbook", "77", "--root", str(tmp_path)]) == 2
     assert "matches ['77']" in capsys.readouterr().err

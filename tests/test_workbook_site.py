@@ -10,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import adapters_lib as al
+from adapters_lib import cli
 from adapters_lib.workbook import site as workbook_site
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def test_a_solution_is_folded_and_its_output_is_not(root: Path) -> None:
     [
         (
             [new_code_cell("plot()")],
-            "holds no figure; it was not executed: run `python -m adapters_lib.workbook.run 07`",
+            "holds no figure; it was not executed: run `python -m adapters_lib workbook 07`",
         ),
         (
             [new_code_cell("1/0", outputs=[FIGURE, new_output("error", ename="E", evalue="", traceback=[])])],
@@ -101,7 +102,7 @@ def test_a_notebook_that_has_nothing_to_show_is_refused(
     write(tmp_path, "07_x", "# 07", *cells)
     with pytest.raises(al.AdapterError, match=message):
         workbook_site.build(tmp_path, tmp_path / "site")
-    assert workbook_site.main(["--root", str(tmp_path)]) == 1
+    assert cli.main(["site", "--root", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 
 

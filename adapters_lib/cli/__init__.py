@@ -1,8 +1,10 @@
-"""The command line: `python -m adapters_lib COMMAND …`.
+"""The command line, the one door to every job: `python -m adapters_lib COMMAND …`, once installed
+`adapters-lib COMMAND …`.
 
 A command is a module with `add_arguments(parser)`, `run(args) -> dict` and, if the dict printed as it is
 would be hard to read, `show(result) -> str`. It is named in `COMMANDS`, and only the one that is asked for is
-imported, so that help comes at once.
+imported, so that help comes at once. A module whose `COMPUTES` is False leaves this process's threads as they
+are.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import shtab
+
+from .._version import __version__
 from ..cores import use_cores
 from ..errors import AdapterError
 from ..text import printable
@@ -31,16 +36,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("adapters_lib.cli.cost", "parameters, MACs, FLOPs and tokens of an adapted model"),
     "train": ("adapters_lib.cli.train", "adapt a backbone to a data set and test it"),
     "evaluate": ("adapters_lib.cli.evaluate", "test a saved adapter on a data set"),
-    "pretrain": ("adapters_lib.pretraining.images", "pre-train the embedded micro ViT on drawn leaves"),
-    "pretrain-clips": (
-        "adapters_lib.pretraining.clips",
-        "teach the embedded micro ViT to see motion, on drawn leaves",
-    ),
+    "data": ("adapters_lib.cli.data", "list and describe data sets, draw contact sheets"),
     "exits": ("adapters_lib.cli.exits", "early exits: calibrate, evaluate, curve, study"),
     "bench": ("adapters_lib.cli.bench", "measured time beside counted MACs"),
-    "results": ("adapters_lib.cli.results", "tables of stored runs: Markdown, LaTeX, CSV"),
-    "data": ("adapters_lib.cli.data", "list and describe data sets, draw contact sheets"),
+    "results": ("adapters_lib.cli.results", "run the grids; tables of stored runs, what they decide"),
+    "tune": ("adapters_lib.cli.tune", "choose learning rates on validation images"),
+    "figures": ("adapters_lib.cli.figures", "redraw the paper-style figures from stored tables"),
+    "workbook": ("adapters_lib.cli.workbook", "run the notebooks, outputs in place"),
+    "site": ("adapters_lib.cli.site", "the executed notebooks as HTML"),
+    "pretrain": ("adapters_lib.cli.pretrain", "pre-train the embedded micro ViT on drawn leaves"),
+    "pretrain-clips": (
+        "adapters_lib.cli.pretrain_clips",
+        "teach the embedded micro ViT to see motion, on drawn leaves",
+    ),
+    "threads": ("adapters_lib.cli.threads", "settings for a process that computes, for the shell"),
 }
+
+COMPLETION = "--print-completion"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,7 +72,8 @@ def _main(argv: list[str]) -> int:
     try:
         parser, command = _parser(argv)
         parser.parse_args(argv, args)
-        use_cores()  # before the command imports torch: how threads wait is settled when OpenMP is loaded
+        if getattr(command, "COMPUTES", True):
+            use_cores()  # before the command imports torch: how threads wait is settled with OpenMP
         with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
             result = command.run(args)
         if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` every process is here; one speaks
@@ -82,23 +95,42 @@ def _main(argv: list[str]) -> int:
 
 def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
     """The parser, with the arguments of the one command that stands first in `argv`, and that command's
-    module."""
+    module; with those of all commands if `argv` asks for shell completion."""
+    completes = any(word.partition("=")[0] == COMPLETION for word in argv[:1])
+    script = completes or Path(sys.argv[0]).stem == "adapters-lib"
     parser = argparse.ArgumentParser(
-        prog="python -m adapters_lib", description="Adapters for frozen vision transformers."
+        prog="adapters-lib" if script else "python -m adapters_lib",
+        description="Adapters for frozen vision transformers.",
+        allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"adapters-lib {__version__}")
+    shtab.add_argument_to(parser, COMPLETION, help="a script that completes `adapters-lib`, see the README")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None
     for name, (module, summary) in COMMANDS.items():
         sub = commands.add_parser(
             name, help=summary, description=summary, allow_abbrev=False, conflict_handler="resolve"
         )
-        if argv and argv[0] == name:
+        if completes or argv[:1] == [name]:
             chosen = import_module(module)
             chosen.add_arguments(sub)
             sub.add_argument(
                 "--json", action="store_true", help="print one JSON object on stdout and nothing else there"
             )
+    if completes:
+        _complete_paths(parser)
     return parser, chosen
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """The shell completes values that are called FOLDER or FILE from what is on the disk."""
+    kinds = {"FOLDER": shtab.DIRECTORY, "FILE": shtab.FILE}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _complete_paths(sub)
+        elif action.metavar in kinds:
+            action.complete = kinds[action.metavar]  # type: ignore[attr-defined]
 
 
 def _text(command: Any, result: Any) -> str:

@@ -14,9 +14,12 @@ from ..errors import AdapterError
 from ..options import MOST_SEED, MOST_SIDE
 
 __all__ = [
+    "TABLES",
     "Bounded",
     "add_clips",
     "add_data",
+    "add_jobs",
+    "add_json",
     "add_model",
     "add_size",
     "add_threads",
@@ -28,6 +31,9 @@ __all__ = [
     "load_checkpoint",
     "save_figure",
 ]
+
+TABLES = "data/results"
+"""Where the tables of stored runs are."""
 
 OWN = {
     "seed": "--seed",
@@ -104,6 +110,31 @@ def add_threads(
         default=default,
         help=what,
     )
+
+
+def add_jobs(parser: argparse.ArgumentParser, default: int = -1) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        action=Bounded,
+        least=-1,
+        most=max(2, available_cores()),
+        default=default,
+        metavar="N",
+        help=f"runs side by side, -1 for one a core (default {default})",
+    )
+
+
+def add_json(*parsers: argparse.ArgumentParser) -> None:
+    """--json for the actions of a command. It may stand before the action as well: one that is missing here
+    does not undo it."""
+    for parser in parsers:
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print one JSON object on stdout and nothing else there",
+        )
 
 
 def add_clips(parser: argparse.ArgumentParser) -> None:

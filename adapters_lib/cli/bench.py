@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from . import bench_decode, bench_video
-from .arguments import Bounded, add_data, add_model, add_threads, data_options, device_of
+from .arguments import TABLES, Bounded, add_data, add_json, add_model, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -153,7 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images of a step (default 4)",
     )
     for each, name in ((latency, "latency"), (steps, "steps")):
-        out = f"data/results/{name}.csv"
+        out = f"{TABLES}/{name}.csv"
         each.add_argument(
             "--backbone", default="micro_vit", help="default micro_vit, which ships with the package"
         )
@@ -195,14 +195,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     bench_decode.add_arguments(decode)
-    for action in (exits, methods, latency, steps, video, decode):
-        # SUPPRESS: without it a missing --json here would undo one that stands before the action
-        action.add_argument(
-            "--json",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="print one JSON object on stdout and nothing else there",
-        )
+    add_json(exits, methods, latency, steps, video, decode)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

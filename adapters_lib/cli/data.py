@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import Bounded, add_data, add_size, data_options, save_figure
+from .arguments import Bounded, add_data, add_json, add_size, data_options, save_figure
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -29,14 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         **bounds,
         help="test images of each class (default 8), or clips, whose frames are drawn (default 1)",
     )
-    for sub in (listing, describe, sheet):
-        # SUPPRESS: without it a missing --json here would undo one that stands before the action
-        sub.add_argument(
-            "--json",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="print one JSON object on stdout and nothing else there",
-        )
+    add_json(listing, describe, sheet)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

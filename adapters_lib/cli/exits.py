@@ -7,10 +7,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..cores import available_cores
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_SEED
-from .arguments import Bounded, add_data, checked_options, key_value, load_checkpoint, save_figure
+from .arguments import (
+    TABLES,
+    Bounded,
+    add_data,
+    add_jobs,
+    add_json,
+    checked_options,
+    key_value,
+    load_checkpoint,
+    save_figure,
+)
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -73,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     curve.add_argument("--table", metavar="FILE", help="write the points as CSV")
     curve.add_argument("--figure", metavar="FILE", help="draw the curve into a .png or .pdf file")
     study.add_argument(
-        "--table", default="data/results/exits.csv", metavar="FILE", help="default data/results/exits.csv"
+        "--table", default=f"{TABLES}/exits.csv", metavar="FILE", help=f"default {TABLES}/exits.csv"
     )
     study.add_argument(
         "--logits", metavar="FOLDER", help="keep the logits of every run here, for figures and sliders"
@@ -100,23 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an option of the data set; repeatable",
     )
-    study.add_argument(
-        "--jobs",
-        type=int,
-        action=Bounded,
-        least=-1,
-        most=max(2, available_cores()),
-        default=1,
-        help="runs side by side, -1 for one a core (default 1)",
-    )
-    for sub in (calibrate, evaluate, curve, study):
-        # SUPPRESS: without it a missing --json here would undo one that stands before the action
-        sub.add_argument(
-            "--json",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="print one JSON object on stdout and nothing else there",
-        )
+    add_jobs(study, 1)
+    add_json(calibrate, evaluate, curve, study)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,26 +1,46 @@
 """`methods`: every adapter, with its options, their defaults and its source; `methods --recipes`: the
-published recipes."""
+published recipes; `methods --compositions`: which pairs of methods go together."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import inspect
+from pathlib import Path
 from typing import Any
+
+from ..errors import AdapterError
 
 __all__ = ["add_arguments", "run", "show"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--recipes",
         action="store_true",
         help="list the papers' recipes (al.recipes.…) instead of the methods",
     )
+    instead.add_argument(
+        "--compositions",
+        action="store_true",
+        help="list the pairs of methods that do not go together, and why",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="with --compositions: write all pairs as CSV, e.g. data/composition.csv"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """{"methods": {name: {"summary", "source", "options": {name: default}}}}, or {"recipes": …}."""
+    """{"methods": {name: {"summary", "source", "options": {name: default}}}}, or {"recipes": …}, or
+    {"compositions": [{"first", "second", "composes", "why"}], "out"}.
+
+    Raises AdapterError: --out without --compositions.
+    """
+    if args.compositions:
+        return _compositions(args.out)
+    if args.out:
+        raise AdapterError(f"--out {args.out}: only pairs are written; pass --compositions too")
     if args.recipes:
         return {"recipes": _recipes()}
     from ..methods import METHODS
@@ -34,6 +54,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "options": options,
         }
     return {"methods": found}
+
+
+def _compositions(out: str | None) -> dict[str, Any]:
+    from ..methods.compose import composition_table, write_table
+
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_table(out)
+    return {"compositions": composition_table(), "out": out}
 
 
 def _recipes() -> dict[str, Any]:
@@ -79,9 +108,18 @@ def _show_recipes(recipes: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _show_compositions(pairs: list[dict[str, str]], out: str | None) -> str:
+    refused = [pair for pair in pairs if pair["composes"] == "no"]
+    lines = [f"{pair['first']} + {pair['second']}: {pair['why']}" for pair in refused]
+    lines.append(f"{len(pairs) - len(refused)} of {len(pairs)} pairs go together")
+    return "\n".join([*lines, f"all pairs are in {out}"] if out else lines)
+
+
 def show(result: dict[str, Any]) -> str:
     if "recipes" in result:
         return _show_recipes(result["recipes"])
+    if "compositions" in result:
+        return _show_compositions(result["compositions"], result["out"])
     lines = []
     for name, about in result["methods"].items():
         options = ", ".join(f"{key}={_written(value)}" for key, value in about["options"].items())

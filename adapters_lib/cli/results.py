@@ -1,43 +1,57 @@
-"""`results table GRID`: the stored runs of a grid as a table, and the README's block made from it;
-`results claims`: what they decide."""
+"""`results`: the stored runs of the grids. `results run` makes what is missing and `list` says what that is;
+`table GRID` shows the runs of a grid as a table, and makes the README's block from it; `claims` says what
+they decide."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from . import results_runs
+from .arguments import TABLES, add_json
+
 __all__ = ["add_arguments", "run", "show"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    table = actions.add_parser(
-        "table", help="mean and 95 % interval over seeds, parameters, MACs, step time", allow_abbrev=False
+    for name, summary, add in (
+        ("run", "run what the tables lack, the most wanted first", results_runs.add_run),
+        ("list", "say what is done and left and how long it takes; runs nothing", results_runs.add_list),
+        ("gpu", "run what a table lacks on one GPU, many runs side by side", results_runs.add_gpu),
+        ("prune", "drop rows that a grid no longer asks for; runs nothing", results_runs.add_prune),
+        ("table", "mean and 95 %% interval over seeds, parameters, MACs, step time", _add_table),
+        ("claims", "the workbook's four claims: shown, refuted or undecided", _add_folder),
+    ):
+        action = actions.add_parser(name, help=summary, allow_abbrev=False)
+        add(action)
+        add_json(action)
+
+
+def _add_folder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder", default=TABLES, metavar="FOLDER", help=f"where the tables are (default {TABLES})"
     )
-    table.add_argument("grid", help="a table in the folder, e.g. methods")
-    table.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
-    table.add_argument("--format", default="markdown", help="markdown (default), latex or csv")
-    table.add_argument(
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("grid", help="a table in the folder, e.g. methods")
+    _add_folder(parser)
+    parser.add_argument("--format", default="markdown", help="markdown (default), latex or csv")
+    parser.add_argument(
         "--readme", metavar="FILE", help="write it between this file's two marker lines as well"
     )
-    claims = actions.add_parser(
-        "claims", help="the workbook's four claims: shown, refuted or undecided", allow_abbrev=False
-    )
-    claims.add_argument(
-        "--folder", default="data/results", help="where the tables are (default data/results)"
-    )
-    for action in (table, claims):
-        # SUPPRESS: without it a missing --json here would undo one that stands before the action
-        action.add_argument(
-            "--json",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="print one JSON object on stdout and nothing else there",
-        )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    return {"table": _table, "claims": _claims}[args.action](args)
+    return {
+        "run": results_runs.run,
+        "list": results_runs.what_is_left,
+        "gpu": results_runs.gpu,
+        "prune": results_runs.prune,
+        "table": _table,
+        "claims": _claims,
+    }[args.action](args)
 
 
 def _claims(args: argparse.Namespace) -> dict[str, Any]:
@@ -60,4 +74,4 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    return str(result["text"])
+    return results_runs.show_list(result) if "tables" in result else str(result["text"])

@@ -13,6 +13,9 @@ __all__ = ["spoken"]
 PYTHON = {"num_classes": "classes", "repeats": "rounds"}
 """Arguments of functions that an option has another name for."""
 
+NO_OPTIONS = {"name", "names", "grid", "grids", "methods", "json", "action"}
+"""What the parsed arguments hold without an option of that name, on one command or another."""
+
 _VALUE = r"True|False|None|'[^']*'|\"[^\"]*\"|<[^>]*>|\([^)]*\)|[^\s;,)]+"
 _GIVEN = re.compile(rf"(?<![\w./:'\"-])([a-z_][a-z0-9_]*)=({_VALUE})?")
 _LOADED = re.compile(r"load_data\('([\w:.-]+)'\)")
@@ -21,9 +24,7 @@ _LOADED = re.compile(r"load_data\('([\w:.-]+)'\)")
 def spoken(message: str, args: argparse.Namespace) -> str:
     """`message` with the options of this command in the place of Python's arguments; other text stays as
     it is."""
-    options = {
-        name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in ("name", "json", "action")
-    }
+    options = {name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in NO_OPTIONS}
 
     def option(found: re.Match[str]) -> str:
         name, value = found[1], found[2] or ""

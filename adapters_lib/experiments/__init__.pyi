@@ -78,6 +78,8 @@ from .run import (
 )
 from .run_grids import (
     FOLDER as FOLDER,
+    prune as prune,
+    remaining as remaining,
     results as results,
     stored as stored,
 )

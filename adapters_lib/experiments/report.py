@@ -59,7 +59,7 @@ def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame
     if rows.empty:
         known = ", ".join(sorted(file.stem for file in Path(folder).glob("*.csv"))) or "none"
         raise AdapterError(
-            f"no runs in {path}; make them with `python -m adapters_lib.experiments.run_grids {grid}`, or"
+            f"no runs in {path}; make them with `python -m adapters_lib results run {grid}`, or"
             f" choose a table: {known}"
         )
     return method_table(rows, read_table(Path(folder) / "steps.csv"))

@@ -1,10 +1,10 @@
-"""Run the grids behind the workbook's tables: `python -m adapters_lib.experiments.run_grids` runs what is
-missing, one CSV a grid in `data/results/`.
+"""The grids behind the workbook's tables: `python -m adapters_lib results run` runs what is missing,
+one CSV a grid in `data/results/`.
 
-    python -m adapters_lib.experiments.run_grids --list              done, left, hours; runs nothing
-    python -m adapters_lib.experiments.run_grids --limit-minutes 60  the most wanted, an hour
-    python -m adapters_lib.experiments.run_grids methods --only 'ila*' adpt/0 --seeds 0 1
-    python -m adapters_lib.experiments.run_grids gpu --minutes 10    on one GPU, side by side
+    python -m adapters_lib results list                    done, left, hours; runs nothing
+    python -m adapters_lib results run --limit-minutes 60  the most wanted, an hour
+    python -m adapters_lib results run methods --only 'ila*' adpt/0 --seeds 0 1
+    python -m adapters_lib results gpu --minutes 10        on one GPU, side by side
 
 What the grids ask for stands in `grids`. No run is done twice: a row that another grid's table holds is
 copied, and a run that is interrupted goes on from the end of its last epoch (its checkpoint lies in
@@ -13,23 +13,19 @@ copied, and a run that is interrupted goes on from the end of its last epoch (it
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from .. import __version__
-from ..cores import available_cores, use_cores
 from ..errors import AdapterError
-from ..text import printable
 from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
-from .plan import ORDER, ORDERS, Pace, jobs_of, ordered, select
+from .plan import Pace, jobs_of, ordered, select
 from .run import Experiment, arrange_rows, read_table
-from .side_by_side import borrow, queue_of, run_jobs, run_on_gpu
+from .side_by_side import borrow, run_jobs
 from .versions import budgets_of, one_budget, versions_of
 
 __all__ = [
@@ -40,7 +36,8 @@ __all__ = [
     "MAIN_METHODS",
     "PADAPTER_VARIANTS",
     "VIDEO_VARIANTS",
-    "main",
+    "prune",
+    "remaining",
     "results",
     "stored",
 ]
@@ -94,141 +91,55 @@ def _budgets(runs: Sequence[Experiment]) -> set[str]:
     return set(budgets_of(pd.DataFrame({"configuration": [json.dumps(run.configuration()) for run in runs]})))
 
 
-def _report(
-    names: Sequence[str], folder: Path, only: Sequence[str], seeds: Sequence[int] | None, jobs: int
-) -> None:
-    """What is done and what is left of every table, and in all."""
+def remaining(
+    names: Sequence[str],
+    folder: str | Path = FOLDER,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """What is done and what is left of these tables, and in all; runs nothing.
+
+    Returns {"tables": [{"table", "path", "done", "runs", "left", "seconds", "next", "unasked"}], "left",
+    "seconds"}. left: runs among `only` and `seeds`; in all each is counted once, although several tables ask
+    for it. seconds: about how long they take on one core. next: the first of them in words, or None. unasked:
+    rows of a grid that it no longer asks for.
+
+    Raises AdapterError: an unknown table, or a pattern that matches nothing.
+    """
+    folder = Path(folder)
     pace, runs = Pace(folder), {name: jobs_of(name, folder) for name in names}
     left = [job for job in select([job for name in names for job in runs[name]], only, seeds) if not job.done]
+    tables = []
     for name in names:
         path, done = folder / f"{name}.csv", sum(job.done for job in runs[name])
         mine = [job for job in left if job.table == name]
-        line = f"{name}: {done} of {len(runs[name])} runs in {path}"
-        if mine:
-            line += f"; left {_hours(sum(map(pace.seconds, mine)))} on one core, next {mine[0].title}"
-        if name in GRIDS and (others := len(read_table(path)) - done):
-            line += f"; {others} rows that it no longer asks for"
-        print(line)
+        tables.append(
+            {
+                "table": name,
+                "path": str(path),
+                "done": done,
+                "runs": len(runs[name]),
+                "left": len(mine),
+                "seconds": sum(map(pace.seconds, mine)),
+                "next": mine[0].title if mine else None,
+                "unasked": len(read_table(path)) - done if name in GRIDS else 0,
+            }
+        )
     queue = ordered(left, "wanted", pace)
-    total = sum(map(pace.seconds, queue))
-    print(
-        f"in all {len(queue)} runs left, each counted once: about {_hours(total)} on one core,"
-        f" {_hours(total / jobs)} on {jobs}"
-    )
+    return {"tables": tables, "left": len(queue), "seconds": sum(map(pace.seconds, queue))}
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
-
-
-@printable()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the grids of the workbook, the most wanted runs first, skipping what their tables hold; safe to
-    interrupt and to start again."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    use_cores()
-    try:
-        return _gpu(arguments[1:]) if arguments[:1] == ["gpu"] else _run(_parser().parse_args(arguments))
-    except AdapterError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-def _run(options: argparse.Namespace) -> int:
-    names = options.grids or list(ORDER)
-    jobs = available_cores() if options.jobs < 1 else options.jobs
-    if options.prune:
-        for name in names:
-            print(
-                f"{name}: {_prune(name, options.folder)} rows dropped from {options.folder / f'{name}.csv'}"
-            )
-    elif options.list:
-        _report(names, options.folder, options.only, options.seeds, jobs)
-    else:
-        queue = queue_of(names, options.folder, options.only, options.seeds, options.order)
-        deadline = None if options.limit_minutes is None else time.time() + 60 * options.limit_minutes
-        run_jobs(queue, options.folder, jobs=jobs, deadline=deadline)
-    return 0
-
-
-def _gpu(arguments: Sequence[str]) -> int:
-    found = argparse.ArgumentParser(
-        prog="python -m adapters_lib.experiments.run_grids gpu", description=run_on_gpu.__doc__
-    )
-    found.add_argument("grids", nargs="*", default=["methods"], help="default methods")
-    _add_selection(found)
-    found.add_argument(
-        "--minutes", type=float, default=10, help="in all, drawing the images included (default 10)"
-    )
-    found.add_argument(
-        "--processes", type=int, default=-1, help="runs side by side on the GPU; -1: one a core"
-    )
-    options = found.parse_args(arguments)
-    processes = available_cores() if options.processes < 1 else options.processes
-    queue = queue_of(options.grids, options.folder, options.only, options.seeds, options.order)
-    print(run_on_gpu(queue, options.folder, minutes=options.minutes, processes=processes))
-    return 0
-
-
-def _prune(name: str, folder: Path) -> int:
+def prune(name: str, folder: str | Path = FOLDER) -> int:
     """Drop the grid's rows that it no longer asks for; those of another budget stay, they may be shown
-    beside the new ones."""
+    beside the new ones. Returns how many were dropped.
+
+    Raises AdapterError: `name` is no grid.
+    """
     if name not in GRIDS:
         raise AdapterError(f"{name}: only tables of grids can be pruned; choose among {', '.join(GRIDS)}")
-    runs, path = GRIDS[name](), folder / f"{name}.csv"
+    runs, path = GRIDS[name](), Path(folder) / f"{name}.csv"
     rows = read_table(path)
     if rows.empty:
         return 0
     keep = [run.key for run in runs] + rows.loc[~budgets_of(rows).isin(_budgets(runs)), "key"].to_list()
     return arrange_rows(keep, path, drop=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    """The options of the command."""
-    found = argparse.ArgumentParser(
-        prog="python -m adapters_lib.experiments.run_grids", description=main.__doc__
-    )
-    found.add_argument(
-        "grids", nargs="*", help=f"some of: {' '.join(ORDER)}; default all; or gpu, see gpu --help"
-    )
-    _add_selection(found)
-    found.add_argument(
-        "--jobs", type=int, default=-1, help="runs side by side, each on one thread; -1: one a core"
-    )
-    found.add_argument(
-        "--limit-minutes",
-        type=float,
-        metavar="M",
-        help="start no run after so long; those that run stop after an epoch",
-    )
-    found.add_argument(
-        "--list", action="store_true", help="say what is done and left and how long it takes, and run nothing"
-    )
-    found.add_argument(
-        "--prune", action="store_true", help="drop rows that the grid no longer asks for, and run nothing"
-    )
-    return found
-
-
-def _add_selection(found: argparse.ArgumentParser) -> None:
-    """Options that choose and order runs."""
-    found.add_argument("--folder", type=Path, default=FOLDER, help="where the tables are")
-    found.add_argument(
-        "--seeds", type=int, nargs="+", help="only these seeds, e.g. --seeds 0 for a quick look"
-    )
-    found.add_argument(
-        "--only",
-        nargs="+",
-        default=[],
-        metavar="PATTERN",
-        help="only methods (settings) like ila*, or */3, METHOD/SEED",
-    )
-    found.add_argument(
-        "--order",
-        default="wanted",
-        help=f"one of {', '.join(ORDERS)}: table by table, seed by seed, or short runs first",
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Choose a learning rate for each method on validation images: `python -m adapters_lib.experiments.tune`.
+"""Choose a learning rate for each method on validation images: `python -m adapters_lib tune`.
 
 It trains on other plants and other seeds than any reported result, and looks at no test image. The choice
 goes to `training/offline_recipes.json`, from which `offline_recipe` makes the recipe of the workbook's own
@@ -7,7 +7,6 @@ experiments.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -16,15 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from ..cores import use_cores
 from ..methods import parse_method
-from ..text import printable
-from ..training.offline_recipes import offline_recipe, setting_of, store_rates
+from ..training.offline_recipes import offline_recipe, setting_of
 from .bracketing import Bracket, bracket, on_ladder
-from .grids import tuned_methods
-from .run import Experiment, read_table, run_grid, store_row, work_folder
+from .run import Experiment, read_table, run_grid, store_row
 
-__all__ = ["brackets", "choose", "main", "tune", "tune_until_bracketed"]
+__all__ = ["brackets", "choose", "tune", "tune_until_bracketed"]
 
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -148,83 +144,3 @@ def choose(table: pd.DataFrame) -> dict[str, float]:
     )
     best = means.drop_duplicates("method")
     return {str(row["method"]): float(row["lr"]) for row in best.sort_values("method").to_dict("records")}
-
-
-@printable()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Tune the learning rates of methods on validation images and store the choice."""
-    parser = argparse.ArgumentParser(prog="python -m adapters_lib.experiments.tune", description=main.__doc__)
-    parser.add_argument(
-        "methods",
-        nargs="*",
-        help="e.g. linear lora adpt ila; with --until-bracketed default all of the grids",
-    )
-    parser.add_argument("--data", help="default leaves-ultra, with --exits leaves-mixed")
-    parser.add_argument("--table", default="data/results/rates.csv", help="every run is kept here")
-    parser.add_argument(
-        "--rates", type=float, nargs="+", help="candidates for all methods; default a method's own"
-    )
-    parser.add_argument(
-        "--until-bracketed",
-        action="store_true",
-        help="try rates until each best one lies between two that did no better",
-    )
-    parser.add_argument(
-        "--limit-minutes",
-        type=float,
-        help="with --until-bracketed: stop at the end of the epochs that then run",
-    )
-    parser.add_argument(
-        "--list",
-        action="store_true",
-        help="with --until-bracketed: say what is chosen and what is missing, run nothing",
-    )
-    parser.add_argument("--jobs", type=int, default=-1, help="runs side by side, -1 for one a core")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[SEEDS[0]])
-    parser.add_argument(
-        "--exits", action="store_true", help="rates of hosts of exits: one for adapter and heads"
-    )
-    parser.add_argument(
-        "--as-written",
-        action="store_true",
-        help="the choice holds for these options alone, not for all of the method",
-    )
-    options = parser.parse_args(arguments)
-    options.data = options.data or ("leaves-mixed" if options.exits else "leaves-ultra")
-    use_cores()
-    if options.until_bracketed:
-        return _until_bracketed(options)
-    if not options.methods:
-        parser.error("name at least one method, or pass --until-bracketed")
-    how = {"jobs": options.jobs, "exits": options.exits, "work": work_folder()}
-    table = tune(options.methods, options.data, options.table, options.rates, options.seeds, **how)
-    print(table.pivot_table(index="method", columns="lr", values="val_top1").round(1).to_string())
-    chosen = {
-        method if options.as_written else parse_method(method).name: rate
-        for method, rate in choose(table).items()
-    }
-    store_rates(setting_of(options.data, options.exits), chosen)
-    print("chosen:", chosen)
-    return 0
-
-
-def _until_bracketed(options: argparse.Namespace) -> int:
-    methods = options.methods or tuned_methods(options.data, options.exits)
-    deadline = None if options.limit_minutes is None else time.time() + 60 * options.limit_minutes
-    if options.list:
-        found = brackets(methods, options.data, options.table, options.exits)
-    else:
-        how = {"exits": options.exits, "jobs": options.jobs, "work": work_folder(), "deadline": deadline}
-        found = tune_until_bracketed(methods, options.data, options.table, **how)
-        store_rates(
-            setting_of(options.data, options.exits),
-            {method: b.rate for method, b in found.items() if b.rate is not None},
-        )
-    for method, (rate, missing) in found.items():
-        left = ", ".join(f"{rate:g} (seed {seed})" for rate, seed in missing)
-        print(f"{method}: {f'{rate:g}' if rate is not None else f'still to try: {left}'}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,5 +1,4 @@
-"""Redraw the paper-style figures from the stored tables, without training: `python -m
-adapters_lib.figures.paper`.
+"""Redraw the paper-style figures from the stored tables, without training: `python -m adapters_lib figures`.
 
 Rows that the current grids do not ask for (another recipe) are left out and counted; rows of another version
 of the code stand in, hollow, only where the current version has none. A figure whose table is missing is
@@ -8,10 +7,8 @@ skipped with the command that makes the table.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +25,12 @@ from ..experiments.report import timed_as
 from ..experiments.run import read_table
 from ..experiments.run_grids import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
 from ..experiments.versions import OutdatedRows, budgets_of
-from ..text import printable
 from .accuracy import accuracy_against_cost, accuracy_dots, bottleneck_sweep, differences, granularity_sweep
 from .exit_results import exit_curves, exit_settings, exit_shares
 from .paper_models import attention_distance, attention_rollout, attention_similarity
 from .styling import save
 
-__all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "main", "video_names"]
+__all__ = ["FIGURES", "PaperFigure", "command_for", "draw", "load", "video_names"]
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -42,7 +38,7 @@ Tables = Mapping[str, pd.DataFrame]
 @dataclass(frozen=True)
 class PaperFigure:
     """tables: names of the CSV files that it needs. draw: makes it from these tables. about: one line for
-    `--list`."""
+    `figures --list`."""
 
     tables: tuple[str, ...]
     draw: Callable[[Tables], Figure]
@@ -170,8 +166,8 @@ def command_for(table: str) -> str:
     if table == "latency":
         return "python -m adapters_lib bench latency"
     if table in ("exits", "exits_curves"):
-        return "python -m adapters_lib.experiments.run_grids exits"
-    return f"python -m adapters_lib.experiments.run_grids {table}"
+        return "python -m adapters_lib results run exits"
+    return f"python -m adapters_lib results run {table}"
 
 
 def load(name: str, folder: str | Path = FOLDER) -> tuple[pd.DataFrame, list[str]]:
@@ -260,40 +256,3 @@ def draw(
         else:
             say(f"{name}: {written[-2]}, {written[-1]}")
     return written
-
-
-@printable()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Redraw the figures from the stored tables."""
-    parser = argparse.ArgumentParser(prog="python -m adapters_lib.figures.paper", description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="only these; default all, see --list")
-    parser.add_argument(
-        "--tables",
-        type=Path,
-        default=FOLDER,
-        metavar="FOLDER",
-        help="where the tables are (default data/results)",
-    )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the figures go (default figures)")
-    parser.add_argument(
-        "--list",
-        action="store_true",
-        help="say which figures there are and which tables they need, and draw nothing",
-    )
-    options = parser.parse_args(arguments)
-    if options.list:
-        for name, figure in FIGURES.items():
-            print(f"{name:28}{' + '.join(figure.tables) or 'small models':22}{figure.about}")
-        return 0
-    try:
-        written = draw(options.names or None, options.tables, options.out)
-    except AdapterError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if not written:
-        print("no figure could be drawn", file=sys.stderr)
-    return 0 if written else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

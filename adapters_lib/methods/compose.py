@@ -1,8 +1,8 @@
 """Which methods go together, and why some do not.
 
 Methods fill different sites, so most lists are sensible. Refused are those in which one method makes another
-pointless or undoes it. `python -m adapters_lib.methods.compose` writes the table of all pairs to
-`data/composition.csv`.
+pointless or undoes it. `python -m adapters_lib methods --compositions --out data/composition.csv` writes the
+table of all pairs.
 """
 
 from __future__ import annotations
@@ -56,11 +56,3 @@ def write_table(path: str | Path) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    from .compose import write_table as write  # the package's own copy knows all methods
-
-    target = Path("data") / "composition.csv"
-    write(target)
-    print(f"wrote {target}")

@@ -20,9 +20,7 @@ checkpoint as if it had never stopped.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -35,61 +33,11 @@ from ..backbones.create import create_backbone
 from ..backbones.images import EMBEDDED
 from ..datasets.video.motion_states import STATE
 from ..datasets.video.wild_motion import MOVES, TOP_SPEED, WildClips, draw_wild_clips, roll, state_targets
-from ..errors import AdapterError
-from .images import MEAN, STD, add_fields, command_of, config_of
+from .images import MEAN, STD
+from .recipes import PretrainClipsConfig
 from .steps import halved, run_steps, set_up, write
 
-__all__ = ["PretrainClipsConfig", "add_arguments", "pretrain_clips", "run"]
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainClipsConfig:
-    """The recipe. `dropped`: clips seen with half of the tokens; `whole`: clips seen after that with all of
-    them.
-
-    The learning rate rises for `warmup` clips and falls to zero along a cosine. clips, val_clips: drawn once;
-    every step sees them moved over the frame and half of them backwards (`wild_motion.roll`). Raises
-    AdapterError for numbers below 1 batch.
-    """
-
-    clips: int = 8000
-    val_clips: int = 1000
-    dropped: int = 80_000
-    whole: int = 16_000
-    batch_size: int = 32
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup: int = 3200
-    optimizer: str = "adamw"
-    clip: float = 1.0
-    seed: int = 0
-    device: str = "auto"
-    checkpoint_steps: int = 100
-    eval_steps: int = 250
-
-    def __post_init__(self) -> None:
-        for name in ("clips", "val_clips", "whole", "batch_size", "checkpoint_steps", "eval_steps"):
-            least = self.batch_size if name == "whole" else 1
-            if getattr(self, name) < least:
-                raise AdapterError(
-                    f"pretrain-clips: {name}={getattr(self, name)}; it must be at least {least}"
-                )
-        if self.dropped < 0:
-            raise AdapterError(f"pretrain-clips: dropped={self.dropped}; give 0 or more clips")
-
-    @property
-    def steps(self) -> int:
-        return self.dropped // self.batch_size + self.whole // self.batch_size
-
-    def keeps(self, step: int) -> float:
-        """Share of every slice's tokens that a step looks at."""
-        return 0.5 if step < self.dropped // self.batch_size else 1.0
-
-    def learning_rate(self, step: int) -> float:
-        warmup = max(1, self.warmup // self.batch_size)
-        if step < warmup:
-            return self.lr * (step + 1) / warmup
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, self.steps - warmup)))
+__all__ = ["pretrain_clips"]
 
 
 class _Learner(nn.Module):
@@ -216,14 +164,3 @@ def _export(
     }
     write(folder, EMBEDDED_CLIPS, weights, about)
     return about
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option a field of `PretrainClipsConfig`, and `--out`, `--threads`."""
-    add_fields(parser, PretrainClipsConfig, "runs/pretrain-clips")
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Pre-train as the parsed arguments of `add_arguments` say; returns what `pretrain_clips` returns."""
-    config = config_of(PretrainClipsConfig, args)
-    return pretrain_clips(config, args.out, command_of("pretrain-clips", config))

@@ -16,11 +16,10 @@ had never stopped.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import timm
 import torch
@@ -31,94 +30,12 @@ from torch.nn import functional as F
 from ..datasets.augment import augment_batch
 from ..datasets.leaves.drawing import LEAF_FIELDS, draw
 from ..datasets.leaves.parameters import HELD_BACK, N_SPECIES, sample_leaves, sample_wild, species
-from ..errors import AdapterError
+from .recipes import ARCHITECTURE, KWARGS, PretrainConfig
 from .steps import halved, run_steps, set_up, write
 
-__all__ = [
-    "ARCHITECTURE",
-    "KWARGS",
-    "PretrainConfig",
-    "add_arguments",
-    "add_fields",
-    "command_of",
-    "config_of",
-    "pretrain",
-    "run",
-]
+__all__ = ["MEAN", "STD", "pretrain"]
 
-ARCHITECTURE = "vit_tiny_patch16_224"
-KWARGS: dict[str, Any] = {"img_size": 96, "patch_size": 8, "embed_dim": 128, "depth": 12, "num_heads": 4}
 MEAN = STD = (0.5, 0.5, 0.5)
-
-T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainConfig:
-    """The recipe. A schedule entry is (image side in pixels, share of patch tokens dropped, images seen).
-
-    The learning rate rises for `warmup_images`, follows a cosine that would end at `horizon_images`, and
-    falls in a straight line to zero over the last `cooldown_images`: a run can be ended early from any
-    checkpoint before its cool-down by a shorter schedule.
-
-    Raises AdapterError for an impossible schedule or precision.
-    """
-
-    schedule: tuple[tuple[int, float, int], ...] = ((48, 0.0, 128_000), (96, 0.5, 44_800), (96, 0.0, 19_200))
-    images_per_species: int = 160
-    wild: int = 32_000
-    val_per_species: int = 20
-    val_wild: int = 1000
-    batch_size: int = 128
-    lr: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_images: int = 10_000
-    horizon_images: int = 326_400
-    cooldown_images: int = 32_000
-    optimizer: str = "muon"
-    label_smoothing: float = 0.1
-    parameter_weight: float = 1.0
-    clip: float = 1.0
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "bf16"
-    checkpoint_steps: int = 250
-    eval_steps: int = 250
-
-    def __post_init__(self) -> None:
-        for side, drop, images in self.schedule:
-            if (
-                side % KWARGS["patch_size"]
-                or side > KWARGS["img_size"]
-                or not 0 <= drop < 1
-                or images < self.batch_size
-            ):
-                raise AdapterError(
-                    f"schedule entry {side}:{drop}:{images}: the side must be a multiple of"
-                    f" {KWARGS['patch_size']} up to {KWARGS['img_size']}, the dropped share in [0, 1), the"
-                    f" images at least one batch ({self.batch_size})"
-                )
-        if self.precision not in ("bf16", "no"):
-            raise AdapterError(f"precision {self.precision!r}: choose bf16 or no")
-
-    def steps(self) -> list[tuple[int, float]]:
-        """(image side, dropped share) of every step."""
-        return [
-            (side, drop) for side, drop, images in self.schedule for _ in range(images // self.batch_size)
-        ]
-
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of one step, as the class describes it."""
-        total, warmup = len(self.steps()), max(1, self.warmup_images // self.batch_size)
-        horizon = max(self.horizon_images // self.batch_size, total)
-        cooldown = min(self.cooldown_images // self.batch_size, max(0, total - warmup))
-        if step < warmup:
-            return self.lr * (step + 1) / warmup
-        start = total - cooldown
-        rate = (
-            self.lr * 0.5 * (1 + math.cos(math.pi * (min(step, start) - warmup) / max(1, horizon - warmup)))
-        )
-        return rate if step <= start else rate * (total - step) / cooldown
 
 
 class _Learner(nn.Module):
@@ -270,74 +187,3 @@ def _export(
     }
     write(folder, "micro_vit", weights, about)
     return about
-
-
-def _schedule(text: str) -> tuple[tuple[int, float, int], ...]:
-    """'48:0:128000,96:0.5:128000' -> ((48, 0.0, 128000), (96, 0.5, 128000))."""
-    try:
-        parts = [entry.split(":") for entry in text.split(",")]
-        return tuple((int(side), float(drop), int(images)) for side, drop, images in parts)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"schedule {text!r}: write side:dropped:images,… such as 48:0:128000,96:0.5:128000"
-        ) from error
-
-
-def add_fields(parser: argparse.ArgumentParser, config: type[Any], out: str) -> None:
-    """One option a field of the dataclass `config`, and `--out` (default `out`), `--threads`."""
-    parser.add_argument("--out", default=out, help="folder for the weights, the curve and the checkpoint")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
-    for field in dataclasses.fields(config):
-        if field.name == "schedule":
-            shown = f"side:dropped:images,… (default {_written(field.default)})"
-            parser.add_argument("--schedule", type=_schedule, default=field.default, help=shown)
-        else:
-            option = f"--{field.name.replace('_', '-')}"
-            parser.add_argument(
-                option, type=type(field.default), default=field.default, help=f"default {field.default}"
-            )
-
-
-def config_of(kind: type[T], args: argparse.Namespace) -> T:
-    """The recipe `kind` that the parsed arguments of `add_fields` describe; sets the number of threads as
-    well."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    return kind(**{f.name: getattr(args, f.name) for f in dataclasses.fields(kind)})  # type: ignore[arg-type]
-
-
-def command_of(name: str, config: Any) -> str:
-    """The command line that means this recipe: what differs from the defaults."""
-    words = [f"python -m adapters_lib {name}"]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default:
-            words.append(f"--{field.name.replace('_', '-')} {_written(value)}")
-    return " ".join(words)
-
-
-def _written(value: object) -> str:
-    return (
-        ",".join(f"{side}:{drop:g}:{images}" for side, drop, images in value)
-        if isinstance(value, tuple)
-        else str(value)
-    )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option a field of `PretrainConfig`, and `--out`, `--threads`."""
-    add_fields(parser, PretrainConfig, "runs/pretrain")
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Pre-train as the parsed arguments of `add_arguments` say; returns what `pretrain` returns."""
-    config = config_of(PretrainConfig, args)
-    return pretrain(config, args.out, command_of("pretrain", config))
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_arguments(_parser)
-    run(_parser.parse_args())

@@ -1,7 +1,7 @@
 """The recipes of the workbook's own experiments: one budget, and a learning rate for each method, chosen on
 validation images.
 
-The rates stand in `offline_recipes.json`, beside this file; `experiments.tune` chooses them.
+The rates stand in `offline_recipes.json`, beside this file; `python -m adapters_lib tune` chooses them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from .panel import FigurePanel
 
 __all__ = ["GranularityDial", "accuracy_by_granularity", "granularity_runs"]
 
-COMMAND = "python -m adapters_lib.experiments.run_grids granularity"
+COMMAND = "python -m adapters_lib results run granularity"
 """What makes the table of stored runs."""
 
 _WIDE: dict[str, Any] = {

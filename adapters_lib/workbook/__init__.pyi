@@ -2,8 +2,10 @@ from .quick import pick as pick
 from .run import (
     FIRST_CELL as FIRST_CELL,
     LIMIT_MB as LIMIT_MB,
+    Ran as Ran,
     execute as execute,
     repository as repository,
+    run_notebooks as run_notebooks,
 )
 from .site import (
     Page as Page,

@@ -1,4 +1,4 @@
-"""Run the notebooks and keep them fit to commit: `python -m adapters_lib.workbook.run`.
+"""Run the notebooks and keep them fit to commit: `python -m adapters_lib workbook`.
 
 Each notebook is executed from top to bottom in its own kernel, then written back with its outputs, without
 what would spoil it for other readers: widget state (GitHub refuses to render it), widget views (they show an
@@ -8,21 +8,18 @@ execution times. A notebook that fails is left as it was.
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..cores import thread_settings
 from ..errors import AdapterError
 from ..files import atomic_write
-from ..text import printable
 
-__all__ = ["FIRST_CELL", "LIMIT_MB", "execute", "main", "repository"]
+__all__ = ["FIRST_CELL", "LIMIT_MB", "Ran", "execute", "repository", "run_notebooks"]
 
 LIMIT_MB = 1.5
 """No notebook may be larger than this with its outputs."""
@@ -35,7 +32,9 @@ if "google.colab" in sys.modules:
     import os
     import subprocess
 
-    source = os.environ.get("ADAPTERS_LIB_SOURCE", "git+{url}")
+    source = os.environ.get(
+        "ADAPTERS_LIB_SOURCE", "git+{url}"
+    )
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
 
 from adapters_lib.cores import use_cores
@@ -50,8 +49,12 @@ def repository(root: Path) -> str:
     return str(project["urls"]["Repository"])
 
 
-def execute(path: Path, out: Path, *, timeout: int = 3600) -> float:
+def execute(
+    path: Path, out: Path, *, timeout: int = 3600, settings: Mapping[str, str] | None = None
+) -> float:
     """Run one notebook in its own folder and write it, cleaned, to `out`; return the seconds that it took.
+
+    settings: environment variables for its kernel, beside those of this process.
 
     Raises:
         AdapterError: a cell fails (its message is in the error), or the result is larger than `LIMIT_MB`.
@@ -67,7 +70,7 @@ def execute(path: Path, out: Path, *, timeout: int = 3600) -> float:
     )
     try:
         # The kernel takes the cores that there are for it, see `cores`.
-        client.execute(env={**os.environ, **thread_settings()})
+        client.execute(env={**os.environ, **thread_settings(), **(settings or {})})
     except CellExecutionError as error:
         raise AdapterError(
             f"{path.name} stopped at a failing cell; the file is left as it was\n{error}"
@@ -117,43 +120,47 @@ def write_first_cell(path: Path, url: str) -> None:
         atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
 
 
-@printable()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all notebooks, or those whose names contain one of the given words."""
-    parser = argparse.ArgumentParser(prog="python -m adapters_lib.workbook.run", description=main.__doc__)
-    parser.add_argument(
-        "words", nargs="*", help="run only notebooks whose names contain one of these, e.g. 02"
-    )
-    parser.add_argument(
-        "--root", type=Path, default=Path(), help="the repository, default the current folder"
-    )
-    parser.add_argument("--out", type=Path, help="write the executed notebooks there instead of in place")
-    parser.add_argument("--quick", action="store_true", help="the small setting of the tests")
-    options = parser.parse_args(arguments)
-    root = options.root.resolve()
+class Ran(NamedTuple):
+    """One notebook that was run."""
+
+    name: str
+    minutes: float
+    megabytes: float
+
+
+def run_notebooks(
+    words: Sequence[str] = (),
+    root: str | Path = ".",
+    out: str | Path | None = None,
+    *,
+    quick: bool = False,
+    say: Callable[[str], object] = print,
+) -> list[Ran]:
+    """Run the notebooks of the repository `root` whose names contain one of `words` (default all), in
+    the order of their names.
+
+    out: a folder for the executed notebooks, and for what they write, unless ADAPTERS_OUT names one; None:
+    in place, with the first cell made anew. quick: the small setting of the tests.
+
+    Raises AdapterError: no such notebook; or what `execute` raises, at the first that fails.
+    """
+    root = Path(root).resolve()
     found = sorted(
-        p
-        for p in (root / "notebooks").glob("*.ipynb")
-        if not options.words or any(w in p.name for w in options.words)
+        path
+        for path in (root / "notebooks").glob("*.ipynb")
+        if not words or any(word in path.name for word in words)
     )
     if not found:
-        print(f"no notebook in {root / 'notebooks'} matches {options.words or 'at all'}", file=sys.stderr)
-        return 2
-    if options.quick:
-        os.environ["ADAPTERS_QUICK"] = "1"
-    os.environ.setdefault("ADAPTERS_OUT", str(options.out.resolve() if options.out else root))
+        said = f"matches {list(words)}; give a part of a name, such as 02" if words else "is there"
+        raise AdapterError(f"no notebook in {root / 'notebooks'} {said}; the repository is root={root}")
+    settings = {"ADAPTERS_OUT": os.environ.get("ADAPTERS_OUT") or str(Path(out).resolve() if out else root)}
+    settings |= {"ADAPTERS_QUICK": "1"} if quick else {}
+    ran = []
     for path in found:
-        if options.out is None:
+        if out is None:
             write_first_cell(path, repository(root))
-        out = (options.out or path.parent) / path.name
-        try:
-            seconds = execute(path, out)
-        except AdapterError as error:
-            print(error, file=sys.stderr)
-            return 1
-        print(f"{path.name}: {seconds / 60:.1f} minutes, {out.stat().st_size / 1e6:.2f} MB", flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        target = path if out is None else Path(out) / path.name
+        seconds = execute(path, target, settings=settings)
+        ran.append(Ran(path.name, seconds / 60, target.stat().st_size / 1e6))
+        say(f"{path.name}: {ran[-1].minutes:.1f} minutes, {ran[-1].megabytes:.2f} MB")
+    return ran

@@ -1,5 +1,5 @@
-"""The workbook as a web site: `python -m adapters_lib.workbook.site` turns the executed notebooks into HTML,
-with a table of contents.
+"""The workbook as a web site: `python -m adapters_lib site` turns the executed notebooks into HTML, with a
+table of contents.
 
 nbconvert renders each notebook with the outputs that it holds; nothing is run, no kernel is needed, and a
 figure is part of its page. A notebook that has no figure to show is refused, since a reader would take the
@@ -8,9 +8,7 @@ empty page for the result.
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Sequence
 from html import escape, unescape
 from pathlib import Path
@@ -18,9 +16,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import AdapterError
-from ..text import printable
 
-__all__ = ["Page", "build", "main", "render"]
+__all__ = ["Page", "build", "render"]
 
 LINKED = re.compile(r'href="(?:\./)?([\w.-]+)\.ipynb(#[^"]*)?"')
 NUMBERED = re.compile(r"\bnotebook (\d\d)\b")
@@ -93,7 +90,7 @@ def _code(notebook: Any) -> list[Any]:
 
 def _check(name: str, notebook: Any) -> None:
     outputs = [output for cell in _code(notebook) for output in cell.outputs]
-    remedy = f"run `python -m adapters_lib.workbook.run {name[:2]}`"
+    remedy = f"run `python -m adapters_lib workbook {name[:2]}`"
     if not notebook.cells or notebook.cells[0].cell_type != "markdown":
         raise AdapterError(
             f"{name} does not begin with a title in Markdown, so the table of contents has nothing to say"
@@ -134,7 +131,7 @@ def build(root: str | Path, out: str | Path) -> list[Page]:
     """
     paths = sorted((Path(root) / "notebooks").glob("*.ipynb"))
     if not paths:
-        raise AdapterError(f"no notebook in {Path(root) / 'notebooks'}; name the repository with --root")
+        raise AdapterError(f"no notebook in {Path(root) / 'notebooks'}; give the repository as root=")
     neighbours = {path.stem[:2]: path.stem for path in paths}
     pages = [render(path, neighbours) for path in paths]
     target = Path(out)
@@ -177,26 +174,3 @@ def _index(pages: Sequence[Page]) -> str:
         "<body><h1>Adapting frozen vision transformers: a"
         f" workbook</h1><p>{said}</p><ol>{''.join(items)}</ol></body></html>\n"
     )
-
-
-@printable()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the site from the executed notebooks."""
-    parser = argparse.ArgumentParser(prog="python -m adapters_lib.workbook.site", description=main.__doc__)
-    parser.add_argument(
-        "--root", type=Path, default=Path(), help="the repository, default the current folder"
-    )
-    parser.add_argument("--out", type=Path, help="default build/site in the repository")
-    options = parser.parse_args(arguments)
-    out = options.out or options.root / "build" / "site"
-    try:
-        pages = build(options.root, out)
-    except AdapterError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{out / 'index.html'}: {len(pages)} notebooks, {sum(page.figures for page in pages)} figures")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
