@@ -379,3 +379,17 @@ def test_a_nan_loss_names_epoch_and_step_and_brings_the_last_good_weights_back(t
         fit(model, bad, None, Recipe(epochs=3, batch_size=8), out=tmp_path, progress=False, on_epoch=keep)
     assert (caught.value.epoch, caught.value.step) == (2, 2)
     assert same(weights(model), kept[-1])
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur() -> None:
+    model = tiny_model("linear")
+    data = striped_images(40)
+    chosen = torch.cat([(data.labels == label).nonzero().flatten()[:count] for label, count in ((0, 10), (1, 4), (3, 1))])
+    uneven = View(data, chosen)
+    result = al.evaluate(model, uneven, return_logits=True)
+    right = result["logits"].argmax(1) == result["labels"]
+    recalls = [right[result["labels"] == label].float().mean().item() for label in (0, 1, 3)]
+    assert result["balanced"] == pytest.approx(100 * sum(recalls) / 3)
+    assert result["balanced"] != pytest.approx(result["top1"])
+    even = al.evaluate(model, data)
+    assert even["balanced"] == pytest.approx(even["top1"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..backbones.create import create_backbone
+from ..datasets.load import DATA_SETS
 from ..errors import AdapterError
 from ..vit.modes import device_name
 from .grids import GRIDS
@@ -134,6 +135,7 @@ def draw_ahead(
 ) -> None:
     """Draw the images of these runs, each set once, on several cores, so that no run waits for them."""
     runs = [job.arguments[0] for job in queue if isinstance(job.arguments[0], Experiment)]
+    runs = [run for run in runs if not DATA_SETS[run.data].files]  # the others lie there already
     sets = {json.dumps([run.data, run.seed, run.data_options], sort_keys=True): run for run in runs}
     folder = (work or work_folder()).resolve()
     missing = [(f"images of {run.data}, seed {run.seed}", (run, folder)) for run in sets.values()]
@@ -141,4 +143,4 @@ def draw_ahead(
 
 
 def _draw(run: Experiment, work: Path) -> None:
-    load_task(run, create_backbone(run.backbone, pretrained=False), work)
+    load_task(run, create_backbone(run.backbone, pretrained=False, image_size=run.image_size), work)
