@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import adapters_lib as al
-from adapters_lib.datasets.labelled import TensorImages
+from adapters_lib.datasets.labelled import TensorImages, View
 from adapters_lib.saving.tensors import load_tensors
 from adapters_lib.training.evaluate import collect_logits
 from adapters_lib.training.features import TooLarge, cache_features, measure_cache_speedup
