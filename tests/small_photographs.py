@@ -1,4 +1,4 @@
-"""Small stand-ins for the two sets of photographs, written by the tests: no image of the real sets is needed."""
+"""Small stand-ins for the two sets of photographs: no test needs an image of the real ones."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ LEVELS = ("0.0", "0.3333333333333333", "0.6666666666666666", "1.0")
 
 
 def write_cells(folder: Path, counts: tuple[int, ...] = (20, 8, 6, 12), size: int = 24) -> Path:
-    """labels.csv and images/ as in the package elpv-dataset; the darker a grey cell, the likelier a defect."""
+    """labels.csv and images/ as in the package elpv-dataset; the darker, the likelier a defect."""
     (folder / "images").mkdir(parents=True)
     random, rows, number = np.random.default_rng(0), [], 0
     for level, (text, count) in enumerate(zip(LEVELS, counts, strict=True)):

@@ -1,5 +1,5 @@
 """`results table GRID`: the stored runs of a grid as a table, and the README's block made from it;
-`results claims`: what they decide."""
+`results claims`: what they decide; `results real`: photographs beside leaves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     claims.add_argument(
         "--folder", default="data/results", help="where the tables are (default data/results)"
     )
-    for action in (table, claims):
+    real = actions.add_parser(
+        "real",
+        help="photographs: the table, and whether the order of methods is that of leaves",
+        allow_abbrev=False,
+    )
+    real.add_argument("--folder", default="data/results", help="where the tables are (default data/results)")
+    for action in (table, claims, real):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
             "--json",
@@ -37,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    return {"table": _table, "claims": _claims}[args.action](args)
+    return {"table": _table, "claims": _claims, "real": _real}[args.action](args)
 
 
 def _claims(args: argparse.Namespace) -> dict[str, Any]:
@@ -46,6 +52,13 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
 
     found = decide(args.folder)
     return {"claims": [claim.to_dict() for claim in found], "text": text_of(found)}
+
+
+def _real(args: argparse.Namespace) -> dict[str, Any]:
+    """{"rows", "correlations", "text"}, see `carry_over.real_report`."""
+    from ..experiments.carry_over import real_report
+
+    return real_report(args.folder)
 
 
 def _table(args: argparse.Namespace) -> dict[str, Any]:

@@ -104,7 +104,8 @@ class Experiment:
     """One run: what is adapted, how, on what.
 
     methods: text forms, e.g. ("ila", "lora:rank=4"). seed: of the task's images, of the initial weights and
-    of the training. data_options: passed to `load_data`. recipe: its seed is replaced by this experiment's.
+    of the training. image_size: pixels, None for the backbone's own. data_options: passed to `load_data`.
+    recipe: its seed is replaced by this experiment's.
     test: evaluate on the test images; False while hyper-parameters are being chosen, so that the test images
     stay unseen. outside: digests of the images and the weights that lie in files, which name and options do
     not tell; None: found when they are asked for (`run_grid` does so once for all its runs).
@@ -185,10 +186,11 @@ def run_experiment(
     ends later is the last one, and raises `OutOfTime`.
 
     Columns: key, method, data, seed, top1, balanced (only where test classes differ in size), top5
-    (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head, backbone (parameters), macs, lr, head_lr, epochs, updates (of the
-    weights), precision, step_ms (training time a step, median over epochs), memory_mib (peak of a training
-    step), seconds, cpu_seconds (of all threads), device, threads, versions, weights (the backbone's: where
-    from, and the beginning of their digest), and the configuration as JSON.
+    (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head, backbone
+    (parameters), macs, lr, head_lr, epochs, updates (of the weights), precision, step_ms (training time a
+    step, median over epochs), memory_mib (peak of a training step), seconds, cpu_seconds (of all threads),
+    device, threads, versions, weights (the backbone's: where from, and the beginning of their digest), and
+    the configuration as JSON.
 
     Raises AdapterError: also when images or weights in files changed while it ran.
     """

@@ -26,7 +26,16 @@ from .. import __version__
 from ..cores import available_cores, use_cores
 from ..errors import AdapterError
 from ..text import printable
-from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
+from .grids import (
+    COMBINATIONS,
+    GRIDS,
+    ILA_VARIANTS,
+    MAIN_METHODS,
+    PADAPTER_VARIANTS,
+    PHOTOGRAPHS,
+    VIDEO_VARIANTS,
+)
+from .needs import inside, insides
 from .plan import ORDER, ORDERS, Pace, jobs_of, ordered, select
 from .run import Experiment, arrange_rows, read_table
 from .side_by_side import borrow, queue_of, run_jobs, run_on_gpu
@@ -46,6 +55,9 @@ __all__ = [
 ]
 
 FOLDER = Path("data/results")
+
+ON_GPU = ("methods", "real", "real_images")
+"""What the GPU's command runs unless told otherwise; `real_224` is worth an hour of one."""
 
 
 def results(
@@ -70,7 +82,13 @@ def results(
     if not runs:
         known = sorted({run.seed for run in declared})
         raise AdapterError(f"grid {name}: no run with seeds {tuple(seeds or ())}; choose among {known}")
-    run_jobs([run for run in runs if not run.done], folder, jobs=jobs, work=work)
+    left = [run for run in runs if not run.done]
+    if wanting := list(dict.fromkeys(run.lacks for run in left if run.lacks)):
+        raise AdapterError(f"grid {name}: {' '.join(wanting)}")
+    if not left and name in PHOTOGRAPHS:  # keys hold digests of files that need not be here
+        rows = stored(name, folder)
+        return rows[rows["seed"].isin([run.seed for run in runs])].reset_index(drop=True)
+    run_jobs(left, folder, jobs=jobs, work=work)
     rows = read_table(folder / f"{name}.csv").set_index("key")
     return rows.loc[[run.key for run in runs]].reset_index()
 
@@ -85,9 +103,24 @@ def stored(name: str, folder: str | Path = FOLDER) -> pd.DataFrame:
     rows = read_table(Path(folder) / f"{name}.csv")
     if rows.empty or name not in GRIDS or name == "learning_curve":
         return rows
+    if name == "real_images":  # of several budgets on purpose
+        return _of_photographs(rows, GRIDS[name]())
     shown, runs = one_budget(rows, [column for column in ("data", "method") if column in rows]), GRIDS[name]()
+    if name in PHOTOGRAPHS:
+        return _of_photographs(shown, runs)
     older = ~budgets_of(shown).isin(_budgets(runs)) | (versions_of(shown) != __version__)
     return shown[older | shown["key"].isin({run.key for run in runs})]
+
+
+def _of_photographs(rows: pd.DataFrame, runs: Sequence[Experiment]) -> pd.DataFrame:
+    """The rows that the grid asks for, whether or not the photographs and weights are here; of several files
+    of weights, those of the one with most rows."""
+    asked = {inside(run.configuration()) for run in runs}
+    older = versions_of(rows) != __version__
+    rows = rows[older | pd.Series(insides(rows["configuration"]), index=rows.index).isin(asked)]
+    if "weights" not in rows or rows["weights"].nunique() < 2:
+        return rows
+    return rows[rows["weights"] == rows["weights"].value_counts().index[0]]
 
 
 def _budgets(runs: Sequence[Experiment]) -> set[str]:
@@ -109,6 +142,8 @@ def _report(
         if name in GRIDS and (others := len(read_table(path)) - done):
             line += f"; {others} rows that it no longer asks for"
         print(line)
+        for why in dict.fromkeys(job.lacks for job in runs[name] if job.lacks):
+            print(f"    to run it: {why}")
     queue = ordered(left, "wanted", pace)
     total = sum(map(pace.seconds, queue))
     print(
@@ -155,7 +190,7 @@ def _gpu(arguments: Sequence[str]) -> int:
     found = argparse.ArgumentParser(
         prog="python -m adapters_lib.experiments.run_grids gpu", description=run_on_gpu.__doc__
     )
-    found.add_argument("grids", nargs="*", default=["methods"], help="default methods")
+    found.add_argument("grids", nargs="*", default=list(ON_GPU), help=f"default {' '.join(ON_GPU)}")
     _add_selection(found)
     found.add_argument(
         "--minutes", type=float, default=10, help="in all, drawing the images included (default 10)"

@@ -41,12 +41,29 @@ def queue_of(
 ) -> list[Job]:
     """What is left of these tables, in order; rows that another table holds are copied first.
 
-    Raises AdapterError: an unknown table or order, or a pattern that matches nothing.
+    Runs whose photographs or weights are not here are left out, and a line says what to do.
+
+    Raises AdapterError: an unknown table or order, a pattern that matches nothing, or nothing can be run for
+    want of files.
     """
     jobs = [job for name in names for job in jobs_of(name, folder)]
     borrow(names, folder)
     jobs = [job for name in names for job in jobs_of(name, folder)] if jobs else []
-    return ordered([job for job in select(jobs, only, seeds) if not job.done], order, Pace(folder))
+    left = [job for job in select(jobs, only, seeds) if not job.done]
+    return ordered(_possible(left), order, Pace(folder))
+
+
+def _possible(jobs: list[Job]) -> list[Job]:
+    """The jobs whose files are here."""
+    wanting = list(dict.fromkeys(job.lacks for job in jobs if job.lacks))
+    possible = [job for job in jobs if not job.lacks]
+    if wanting and not possible:
+        raise AdapterError(f"none of the {len(jobs)} runs can be made. {' '.join(wanting)}")
+    for why in wanting:
+        lacking = [job for job in jobs if job.lacks == why]
+        tables = ", ".join(dict.fromkeys(job.table for job in lacking))
+        print(f"left out {len(lacking)} runs of {tables}. {why}")
+    return possible
 
 
 def run_jobs(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..text import printable
 from ..training.offline_recipes import offline_recipe, setting_of, store_rates
 from .bracketing import Bracket, bracket, on_ladder
 from .grids import tuned_methods
+from .needs import lacking, with_files
 from .run import Experiment, read_table, run_grid, store_row, work_folder
 
 __all__ = ["brackets", "choose", "main", "tune", "tune_until_bracketed"]
@@ -77,7 +79,8 @@ def _trial(
     changes = {"head_lr_scale": 1.0} if parse_method(method).name == "linear" else {}
     recipe = setting.recipe(lr=rate, mixed_precision="no", **changes)
     options = dict(setting.data_options if data_options is None else data_options)
-    return Experiment((method,), data, seed, setting.backbone, options, recipe, test=False)
+    run = Experiment((method,), data, seed, setting.backbone, options, recipe, test=False)
+    return with_files([replace(run, image_size=setting.image_size)])[0] if setting.data else run
 
 
 def brackets(methods: Sequence[str], data: str, table: str | Path, exits: bool = False) -> dict[str, Bracket]:
@@ -192,6 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.data = options.data or ("leaves-mixed" if options.exits else "leaves-ultra")
     use_cores()
+    if not options.list and (why := lacking(options.data, setting_of(options.data).backbone)):
+        parser.error(why)
     if options.until_bracketed:
         return _until_bracketed(options)
     if not options.methods:

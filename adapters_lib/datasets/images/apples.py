@@ -1,5 +1,5 @@
-"""Photographs of 30 apples on a turntable (Fruits-360, © 2017– Mihai Oltean), trained on one side and tested on
-the other.
+"""Photographs of 30 apples on a turntable (Fruits-360, © 2017– Mihai Oltean), trained on one side and tested
+on the other.
 
 The rule, for a clone of the public repository: of the frames `r0_K_100.jpg`, or `K_100.jpg`, of each kind of
 apple those whose K is divisible by 4; with M the kind's largest K, K < 0.35 M is for training, 0.40 M to
@@ -23,7 +23,7 @@ from ..task import Task
 from .files import EXTENSIONS, MAX_PIXELS, check_files
 from .folder import part_folders, samples_of_folders
 
-__all__ = ["FOLDER_VARIABLE", "KINDS", "LICENCE", "load"]
+__all__ = ["FOLDER_VARIABLE", "KINDS", "LICENCE", "home_of", "load"]
 
 FOLDER_VARIABLE = "ADAPTERS_DATA"
 REPOSITORY = "fruits-360-3-body-problem"
@@ -63,7 +63,7 @@ def load(
     """
     if n_train is not None:
         whole_number(f"{name}: n_train", n_train, 1)
-    home = _home(name, root)
+    home = home_of(name, root)
     left_out: Skipped = []
     if (home / "Training").is_dir() and not (home / "train").is_dir():
         classes, parts, left_out = _from_clone(name, home, verify, max_pixels)
@@ -81,7 +81,7 @@ def load(
     return files_task(name, classes, parts, **options, max_pixels=max_pixels, info=info)
 
 
-def _home(name: str, root: Path | None) -> Path:
+def home_of(name: str, root: Path | None = None) -> Path:
     """The folder of the selection or of the clone."""
     variable = os.environ.get(FOLDER_VARIABLE)
     base = root or (Path(variable).expanduser() if variable else DEFAULT_ROOT)
@@ -123,7 +123,8 @@ def _from_clone(
             ]
     skipped = check_files([path for samples in parts.values() for path, _ in samples], verify, max_pixels)
     bad = {path for path, _ in skipped}
-    return classes, {part: [s for s in samples if s[0] not in bad] for part, samples in parts.items()}, skipped
+    sound = {part: [sample for sample in samples if sample[0] not in bad] for part, samples in parts.items()}
+    return classes, sound, skipped
 
 
 def _at_most(samples: list[Sample], most: int, seed: int) -> list[Sample]:

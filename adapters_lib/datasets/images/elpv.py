@@ -25,7 +25,7 @@ from ..splits import OFFLINE_HINT, Skipped, check_counts, files_task
 from ..task import Task
 from .files import MAX_PIXELS, check_files
 
-__all__ = ["CLASSES", "COUNTS", "LABELS_DIGEST", "LICENCE", "cell_types", "load", "stated_split"]
+__all__ = ["CLASSES", "COUNTS", "LABELS_DIGEST", "LICENCE", "cell_types", "home_of", "load", "stated_split"]
 
 PACKAGE = "elpv_dataset"
 INSTALL = "pip install --no-deps elpv-dataset (the extra `real` of this project)"
@@ -59,7 +59,7 @@ def load(
     cache: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Task:
-    """Four levels of defect, split by `seed`, class by class: validation, then training, the rest for testing.
+    """Four levels of defect, split by `seed`, class by class: validation, training, the rest for testing.
 
     Grey images are given three equal channels. A cell is seen whole, without the model's usual crop, as
     defects lie at its border, too.
@@ -76,7 +76,7 @@ def load(
     small for the split, and (if strict) when labels or files are not the published ones.
     """
     _check_numbers(name, n_train, n_val, test_fraction)
-    home = _home(name, root)
+    home = home_of(name, root)
     paths, labels, kinds = _read_labels(name, home, strict)
     skipped: Skipped = check_files(paths, verify, max_pixels)
     bad = {path for path, _ in skipped}
@@ -87,9 +87,7 @@ def load(
     found = {f"of {CLASSES[label]!r}": count for label, count in enumerate(counts)}
     check_counts(name, expected if strict else found, found, skipped, strict, home)
     parts = stated_split(name, labels, CLASSES, seed, n_train, n_val, test_fraction)
-    samples = {
-        part: [(paths[i], int(labels[i])) for i in chosen.tolist()] for part, chosen in parts.items()
-    }
+    samples = {part: [(paths[i], int(labels[i])) for i in chosen.tolist()] for part, chosen in parts.items()}
     _name_licence(name)
     info = {
         "source": f"package {PACKAGE}" if root is None else str(root),
@@ -105,7 +103,7 @@ def load(
 
 
 def cell_types(data: Any) -> list[str]:
-    """"mono" or "poly" for every image of a part of the task, in its order.
+    """ "mono" or "poly" for every image of a part of the task, in its order.
 
     Raises AdapterError when these images do not lie beside a labels.csv that names them.
     """
@@ -161,7 +159,8 @@ def _check_numbers(name: str, n_train: int | None, n_val: int, test_fraction: fl
         whole_number(f"{name}: n_train", n_train, 1)
     whole_number(f"{name}: n_val", n_val, 1)
     if test_fraction is not None and not 0 < test_fraction < 1:
-        raise AdapterError(f"{name}: test_fraction={test_fraction}; give a share above 0 and below 1, or None")
+        rule = "give a share above 0 and below 1, or None"
+        raise AdapterError(f"{name}: test_fraction={test_fraction}; {rule}")
     if n_train is None and test_fraction is None:
         raise AdapterError(
             f"{name}: n_train=None takes all that is not held out, but nothing is held out for testing; give"
@@ -169,7 +168,7 @@ def _check_numbers(name: str, n_train: int | None, n_val: int, test_fraction: fl
         )
 
 
-def _home(name: str, root: Path | None) -> Path:
+def home_of(name: str, root: Path | None = None) -> Path:
     """The folder that holds labels.csv."""
     if root is not None:
         if not (root / "labels.csv").is_file():
