@@ -38,8 +38,8 @@ runs first."""
 STEP = 0.1
 """Seconds an update of 4 images takes on one thread where no stored run of the method tells."""
 
-REAL_STEP = 0.6
-"""The same for a ViT-B at 112 pixels; with the number of pixels it grows."""
+REAL_STEP = 1.2
+"""The same for a ViT-B at 112 pixels in float32; it grows with the number of pixels."""
 
 CLASSES = {"motion-leaves": 16, "elpv": 4, "apples": 30}
 """Of data sets with other than 20."""
