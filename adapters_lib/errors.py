@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
-__all__ = ["AdapterError", "OptionWarning", "unknown"]
+__all__ = ["AdapterError", "OptionWarning", "outside_level", "unknown"]
 
 MOST = 40
 """Names that a message lists; of more than that, only the nearest."""
@@ -19,7 +20,17 @@ class AdapterError(ValueError):
 
 
 class OptionWarning(UserWarning):
-    """An option that does nothing on this model, or not what its name says."""
+    """An option that does nothing on this model, or not what its name says; a backbone or a recipe that is
+    not made for these images."""
+
+
+def outside_level() -> int:
+    """The `stacklevel` with which a warning of the calling function points at the line outside this library
+    that led to it."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "adapters_lib":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def unknown(kind: str, value: object, known: Iterable[object]) -> AdapterError:

@@ -158,3 +158,24 @@ def test_what_all_seeds_of_a_method_share_is_worked_out_once(monkeypatch) -> Non
     other = experiments.run_experiment(Experiment(("linear",), "digits", **options))
     assert asked == [5, 5]
     assert other["trained"] < first["trained"]
+
+
+def test_balanced_accuracy_stands_beside_top1_only_where_test_classes_differ_in_size() -> None:
+    options = {"data_options": {"n_per_class": 1}, "recipe": al.Recipe(epochs=1, batch_size=8)}
+    uneven = experiments.run_experiment(Experiment(("linear",), "digits", **options))
+    assert list(uneven)[4:6] == ["top1", "balanced"]
+    assert 0 <= uneven["balanced"] <= 100
+    assert uneven["balanced"] != uneven["top1"]
+    small = {"cultivars": 2, "n_train": 1, "n_val": 1, "n_test": 4, "augment": None}
+    recipe = al.Recipe(epochs=1, batch_size=2)
+    assert "balanced" not in experiments.run_experiment(
+        Experiment(("linear",), "leaves-ultra", data_options=small, recipe=recipe)
+    )
+
+
+def test_an_image_size_changes_the_key_and_none_leaves_those_of_stored_rows() -> None:
+    run = Experiment(("lora",), "digits")
+    assert "image_size" not in run.configuration()
+    larger = dataclasses.replace(run, image_size=112)
+    assert larger.configuration() == {**run.configuration(), "image_size": 112}
+    assert larger.key != run.key

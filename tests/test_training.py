@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import adapters_lib as al
-from adapters_lib.datasets.labelled import TensorImages
+from adapters_lib.datasets.labelled import TensorImages, View
 from adapters_lib.saving.tensors import load_tensors
 from adapters_lib.training.evaluate import collect_logits
 from adapters_lib.training.features import TooLarge, cache_features, measure_cache_speedup
@@ -375,3 +375,18 @@ def test_a_nan_loss_names_epoch_and_step_and_brings_the_last_good_weights_back(t
         fit(model, bad, None, Recipe(epochs=3, batch_size=8), out=tmp_path, progress=False, on_epoch=keep)
     assert (caught.value.epoch, caught.value.step) == (2, 2)
     assert same(weights(model), kept[-1])
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur() -> None:
+    model = tiny_model("linear")
+    data = striped_images(40)
+    sizes = {0: 10, 1: 4, 3: 1}
+    chosen = torch.cat([(data.labels == y).nonzero().flatten()[:count] for y, count in sizes.items()])
+    uneven = View(data, chosen)
+    result = al.evaluate(model, uneven, return_logits=True)
+    right = result["logits"].argmax(1) == result["labels"]
+    recalls = [right[result["labels"] == label].float().mean().item() for label in sizes]
+    assert result["balanced"] == pytest.approx(100 * sum(recalls) / 3)
+    assert result["balanced"] != pytest.approx(result["top1"])
+    even = al.evaluate(model, data)
+    assert even["balanced"] == pytest.approx(even["top1"])

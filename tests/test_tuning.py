@@ -175,6 +175,7 @@ KINDS = [
     ("lr", "leaves-ultra", False),
     ("lr_exits", "leaves-mixed", True),
     ("lr_clips", "motion-leaves", False),
+    ("lr_real", "elpv", False),
 ]
 
 
@@ -183,7 +184,7 @@ def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(
     kind: str, data: str, exits: bool
 ) -> None:
     known = json.loads((ROOT / "adapters_lib" / "training" / "offline_recipes.json").read_text())
-    present = str(offline_recipes.CLIPS_BUDGET if kind == "lr_clips" else offline_recipes.BUDGET)
+    present = str(offline_recipes.setting_of(data, exits).budget)
     methods = [
         method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present
     ]

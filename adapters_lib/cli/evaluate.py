@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     return (
         f"{result['checkpoint']} on {result['data']['name']} ({result['split']}, seed {result['seed']}):"
-        f" top-1 {result['top1']:.2f} %, top-5 {result['top5']:.2f} %, loss {result['loss']:.4f} nats on"
+        f" top-1 {result['top1']:.2f} %, balanced {result['balanced']:.2f} %, top-5 {result['top5']:.2f} %,"
+        f" loss {result['loss']:.4f} nats on"
         f" {result['n']} images"
     )

@@ -1,6 +1,6 @@
 """`results`: the stored runs of the grids. `results run` makes what is missing and `list` says what that is;
 `table GRID` shows the runs of a grid as a table, and makes the README's block from it; `claims` says what
-they decide."""
+they decide, `real` sets photographs beside leaves."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("prune", "drop rows that a grid no longer asks for; runs nothing", results_runs.add_prune),
         ("table", "mean and 95 %% interval over seeds, parameters, MACs, step time", _add_table),
         ("claims", "the workbook's four claims: shown, refuted or undecided", _add_folder),
+        ("real", "photographs: the table, and whether the order of methods is that of leaves", _add_folder),
     ):
         action = actions.add_parser(name, help=summary, allow_abbrev=False)
         add(action)
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "prune": results_runs.prune,
         "table": _table,
         "claims": _claims,
+        "real": _real,
     }[args.action](args)
 
 
@@ -60,6 +62,13 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
 
     found = decide(args.folder)
     return {"claims": [claim.to_dict() for claim in found], "text": text_of(found)}
+
+
+def _real(args: argparse.Namespace) -> dict[str, Any]:
+    """{"rows", "correlations", "text"}, see `carry_over.real_report`."""
+    from ..experiments.carry_over import real_report
+
+    return real_report(args.folder)
 
 
 def _table(args: argparse.Namespace) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
 
 
 def add_gpu(parser: argparse.ArgumentParser) -> None:
-    _add_grids(parser, "default: methods")
+    _add_grids(parser, "default: methods real real_images")
     _add_selection(parser)
     _add_order(parser)
     parser.add_argument(
@@ -145,9 +145,10 @@ def prune(args: argparse.Namespace) -> dict[str, Any]:
 
 def gpu(args: argparse.Namespace) -> dict[str, Any]:
     """{"text": what was done, in words}"""
+    from ..experiments.run_grids import ON_GPU
     from ..experiments.side_by_side import queue_of, run_on_gpu
 
-    queue = queue_of(args.grids or ["methods"], args.folder, args.only, args.seeds, args.order)
+    queue = queue_of(args.grids or list(ON_GPU), args.folder, args.only, args.seeds, args.order)
     return {"text": run_on_gpu(queue, args.folder, minutes=args.minutes, processes=_cores(args.processes))}
 
 
@@ -159,7 +160,7 @@ def show_list(result: dict[str, Any]) -> str:
             line += f"; left {_hours(table['seconds'])} on one core, next {table['next']}"
         if table["unasked"]:
             line += f"; {table['unasked']} rows that it no longer asks for"
-        lines.append(line)
+        lines += [line, *(f"    to run it: {why}" for why in table["lacking"])]
     seconds, jobs = result["seconds"], result["jobs"]
     total = f"about {_hours(seconds)} on one core, {_hours(seconds / jobs)} on {jobs}"
     return "\n".join([*lines, f"in all {result['left']} runs left, each counted once: {total}"])

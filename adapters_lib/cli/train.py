@@ -123,8 +123,8 @@ def show(result: dict[str, Any]) -> str:
             f" {len(result['history'])} epochs"
         ),
         (
-            f"test: top-1 {test['top1']:.2f} %, top-5 {test['top5']:.2f} %, loss {test['loss']:.4f} nats on"
-            f" {test['n']} images"
+            f"test: top-1 {test['top1']:.2f} %, balanced {test['balanced']:.2f} %,"
+            f" top-5 {test['top5']:.2f} %, loss {test['loss']:.4f} nats on {test['n']} images"
         ),
         f"cost: {trainable:,} trainable parameters, {result['cost']['macs'] / 1e9:.3f} GMACs per {subject}",
     ]

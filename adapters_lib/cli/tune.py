@@ -75,7 +75,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises AdapterError: options that do not go together, no method, or the runs that failed.
     """
+    from ..experiments.needs import lacking
+    from ..training.offline_recipes import setting_of
+
     args.data = args.data or ("leaves-mixed" if args.exits else "leaves-ultra")
+    if not args.list and (why := lacking(args.data, setting_of(args.data).backbone)):
+        raise AdapterError(why)
     if args.until_bracketed:
         return _until_bracketed(args)
     for option in ("list", "limit_minutes"):

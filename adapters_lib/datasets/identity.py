@@ -218,7 +218,7 @@ class _Walk:
         stats = [_stat(path) for path in paths]
         small = sum(stat.st_size for stat in stats if stat) <= SMALL
         for path, stat in zip(paths, stats, strict=True):
-            about = "missing" if stat is None else _content_digest(path) if small else stat.st_mtime_ns
+            about = "missing" if stat is None else _content_digest(path, stat) if small else stat.st_mtime_ns
             self.say(path.relative_to(base).as_posix(), stat.st_size if stat else -1, about)
 
 
@@ -250,7 +250,13 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _content_digest(path: Path) -> str:
+def _content_digest(path: Path, stat: os.stat_result) -> str:
+    """Of the content; a file is read again only when its size or a time of change differ."""
+    return _read_digest(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _read_digest(path: Path, _version: tuple[int, ...]) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

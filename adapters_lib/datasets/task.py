@@ -40,6 +40,7 @@ class Origin:
 
     data: the task's name. classes: names, in the order of the labels. seed, options: as `load_data` got them;
     None if it was not asked. held_out: a digest of the validation and test parts: names of files, or labels.
+    synthetic: whether a program drew the images.
     """
 
     data: str
@@ -47,6 +48,7 @@ class Origin:
     seed: int | None
     options: dict[str, Any] | None
     held_out: str
+    synthetic: bool = False
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Task:
             self.loaded.get("seed"),
             self.loaded.get("options"),
             self._held_out(),
+            self.synthetic,
         )
         for data in self.parts().values():
             data.origin = origin  # type: ignore[attr-defined]

@@ -4,6 +4,11 @@ from .bracketing import (
     neighbours as neighbours,
     on_ladder as on_ladder,
 )
+from .carry_over import (
+    RankCorrelation as RankCorrelation,
+    rank_correlation as rank_correlation,
+    real_report as real_report,
+)
 from .claims import (
     CLAIMS as CLAIMS,
     Claim as Claim,
@@ -32,12 +37,21 @@ from .grids import (
     ILA_VARIANTS as ILA_VARIANTS,
     MAIN_METHODS as MAIN_METHODS,
     PADAPTER_VARIANTS as PADAPTER_VARIANTS,
+    PHOTOGRAPHS as PHOTOGRAPHS,
+    REAL_IMAGES as REAL_IMAGES,
+    REAL_METHODS as REAL_METHODS,
     STUDIES as STUDIES,
     VIDEO_VARIANTS as VIDEO_VARIANTS,
     Study as Study,
     both_starts as both_starts,
     swept as swept,
     tuned_methods as tuned_methods,
+)
+from .needs import (
+    inside as inside,
+    insides as insides,
+    lacking as lacking,
+    with_files as with_files,
 )
 from .plan import (
     ORDER as ORDER,

@@ -17,6 +17,12 @@ evaluated after its last epoch. Test images are the same for every seed: 2,000 l
 | video_exits | a host, naive exits and all of Dyn-Adapter on motion leaves | 3 × 5 |
 | compose | ILA, PAdapter and exits, each in or out, mixed leaves, recipe of exits | 8 × 5 |
 | granularity | four methods at five granularities of the ultra-fine leaves | 20 × 5 |
+| real | CLIP adapted in twelve ways to photographs of solar cells and apples | 2 × (6 × 5 + 6 × 3) |
+| real_images | four of them at 10 to all cells a class, 5 to 27 apples | 4 × 7 × 3 |
+| real_224 | `real` at 224 px, for a GPU | 2 × (6 × 5 + 6 × 3) |
+
+The last three need photographs and weights that do not ship with the package, see `needs`; their recipe is
+that of `REAL_BUDGETS`.
 """
 
 from __future__ import annotations
@@ -31,8 +37,16 @@ from ..datasets.leaves.task import KINDS
 from ..datasets.load import DATA_SETS
 from ..methods import METHODS
 from ..methods.dyn import ALONE
-from ..training.offline_recipes import BUDGET, CLIPS_BUDGET, offline_recipe
+from ..training.offline_recipes import (
+    BUDGET,
+    CLIPS_BUDGET,
+    REAL_BACKBONE,
+    REAL_BUDGETS,
+    REAL_SIZE,
+    offline_recipe,
+)
 from .exit_study import SETTINGS
+from .needs import with_files
 from .run import Experiment
 
 __all__ = [
@@ -46,6 +60,9 @@ __all__ = [
     "ILA_VARIANTS",
     "MAIN_METHODS",
     "PADAPTER_VARIANTS",
+    "PHOTOGRAPHS",
+    "REAL_IMAGES",
+    "REAL_METHODS",
     "STUDIES",
     "VIDEO_VARIANTS",
     "Study",
@@ -64,6 +81,13 @@ wide as one over five."""
 
 TEST_IMAGES, TEST_CLIPS = 100, 25
 """A class: 2,000 images, 400 clips."""
+
+HELD_OUT = 0.43
+"""Share of the cells of each class that is held out for testing: 1,128, and of the smallest class all that
+50 for training and 10 for validation leave."""
+
+LEAST_PASSES = 5
+"""Over however many photographs; over fewer, as many as give the updates of the budget."""
 
 
 def both_starts(method: str) -> list[str]:
@@ -163,6 +187,21 @@ VIDEO_VARIANTS = {
 }
 """Text forms of the comparison on clips by name; all adapters have about 50,000 parameters."""
 
+REAL_MORE = ("linear", "lora", *both_starts("ila++"), "padapter", "adaptformer")
+REAL_METHODS: tuple[str | tuple[str, ...], ...] = (
+    *REAL_MORE,
+    *both_starts("adpt"),
+    "ila",
+    "vpt-deep",
+    ("lora", "dyn"),
+    "full",
+)
+"""Of the grid `real`, with three seeds; those of REAL_MORE have five."""
+
+REAL_IMAGES: dict[str, tuple[int | None, ...]] = {"elpv": (10, 25, 50, None), "apples": (5, 10, 27)}
+"""Training images a class of the grid `real_images`; None: all that are not held out. A kind of apple with
+fewer gives all it has."""
+
 ILA_VARIANTS = {
     "linear probe": "linear",
     "ADPT": "adpt",
@@ -241,6 +280,9 @@ STUDIES: dict[str, Study] = {
 
 def _options(data: str) -> dict[str, Any]:
     """As many images a class as the budget says, without augmentation: the same images in every pass."""
+    if data in REAL_BUDGETS:
+        held_out = {"test_fraction": HELD_OUT} if data == "elpv" else {}  # apples: a side of the turntable
+        return {"augment": None, "n_train": REAL_BUDGETS[data].images, **held_out}
     if DATA_SETS[data].clips:
         return {"augment": None, "n_train": CLIPS_BUDGET.images, "n_test": TEST_CLIPS}
     return {"augment": None, "n_train": BUDGET.images, "n_test": TEST_IMAGES}
@@ -287,6 +329,8 @@ def swept() -> list[str]:
 
 def tuned_methods(data: str = "leaves-ultra", exits: bool = False) -> list[str]:
     """Text forms that have a learning rate of their own, in the order in which they are wanted."""
+    if data in REAL_BUDGETS:
+        return [method for method in REAL_METHODS if isinstance(method, str)]
     if DATA_SETS[data].clips:
         return list(dict.fromkeys(VIDEO_VARIANTS.values()))
     if exits:
@@ -329,6 +373,59 @@ def _granularity() -> list[Experiment]:
     ]
 
 
+def _photographs(
+    methods: Sequence[str | tuple[str, ...]],
+    data: str,
+    seed: int,
+    images: int | None,
+    size: int = REAL_SIZE,
+) -> list[Experiment]:
+    """One run a method with so many training images a class (None: all), for the updates of the budget."""
+    budget = REAL_BUDGETS[data]
+    passes = max(LEAST_PASSES, round(budget.images * budget.passes / images)) if images else LEAST_PASSES
+    options = {**_options(data), "n_train": images}
+    return [
+        Experiment(
+            texts,
+            data,
+            seed,
+            REAL_BACKBONE,
+            dict(options),
+            offline_recipe(texts, data=data, epochs=passes, mixed_precision=PRECISION),
+            image_size=size,
+        )
+        for texts in ((m,) if isinstance(m, str) else m for m in methods)
+    ]
+
+
+def _real(size: int = REAL_SIZE) -> list[Experiment]:
+    """Seed by seed, both sets in each."""
+    runs = [
+        run
+        for seed in SEEDS
+        for data, budget in REAL_BUDGETS.items()
+        for run in _photographs(
+            REAL_METHODS if seed in SEEDS[:3] else REAL_MORE, data, seed, budget.images, size
+        )
+    ]
+    return with_files(runs)
+
+
+def _real_images() -> list[Experiment]:
+    methods = ("linear", "lora", "adpt:start=zero", "ila++:start=zero")
+    runs = [
+        run
+        for seed in SEEDS[:3]
+        for data, sizes in REAL_IMAGES.items()
+        for images in sizes
+        for run in _photographs(methods, data, seed, images)
+    ]
+    return with_files(runs)
+
+
+PHOTOGRAPHS = ("real", "real_images", "real_224")
+"""Grids that need files from elsewhere."""
+
 GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "learning_curve": _curve,
     "methods": _methods,
@@ -339,5 +436,8 @@ GRIDS: dict[str, Callable[[], list[Experiment]]] = {
     "video": lambda: _runs(VIDEO_VARIANTS.values(), "motion-leaves", backbone=EMBEDDED_CLIPS),
     "compose": lambda: _runs(COMBINATIONS.values(), "leaves-mixed", exits=True),
     "granularity": _granularity,
+    "real": _real,
+    "real_images": _real_images,
+    "real_224": lambda: _real(224),
 }
 """Most wanted first. The studies of the exits come after `methods`, see `plan.ORDER`."""

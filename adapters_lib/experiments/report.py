@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ TITLES = {
     "data": "data",
     "method": "method",
     "top1": "top-1 (%)",
+    "balanced": "balanced (%)",
     "n": "seeds",
     "adapter": "adapter",
     "backbone": "unfrozen",
@@ -40,6 +42,7 @@ TITLES = {
     "step": "step ÷ full",
 }
 _FORMS: dict[str, Callable[[float], str]] = {
+    "balanced": lambda percent: "–" if math.isnan(percent) else f"{percent:.1f}",
     "macs": lambda macs: f"{macs / 1e6:,.1f}",
     "step_ms": lambda ms: f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}",
     "step": lambda ratio: f"{ratio:.2f}",
@@ -98,6 +101,9 @@ def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.Da
         else []
     )
     table = summarise(rows.drop(columns="outdated"), by)
+    if "balanced" in table:  # a mean, as beside it
+        table["balanced"] = rows.groupby(by, sort=False)["balanced"].mean().to_numpy()
+        table = table.drop(columns="balanced") if table["balanced"].isna().all() else table
     if measured := _steps(rows, steps):
         table = table.drop(columns="step_ms").assign(step=table["method"].map(measured))
     table["method"] = [

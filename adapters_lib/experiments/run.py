@@ -104,7 +104,8 @@ class Experiment:
     """One run: what is adapted, how, on what.
 
     methods: text forms, e.g. ("ila", "lora:rank=4"). seed: of the task's images, of the initial weights and
-    of the training. data_options: passed to `load_data`. recipe: its seed is replaced by this experiment's.
+    of the training. image_size: pixels, None for the backbone's own. data_options: passed to `load_data`.
+    recipe: its seed is replaced by this experiment's.
     test: evaluate on the test images; False while hyper-parameters are being chosen, so that the test images
     stay unseen. outside: digests of the images and the weights that lie in files, which name and options do
     not tell; None: found when they are asked for (`run_grid` does so once for all its runs).
@@ -118,6 +119,7 @@ class Experiment:
     recipe: Recipe = field(default_factory=Recipe)
     test: bool = True
     outside: dict[str, str] | None = None
+    image_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -133,6 +135,8 @@ class Experiment:
         }
         found = {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
         del found["outside"]
+        if self.image_size is None:  # younger than the first rows: their keys stay
+            del found["image_size"]
         return found | (_outside(self) if self.outside is None else self.outside)
 
     @property
@@ -181,11 +185,12 @@ def run_experiment(
     goes on from the end of its last epoch. deadline: in seconds since 1970, as `time.time()`; an epoch that
     ends later is the last one, and raises `OutOfTime`.
 
-    Columns: key, method, data, seed, top1, top5 (percent), loss (nats), val_top1, n_test, hits (see
-    `pack_hits`), trained, adapter, head, backbone (parameters), macs, lr, head_lr, epochs, updates (of the
-    weights), precision, step_ms (training time a step, median over epochs), memory_mib (peak of a training
-    step), seconds, cpu_seconds (of all threads), device, threads, versions, weights (the backbone's: where
-    from, and the beginning of their digest), and the configuration as JSON.
+    Columns: key, method, data, seed, top1, balanced (only where test classes differ in size), top5
+    (percent), loss (nats), val_top1, n_test, hits (see `pack_hits`), trained, adapter, head, backbone
+    (parameters), macs, lr, head_lr, epochs, updates (of the weights), precision, step_ms (training time a
+    step, median over epochs), memory_mib (peak of a training step), seconds, cpu_seconds (of all threads),
+    device, threads, versions, weights (the backbone's: where from, and the beginning of their digest), and
+    the configuration as JSON.
 
     Raises AdapterError: also when images or weights in files changed while it ran.
     """
@@ -193,7 +198,7 @@ def run_experiment(
         experiment, outside=_outside(experiment) if experiment.outside is None else experiment.outside
     )
     clock = RunClock(None if work is None else run_folder(work, experiment))
-    backbone, seed = create_backbone(experiment.backbone), experiment.seed
+    backbone, seed = create_backbone(experiment.backbone, image_size=experiment.image_size), experiment.seed
     task = load_task(experiment, backbone, work)
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     run, device = train(experiment, model, task, clock, progress=progress, work=work, deadline=deadline)
@@ -213,7 +218,9 @@ def run_experiment(
         "method": experiment.name,
         "data": experiment.data,
         "seed": seed,
-        **{name: result.get(name, math.nan) for name in ("top1", "top5", "loss")},
+        "top1": result.get("top1", math.nan),
+        **({"balanced": result["balanced"]} if result and _uneven(result["labels"]) else {}),
+        **{name: result.get(name, math.nan) for name in ("top5", "loss")},
         "val_top1": validated["top1"],
         "n_test": result.get("n", 0),
         "hits": pack_hits(result["logits"].argmax(1) == result["labels"]) if result else "",
@@ -243,6 +250,11 @@ def run_experiment(
         ),
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
     }
+
+
+def _uneven(labels: Tensor) -> bool:
+    """Whether the classes that occur differ in size."""
+    return labels.unique(return_counts=True)[1].unique().numel() > 1
 
 
 def train(

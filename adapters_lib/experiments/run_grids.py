@@ -22,7 +22,16 @@ import pandas as pd
 
 from .. import __version__
 from ..errors import AdapterError
-from .grids import COMBINATIONS, GRIDS, ILA_VARIANTS, MAIN_METHODS, PADAPTER_VARIANTS, VIDEO_VARIANTS
+from .grids import (
+    COMBINATIONS,
+    GRIDS,
+    ILA_VARIANTS,
+    MAIN_METHODS,
+    PADAPTER_VARIANTS,
+    PHOTOGRAPHS,
+    VIDEO_VARIANTS,
+)
+from .needs import inside, insides
 from .plan import Pace, jobs_of, ordered, select
 from .run import Experiment, arrange_rows, read_table
 from .side_by_side import borrow, run_jobs
@@ -43,6 +52,9 @@ __all__ = [
 ]
 
 FOLDER = Path("data/results")
+
+ON_GPU = ("methods", "real", "real_images")
+"""What the GPU's command runs unless told otherwise; `real_224` is worth an hour of one."""
 
 
 def results(
@@ -67,7 +79,13 @@ def results(
     if not runs:
         known = sorted({run.seed for run in declared})
         raise AdapterError(f"grid {name}: no run with seeds {tuple(seeds or ())}; choose among {known}")
-    run_jobs([run for run in runs if not run.done], folder, jobs=jobs, work=work)
+    left = [run for run in runs if not run.done]
+    if wanting := list(dict.fromkeys(run.lacks for run in left if run.lacks)):
+        raise AdapterError(f"grid {name}: {' '.join(wanting)}")
+    if not left and name in PHOTOGRAPHS:  # keys hold digests of files that need not be here
+        rows = stored(name, folder)
+        return rows[rows["seed"].isin([run.seed for run in runs])].reset_index(drop=True)
+    run_jobs(left, folder, jobs=jobs, work=work)
     rows = read_table(folder / f"{name}.csv").set_index("key")
     return rows.loc[[run.key for run in runs]].reset_index()
 
@@ -82,9 +100,24 @@ def stored(name: str, folder: str | Path = FOLDER) -> pd.DataFrame:
     rows = read_table(Path(folder) / f"{name}.csv")
     if rows.empty or name not in GRIDS or name == "learning_curve":
         return rows
+    if name == "real_images":  # of several budgets on purpose
+        return _of_photographs(rows, GRIDS[name]())
     shown, runs = one_budget(rows, [column for column in ("data", "method") if column in rows]), GRIDS[name]()
+    if name in PHOTOGRAPHS:
+        return _of_photographs(shown, runs)
     older = ~budgets_of(shown).isin(_budgets(runs)) | (versions_of(shown) != __version__)
     return shown[older | shown["key"].isin({run.key for run in runs})]
+
+
+def _of_photographs(rows: pd.DataFrame, runs: Sequence[Experiment]) -> pd.DataFrame:
+    """The rows that the grid asks for, whether or not the photographs and weights are here; of several files
+    of weights, those of the one with most rows."""
+    asked = {inside(run.configuration()) for run in runs}
+    older = versions_of(rows) != __version__
+    rows = rows[older | pd.Series(insides(rows["configuration"]), index=rows.index).isin(asked)]
+    if "weights" not in rows or rows["weights"].nunique() < 2:
+        return rows
+    return rows[rows["weights"] == rows["weights"].value_counts().index[0]]
 
 
 def _budgets(runs: Sequence[Experiment]) -> set[str]:
@@ -122,6 +155,7 @@ def remaining(
                 "left": len(mine),
                 "seconds": sum(map(pace.seconds, mine)),
                 "next": mine[0].title if mine else None,
+                "lacking": list(dict.fromkeys(job.lacks for job in runs[name] if job.lacks)),
                 "unasked": len(read_table(path)) - done if name in GRIDS else 0,
             }
         )

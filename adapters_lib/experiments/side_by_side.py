@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..backbones.create import create_backbone
+from ..datasets.load import DATA_SETS
 from ..errors import AdapterError
 from ..vit.modes import device_name
 from .grids import GRIDS
@@ -40,12 +41,29 @@ def queue_of(
 ) -> list[Job]:
     """What is left of these tables, in order; rows that another table holds are copied first.
 
-    Raises AdapterError: an unknown table or order, or a pattern that matches nothing.
+    Runs whose photographs or weights are not here are left out, and a line says what to do.
+
+    Raises AdapterError: an unknown table or order, a pattern that matches nothing, or nothing can be run for
+    want of files.
     """
     jobs = [job for name in names for job in jobs_of(name, folder)]
     borrow(names, folder)
     jobs = [job for name in names for job in jobs_of(name, folder)] if jobs else []
-    return ordered([job for job in select(jobs, only, seeds) if not job.done], order, Pace(folder))
+    left = [job for job in select(jobs, only, seeds) if not job.done]
+    return ordered(_possible(left), order, Pace(folder))
+
+
+def _possible(jobs: list[Job]) -> list[Job]:
+    """The jobs whose files are here."""
+    wanting = list(dict.fromkeys(job.lacks for job in jobs if job.lacks))
+    possible = [job for job in jobs if not job.lacks]
+    if wanting and not possible:
+        raise AdapterError(f"none of the {len(jobs)} runs can be made. {' '.join(wanting)}")
+    for why in wanting:
+        lacking = [job for job in jobs if job.lacks == why]
+        tables = ", ".join(dict.fromkeys(job.table for job in lacking))
+        print(f"left out {len(lacking)} runs of {tables}. {why}")
+    return possible
 
 
 def run_jobs(
@@ -134,6 +152,7 @@ def draw_ahead(
 ) -> None:
     """Draw the images of these runs, each set once, on several cores, so that no run waits for them."""
     runs = [job.arguments[0] for job in queue if isinstance(job.arguments[0], Experiment)]
+    runs = [run for run in runs if not DATA_SETS[run.data].files]  # the others lie there already
     sets = {json.dumps([run.data, run.seed, run.data_options], sort_keys=True): run for run in runs}
     folder = (work or work_folder()).resolve()
     missing = [(f"images of {run.data}, seed {run.seed}", (run, folder)) for run in sets.values()]
@@ -141,4 +160,4 @@ def draw_ahead(
 
 
 def _draw(run: Experiment, work: Path) -> None:
-    load_task(run, create_backbone(run.backbone, pretrained=False), work)
+    load_task(run, create_backbone(run.backbone, pretrained=False, image_size=run.image_size), work)

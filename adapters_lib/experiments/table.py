@@ -30,7 +30,7 @@ TEXT = ("key", "hits", "configuration")
 
 _WHOLE = re.compile(r"-?\d{1,18}")
 _KEY = re.compile(r"[0-9a-f]{16}(-.+)?")  # of `Experiment.key`, and of a study's row of one operating point
-PERCENT = ("top1", "top5", "val_top1")
+PERCENT = ("top1", "balanced", "top5", "val_top1")
 REMEDY = "restore the file from a copy, or delete that line, and the grid runs it again"
 
 

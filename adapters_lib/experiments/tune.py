@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pandas as pd
 from ..methods import parse_method
 from ..training.offline_recipes import offline_recipe, setting_of
 from .bracketing import Bracket, bracket, on_ladder
+from .needs import with_files
 from .run import Experiment, read_table, run_grid, store_row
 
 __all__ = ["brackets", "choose", "tune", "tune_until_bracketed"]
@@ -73,7 +75,8 @@ def _trial(
     changes = {"head_lr_scale": 1.0} if parse_method(method).name == "linear" else {}
     recipe = setting.recipe(lr=rate, mixed_precision="no", **changes)
     options = dict(setting.data_options if data_options is None else data_options)
-    return Experiment((method,), data, seed, setting.backbone, options, recipe, test=False)
+    run = Experiment((method,), data, seed, setting.backbone, options, recipe, test=False)
+    return with_files([replace(run, image_size=setting.image_size)])[0] if setting.data else run
 
 
 def brackets(methods: Sequence[str], data: str, table: str | Path, exits: bool = False) -> dict[str, Bracket]:

@@ -13,7 +13,7 @@ from accelerate.utils import gather
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 from tqdm.auto import tqdm
 
 from ..datasets.labelled import check_labels, data_set_of, labels_of
@@ -49,8 +49,9 @@ def evaluate(
             of the samples.
 
     Returns:
-        `top1` and `top5` in percent (top5 over all classes when there are fewer than five), `loss`
-        (cross-entropy in nats, mean over images) and `n`, the number of images.
+        `top1` and `top5` in percent (top5 over all classes when there are fewer than five), `balanced`, the
+        mean over the classes present of each one's top-1 (percent; what to look at where classes differ in
+        size), `loss` (cross-entropy in nats, mean over images) and `n`, the number of images.
 
     Labels are the model's: where model and data name their classes alike but in another order, the data's are
     renumbered.
@@ -96,6 +97,7 @@ def score(
         )
         for k in (1, 5)
     )
+    by_class = MulticlassStatScores(classes, average=None, validate_args=False).to(state.device)
     mean_loss = MeanMetric(nan_strategy="disable").to(state.device)
     kept: list[Tensor] = []
 
@@ -116,6 +118,7 @@ def score(
             logits = forward(images.to(state.device, non_blocking=True)).float()
             top1.update(logits, labels)
             top5.update(logits, labels)
+            by_class.update(logits, labels)
             mean_loss.update(F.cross_entropy(logits, labels, reduction="none"))
             if return_logits:
                 kept.append(logits)
@@ -125,6 +128,7 @@ def score(
         result: dict[str, Any] = {
             "top1": 100 * hits[0] / n,
             "top5": 100 * hits[1] / n,
+            "balanced": _balanced(by_class.compute()),
             "loss": mean_loss.compute().item(),
             "n": n,
         }
@@ -134,6 +138,12 @@ def score(
     if return_logits:
         result["labels"] = labels_of(dataset)
     return result
+
+
+def _balanced(counts: Tensor) -> float:
+    """Mean recall in percent over the classes that have samples, from rows (true positives, …, support)."""
+    right, support = counts[:, 0].double(), counts[:, 4].double()
+    return float(100 * (right / support)[support > 0].mean())
 
 
 def collect_logits(

@@ -35,6 +35,7 @@ from .meaning import in_model_order, names_of_outputs, note_training, refuse_tra
 from .recipe import Recipe
 from .resume import RunFolder, State, describe_run, pack, unpack
 from .run_lock import TrainingLock
+from .suited import warn_unsuited
 
 __all__ = ["Recipe", "Run", "TrainingDiverged", "evaluate", "fit"]
 
@@ -112,6 +113,10 @@ def fit(
         stop: called after each epoch with its row of the history; training ends when it returns True.
         on_epoch: called after each epoch with its row, for live plots.
 
+    Warns:
+        OptionWarning: photographs on an embedded backbone, which saw drawings only, or a recipe of
+            `offline_recipe` that was tuned for another backbone.
+
     Raises:
         TrainingDiverged: the loss is NaN or infinite; the last good checkpoint is kept and, with `out`,
             loaded into the model.
@@ -131,6 +136,8 @@ def fit(
     val = None if val is None else in_model_order(model, val, "fit: val")
     _check_data(model, train, val, recipe)
     accelerator = make_accelerator(recipe)
+    if accelerator.is_main_process:
+        warn_unsuited(model, train, recipe)
     locked = (
         TrainingLock(Path(out))
         if out is not None and accelerator.is_main_process

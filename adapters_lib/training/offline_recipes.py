@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..backbones.clips import EMBEDDED_CLIPS
 from ..backbones.images import EMBEDDED
@@ -26,7 +26,12 @@ __all__ = [
     "CLIPS",
     "CLIPS_BUDGET",
     "HEAD_LR",
+    "REAL_BACKBONE",
+    "REAL_BUDGETS",
+    "REAL_HEAD_LR",
+    "REAL_SIZE",
     "Budget",
+    "OfflineRecipe",
     "Setting",
     "offline_recipe",
     "setting_of",
@@ -82,7 +87,36 @@ CLIPS = replace(BASE, epochs=CLIPS_BUDGET.passes, warmup_epochs=CLIPS_BUDGET.pas
 """The same for clips, of which there are fewer. One rate for adapter and head, chosen on validation clips
 of seed 100."""
 
+REAL_BACKBONE, REAL_SIZE = "vit_base_patch16_clip_quickgelu_224", 112
+"""Of the grids of photographs: the image tower of OpenAI's CLIP, at 7 × 7 patches."""
+
+REAL_BUDGETS = {"elpv": Budget(images=50, passes=20), "apples": Budget(images=10, passes=20)}
+"""Of the grids of photographs, to be changed in this one line: 1,000 updates at batch 4 on four levels of
+defect, 1,480 on 30 apples. Passes are many because images are few."""
+
+REAL_HEAD_LR = 3e-3
+"""The head's rate beside every adapter on photographs: that of the probe, so tune `linear` first and set it
+to what is chosen."""
+
 _FILE = "offline_recipes.json"
+
+
+class OfflineRecipe(Recipe):
+    """A recipe whose learning rate was chosen on the backbone `tuned_for`; training another one with it
+    warns."""
+
+    tuned_for: ClassVar[str] = EMBEDDED
+
+
+class _ClipsRecipe(OfflineRecipe):
+    tuned_for = EMBEDDED_CLIPS
+
+
+class _RealRecipe(OfflineRecipe):
+    tuned_for = REAL_BACKBONE
+
+
+_RECIPES = {kind.tuned_for: kind for kind in (OfflineRecipe, _ClipsRecipe, _RealRecipe)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +124,8 @@ class Setting:
     """What rates are chosen for: their name in the file, the recipe and the budget that they go with, and
     where they are tried.
 
-    head_lr: the rate of the head, None for that of the adapter. validation: images of all classes.
+    head_lr: the rate of the head, None for that of the adapter. validation: images of all classes. data: a
+    set of photographs, "" for what is drawn. image_size: pixels, None for the backbone's own.
     """
 
     kind: str
@@ -99,17 +134,25 @@ class Setting:
     head_lr: float | None = None
     backbone: str = EMBEDDED
     validation: int = 2000
+    data: str = ""
+    image_size: int | None = None
 
     @property
     def data_options(self) -> dict[str, Any]:
-        """Plants, or clips, that no reported result stands on."""
+        """Plants, or clips, that no reported result stands on; of photographs, those of a split of its
+        own."""
+        if self.data:
+            more = {"n_val": self.validation // 4} if self.data == "elpv" else {}
+            return {"augment": None, "n_train": self.budget.images, **more}
         if self.backbone == EMBEDDED_CLIPS:
             return {"augment": None, "n_train": self.budget.images, "n_val": self.validation // 16}
         return {"plants": 1, "augment": None, "n_train": self.budget.images, "n_val": self.validation // 20}
 
     def recipe(self, **changes: Any) -> Recipe:
         """The base with some fields changed, the head at its rate unless `changes` says otherwise."""
-        found = replace(self.base, **changes)
+        values = replace(self.base, **changes)
+        kind = _RECIPES[self.backbone]
+        found = kind(**{field.name: getattr(values, field.name) for field in fields(Recipe)})
         if self.head_lr is None or "head_lr_scale" in changes:
             return found
         return replace(found, head_lr_scale=float(f"{self.head_lr / found.lr:.6g}"))
@@ -117,6 +160,19 @@ class Setting:
 
 def setting_of(data: str, exits: bool = False) -> Setting:
     """Exits bring heads of many layers, which learn at the rate of their host."""
+    if data in REAL_BUDGETS:
+        budget = REAL_BUDGETS[data]
+        base = replace(BASE, epochs=budget.passes, warmup_epochs=budget.passes / 10)
+        return Setting(
+            "lr_real",
+            base,
+            budget,
+            None if exits else REAL_HEAD_LR,
+            REAL_BACKBONE,
+            validation=200 if data == "elpv" else 139,
+            data=data,
+            image_size=REAL_SIZE,
+        )
     if DATA_SETS[data].clips:
         return Setting("lr_clips", CLIPS, CLIPS_BUDGET, backbone=EMBEDDED_CLIPS, validation=400)
     return Setting("lr_exits", BASE, BUDGET) if exits else Setting("lr", BASE, BUDGET, HEAD_LR)
@@ -128,12 +184,14 @@ def offline_recipe(
     """The recipe for a method on the offline default: `BASE`, or `CLIPS`, with the learning rate chosen on
     validation data.
 
-    The head learns at `HEAD_LR`, except for clips and beside exits, where one rate holds for all.
+    The head learns at `HEAD_LR` (on photographs `REAL_HEAD_LR`), except for clips and beside exits, where one
+    rate holds for all. Training another backbone than the one that the rate was chosen on warns.
 
     methods: text form. Options with a rate of their own in the file, e.g. a wide bottleneck, get it, all
     others that of the method's name, and a method that was never tuned that of `BASE`. A list gets the
     smallest rate of its members, as the most delicate one decides. dyn has none of its own: its heads learn
-    at the host's rate, alone at the probe's. data: a set of images or of clips. exits: the recipe that goes
+    at the host's rate, alone at the probe's. data: a set of images or of clips; one of
+    `REAL_BUDGETS` gets the recipe for CLIP. exits: the recipe that goes
     with exits, e.g. for a comparison with them; default: if dyn is in the list. changes: other fields, e.g.
     seed; a tenth of other `epochs` warms up unless `warmup_epochs` says otherwise.
     """
