@@ -46,6 +46,7 @@ from .datasets.load import load_data as load_data
 from .datasets.task import Task as Task, subset as subset
 from .errors import AdapterError as AdapterError
 from .exits.calibrate import calibrate as calibrate
+from .exits.classify import classify as classify
 from .exits.controls import cost_curve as cost_curve
 from .exits.costs import exit_costs as exit_costs
 from .exits.predict import predict as predict

@@ -62,7 +62,6 @@ from .reliability import Reliability as Reliability
 from .report import (
     Report as Report,
     best_temperature as best_temperature,
-    classify as classify,
     parts_table as parts_table,
     practice_folder as practice_folder,
     skipped_table as skipped_table,
