@@ -96,6 +96,7 @@ from .methods.merge import (
     unmerge as unmerge,
 )
 from .saving.checkpoint import load_pretrained as load_pretrained
+from .saving.export import export as export
 from .saving.peft_format import (
     export_peft as export_peft,
     import_peft as import_peft,

@@ -12,7 +12,7 @@ from PIL import Image
 import adapters_lib as al
 from adapters_lib.analysis import report as own_images
 from adapters_lib.datasets.load import DataWarning
-from adapters_lib.experiments import published
+from adapters_lib.experiments import published_tables
 from adapters_lib.workbook import run as workbook
 
 ROOT = Path(__file__).parents[1]
@@ -113,10 +113,10 @@ def test_a_text_file_named_jpg_is_refused_by_name(trained, folder) -> None:
 
 
 def test_published_tables_are_read_and_a_wrong_name_says_where_it_looked(monkeypatch) -> None:
-    assert set(published.published("paper_results")["dataset"]) >= {"Cotton80", "SoyLocal"}
-    monkeypatch.setattr(published, "_address", lambda: None)
+    assert set(published_tables.published("paper_results")["dataset"]) >= {"Cotton80", "SoyLocal"}
+    monkeypatch.setattr(published_tables, "_address", lambda: None)
     with pytest.raises(al.AdapterError, match=r"no table 'nothing' in .*data.nothing\.csv"):
-        published.published("nothing")
+        published_tables.published("nothing")
 
 
 @pytest.mark.notebooks

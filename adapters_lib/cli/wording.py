@@ -66,6 +66,6 @@ def _data_options() -> set[str]:
 
     found: set[str] = set()
     for module in {entry.module for entry in DATA_SETS.values()}:
-        load = import_module(f"adapters_lib.datasets.load.{module}").load
+        load = import_module(f"adapters_lib.datasets.{module}").load
         found |= {p.name for p in inspect.signature(load).parameters.values() if p.kind is p.KEYWORD_ONLY}
     return found | {"augment"}

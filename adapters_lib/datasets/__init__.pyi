@@ -40,7 +40,6 @@ from .transforms import (
 from .unlabelled import (
     Unlabelled as Unlabelled,
     preparation as preparation,
-    unlabelled as unlabelled,
 )
 from .video.motion_leaves import clip_states as clip_states
 from .video.motion_states import (

@@ -165,7 +165,7 @@ def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
 
     if name not in DATA_SETS or not DATA_SETS[name].files:
         return ""
-    load = importlib.import_module(f"adapters_lib.datasets.load.{DATA_SETS[name].module}").load
+    load = importlib.import_module(f"adapters_lib.datasets.{DATA_SETS[name].module}").load
     quick = {"verify": "off", "cache": False, "cache_gib": 0.0}
     known = inspect.signature(load).parameters
     with warnings.catch_warnings():

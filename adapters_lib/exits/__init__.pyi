@@ -6,7 +6,6 @@ from .calibrate import (
     operating_points as operating_points,
     quota_thresholds as quota_thresholds,
 )
-from .classify import classify as classify
 from .controls import (
     cost_curve as cost_curve,
     evaluate_point as evaluate_point,
