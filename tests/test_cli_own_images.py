@@ -274,3 +274,40 @@ def test_tensorboard_writes_beside_the_run_or_says_what_is_missing(capsys, tmp_p
 def test_a_device_that_is_not_there_trains_nothing(capsys, tmp_path):
     for argv in (["train", *DIGITS], ["evaluate", "--checkpoint", "x", "--data", "digits"]):
         assert "leave --device out" in complaint(capsys, *argv, "--device", "nowhere")
+
+
+# ---- bench export
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_bench_export_times_the_file_beside_the_model(capsys, monkeypatch, installed):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    if installed:
+        pytest.importorskip("onnxruntime")
+    else:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else found(name))
+    argv = [
+        "bench",
+        "export",
+        "--backbone",
+        "micro_vit",
+        "--batch",
+        "1",
+        "2",
+        "--rounds",
+        "2",
+        "--classes",
+        "3",
+    ]
+    result = answer(capsys, *argv)
+    engines = ["pytorch", "torch.export", *(["onnxruntime"] if installed else [])]
+    assert [(row["batch"], row["engine"]) for row in result["results"]] == [
+        (batch, engine) for batch in (1, 2) for engine in engines
+    ]
+    assert all(row["ratio"] == 1 for row in result["results"] if row["engine"] == "pytorch")
+    assert (result["onnxruntime"] is None) is not installed
+    if not installed:
+        assert main(argv) == 0
+        assert "onnxruntime is not installed" in capsys.readouterr().out

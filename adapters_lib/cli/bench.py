@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
-from . import bench_decode, bench_video
+from . import bench_decode, bench_export, bench_video
 from .arguments import Bounded, add_data, add_model, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
@@ -195,7 +195,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     bench_decode.add_arguments(decode)
-    for action in (exits, methods, latency, steps, video, decode):
+    exported = actions.add_parser(
+        "export", help="an exported model under onnxruntime beside PyTorch", allow_abbrev=False
+    )
+    bench_export.add_arguments(exported)
+    for action in (exits, methods, latency, steps, video, decode, exported):
         # SUPPRESS: without it a missing --json here would undo one that stands before the action
         action.add_argument(
             "--json",
@@ -213,6 +217,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "steps": _table,
         "video": bench_video.run,
         "decode": bench_decode.run,
+        "export": bench_export.run,
     }
     return runs[args.action](args)
 
@@ -315,6 +320,8 @@ def show(result: dict[str, Any]) -> str:
         return bench_decode.show(result)
     if "clip" in result:
         return bench_video.show(result)
+    if "onnxruntime" in result:
+        return bench_export.show(result)
     if "training" in result:
         return _show_methods(result)
     if "table" in result:

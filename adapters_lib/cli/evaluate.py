@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     logits, labels = tested.pop("logits"), tested.pop("labels")
     classes = model.classes or task.classes
     seen, trust = confusion(logits, labels, classes), reliability(logits, labels)
+    writes = bool(args.report) and PartialState().is_main_process
     return {
         "checkpoint": args.checkpoint,
         "data": task.describe(),
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "confusion": {"classes": classes, "counts": seen.matrix.tolist()},
         "per_class": seen.per_class.to_dict("records"),
         "pairs": seen.pairs(WORST).to_dict("records"),
-        "report": _report(Path(args.report), seen, trust, task.name) if args.report else None,
+        "report": _report(Path(args.report), seen, trust, task.name) if writes else None,
     }
 
 
