@@ -45,7 +45,8 @@ def bench_exported(
     model.cpu()
     version, rows = _version(), []
     with tempfile.TemporaryDirectory() as folder, evaluating(model):
-        engines = {MODEL: model, "torch.export": _program(model, Path(folder) / "model.pt2", exit)}
+        engines: dict[str, Callable[[Tensor], object]] = {MODEL: model}
+        engines["torch.export"] = _program(model, Path(folder) / "model.pt2", exit)
         if version is not None:
             engines["onnxruntime"] = _session(model, Path(folder) / "model.onnx", exit)
         for batch in batches:

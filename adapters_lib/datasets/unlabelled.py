@@ -83,7 +83,7 @@ class Unlabelled:
     """
 
     names: list[str]
-    items: Sequence[Any]
+    items: Sequence[Any] | Tensor
     read: Callable[[Any], Tensor]
     skipped: list[tuple[str, str]] = field(default_factory=list)
     foreign: list[tuple[str, str]] = field(default_factory=list)
@@ -142,7 +142,8 @@ def unlabelled(model: AdaptedViT, given: Any, max_pixels: int = MAX_PIXELS) -> U
             f"the model takes images of {channels} channels, but pictures are read as RGB, 3 channels;"
             " prepare them yourself and call model(images)"
         )
-    found = Unlabelled([], items := [], _reader(model, max_pixels))
+    items: list[Any] = []
+    found = Unlabelled([], items, _reader(model, max_pixels))
     for one in [given] if isinstance(given, str | os.PathLike | Image.Image) else _listed(given):
         if isinstance(one, Image.Image) and not frames:
             found.names.append(str(getattr(one, "filename", "") or f"image {len(items)}"))
