@@ -63,6 +63,7 @@ from .datasets.load import load_data as load_data
 from .datasets.task import Task as Task, subset as subset
 from .errors import AdapterError as AdapterError
 from .exits.calibrate import calibrate as calibrate
+from .exits.classify import classify as classify
 from .exits.controls import cost_curve as cost_curve
 from .exits.costs import exit_costs as exit_costs
 from .exits.predict import predict as predict
@@ -112,6 +113,7 @@ from .methods.merge import (
     unmerge as unmerge,
 )
 from .saving.checkpoint import load_pretrained as load_pretrained
+from .saving.export import export as export
 from .saving.peft_format import (
     export_peft as export_peft,
     import_peft as import_peft,

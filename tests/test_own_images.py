@@ -97,18 +97,19 @@ def test_a_reloaded_adapter_says_the_same_of_one_file_by_name(trained, tmp_path)
     model.save_pretrained(tmp_path)
     again = al.load_pretrained(tmp_path)
     path = task.test.paths[0]
-    table = own_images.classify(again, path, count=2)
-    assert set(table["class"]) == set(task.classes)
-    assert table["probability (%)"].sum() == pytest.approx(100, abs=1e-3)
+    (row,) = al.classify(again, path, top=2).to_dict("records")
+    assert row["file"] == str(path)
+    assert {row["class_1"], row["class_2"]} == set(task.classes)
+    assert row["probability_1"] + row["probability_2"] == pytest.approx(1, abs=1e-5)
     with torch.no_grad():
-        expected = 100 * model.eval()(task.test[0][0][None]).softmax(1)[0].max().item()
-    assert table["probability (%)"].iloc[0] == pytest.approx(expected, abs=1e-3)
-    assert own_images.classify(again, path, count=1, temperature=8)["probability (%)"].iloc[0] < expected
+        expected = model.eval()(task.test[0][0][None]).softmax(1)[0].max().item()
+    assert row["probability_1"] == pytest.approx(expected, abs=1e-5)
+    assert al.classify(again, path, temperature=8)["probability_1"].item() < expected
 
 
 def test_a_text_file_named_jpg_is_refused_by_name(trained, folder) -> None:
     with pytest.raises(al.AdapterError, match=r"notes\.jpg: not an image"):
-        own_images.classify(trained[0], folder / "cultivar 1" / "notes.jpg")
+        al.classify(trained[0], folder / "cultivar 1" / "notes.jpg")
 
 
 def test_published_tables_are_read_and_a_wrong_name_says_where_it_looked(monkeypatch) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import joblib
 import pytest
 import torch
+from conftest import make_tiny_vit
 
 import adapters_lib as al
+from adapters_lib.analysis.image_report import practice_folder
+from adapters_lib.datasets.load import DataWarning
 from adapters_lib.experiments import run as experiments
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -79,6 +82,18 @@ def test_what_the_readme_says_about_grids_runs(tmp_path: Path, monkeypatch, caps
     assert re.search(r"lora − linear: -?\d+\.\d ± .* over seeds; .* over images", said)
     assert "front_share" in said
     assert (tmp_path / "data" / "results" / "mine.csv").exists()
+
+
+def test_what_the_readme_says_about_ones_own_pictures_runs(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    practice_folder("new_photos", classes=2, n=3, size=32)
+    model = al.adapt(make_tiny_vit(depth=2), "lora:rank=2", classes=["oak", "elm"]).eval()
+    monkeypatch.setattr(al, "load_pretrained", lambda folder: model)
+    with pytest.warns(DataWarning, match="left out"):
+        exec(_code("Your own pictures"), {"al": al})
+    assert "notes.jpg" in capsys.readouterr().out
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(torch.export.load("mine.pt2").module()(images), model(images))
 
 
 @pytest.mark.parametrize("word", ["make results", "make figures"])

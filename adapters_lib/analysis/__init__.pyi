@@ -46,7 +46,6 @@ from .features import (
 from .image_report import (
     Report as Report,
     best_temperature as best_temperature,
-    classify as classify,
     parts_table as parts_table,
     practice_folder as practice_folder,
     report as report,

@@ -1,5 +1,5 @@
-"""Your own folder of images: a folder to practise on, what was left out and why, a report on a trained
-model, and one file at a time."""
+"""Your own folder of images: a folder to practise on, what was left out and why, and a report on a trained
+model."""
 
 from __future__ import annotations
 
@@ -17,23 +17,19 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from ..costs.cost import Cost, cost
-from ..datasets.images.files import read_image
 from ..datasets.labelled import labels_of
 from ..datasets.load import load_data
 from ..datasets.task import Task
-from ..datasets.transforms import image_transforms
 from ..errors import AdapterError
-from ..options import real_number, whole_number
+from ..options import whole_number
 from ..training.evaluate import collect_logits
 from ..vit.model import AdaptedViT
-from ..vit.modes import evaluating
 from .confusion import Confusion, confusion
 from .reliability import Reliability, reliability
 
 __all__ = [
     "Report",
     "best_temperature",
-    "classify",
     "parts_table",
     "practice_folder",
     "report",
@@ -191,29 +187,3 @@ def best_temperature(logits: Tensor, labels: Tensor) -> float:
     (Guo et al. 2017)."""
     losses = [float(torch.nn.functional.cross_entropy(logits.double() / t, labels)) for t in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
-
-
-@torch.no_grad()
-def classify(model: AdaptedViT, path: str | Path, count: int = 3, temperature: float = 1.0) -> pd.DataFrame:
-    """The `count` most likely classes of one image file, read and resized as the model's data configuration
-    says.
-
-    model: with names in `model.classes`, as `from_pretrained` gives it; otherwise numbers. Columns: class,
-    probability (percent).
-
-    Raises:
-        AdapterError: the file is missing, damaged or no image; a count below 1, or a temperature that is not
-            above 0.
-    """
-    whole_number("classify: count", count, 1)
-    real_number("classify: temperature", temperature, 0, above=True)
-    _, transform = image_transforms(model.data_config, None)
-    device = next(model.parameters()).device
-    with evaluating(model):
-        logits = model(transform(read_image(path))[None].to(device))[0].float().cpu()
-    sure = (logits / temperature).softmax(0)
-    names = model.classes or [str(label) for label in range(model.num_classes)]
-    top = sure.topk(min(count, len(names)))
-    return pd.DataFrame(
-        {"class": [names[i] for i in top.indices.tolist()], "probability (%)": (100 * top.values).tolist()}
-    )

@@ -8,6 +8,7 @@ from .exits import (
     time_thresholds as time_thresholds,
     timing_sample as timing_sample,
 )
+from .exported import bench_exported as bench_exported
 from .latency import (
     BARE as BARE,
     latency_table as latency_table,

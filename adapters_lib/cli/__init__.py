@@ -36,6 +36,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("adapters_lib.cli.cost", "parameters, MACs, FLOPs and tokens of an adapted model"),
     "train": ("adapters_lib.cli.train", "adapt a backbone to a data set and test it"),
     "evaluate": ("adapters_lib.cli.evaluate", "test a saved adapter on a data set"),
+    "predict": ("adapters_lib.cli.predict", "name the classes of new images or videos"),
+    "export": ("adapters_lib.cli.export", "write a saved adapter as one file for other programs"),
     "data": ("adapters_lib.cli.data", "list and describe data sets, draw contact sheets"),
     "exits": ("adapters_lib.cli.exits", "early exits: calibrate, evaluate, curve, study"),
     "bench": ("adapters_lib.cli.bench", "measured time beside counted MACs"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "Bounded",
     "add_clips",
     "add_data",
+    "add_device",
     "add_jobs",
     "add_json",
     "add_model",
@@ -25,11 +27,13 @@ __all__ = [
     "add_threads",
     "checked_options",
     "clip_options",
+    "computing_on",
     "data_options",
     "device_of",
     "key_value",
     "load_checkpoint",
     "save_figure",
+    "save_table",
 ]
 
 TABLES = "data/results"
@@ -241,6 +245,55 @@ def device_of(name: str | None) -> Any:
     if device.type == "meta":
         raise AdapterError("device 'meta' computes nothing; leave --device out, or give cpu")
     return device
+
+
+def add_device(parser: argparse.ArgumentParser, precision: bool = True) -> None:
+    """--device, and --precision unless the command has one of its own."""
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)"
+    )
+    if precision:
+        words = ("no", "bf16", "fp16", "auto")
+        what = "of products: no (float32, default), bf16, fp16 or auto"
+        parser.add_argument("--precision", default="no", choices=words, help=what)
+
+
+@contextlib.contextmanager
+def computing_on(name: str | None) -> Iterator[None]:
+    """Within the block training and evaluation compute on this device; None: accelerate's own choice.
+
+    Raises AdapterError where the device cannot be used, or each of several processes has its own.
+    """
+    if name is None:
+        yield
+        return
+    from accelerate import PartialState
+
+    device, state = device_of(name), PartialState()
+    if state.num_processes > 1:
+        raise AdapterError(
+            f"--device {name}: {state.num_processes} processes share the work, and each has its own device;"
+            " leave --device out, or choose with accelerate launch"
+        )
+    before, state.device = state.device, device
+    try:
+        yield
+    finally:
+        state.device = before
+
+
+def save_table(table: Any, path: str | Path) -> None:
+    """Write a table as CSV, whole or not at all; no cell is a formula for a spreadsheet, and names of files
+    keep their bytes."""
+    from ..files import atomic_write
+    from ..text import csv_cell
+
+    def cell(value: Any) -> Any:
+        return csv_cell(value) if isinstance(value, str) else value
+
+    safe = table.rename(columns=cell).map(cell)
+    options = {"index": False, "float_format": "%.6g", "encoding": "utf-8", "errors": "surrogateescape"}
+    atomic_write(path, lambda temporary: safe.to_csv(temporary, **options))
 
 
 def save_figure(figure: Any, path: str, **options: Any) -> None:

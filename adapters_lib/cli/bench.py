@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
-from . import bench_decode, bench_video
+from . import bench_decode, bench_export, bench_video
 from .arguments import TABLES, Bounded, add_data, add_json, add_model, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
@@ -195,7 +195,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     bench_decode.add_arguments(decode)
-    add_json(exits, methods, latency, steps, video, decode)
+    exported = actions.add_parser(
+        "export", help="an exported model under onnxruntime beside PyTorch", allow_abbrev=False
+    )
+    bench_export.add_arguments(exported)
+    add_json(exits, methods, latency, steps, video, decode, exported)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -206,6 +210,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "steps": _table,
         "video": bench_video.run,
         "decode": bench_decode.run,
+        "export": bench_export.run,
     }
     return runs[args.action](args)
 
@@ -308,6 +313,8 @@ def show(result: dict[str, Any]) -> str:
         return bench_decode.show(result)
     if "clip" in result:
         return bench_video.show(result)
+    if "onnxruntime" in result:
+        return bench_export.show(result)
     if "training" in result:
         return _show_methods(result)
     if "table" in result:

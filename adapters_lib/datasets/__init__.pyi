@@ -37,6 +37,10 @@ from .transforms import (
     image_transforms as image_transforms,
     resolve_config as resolve_config,
 )
+from .unlabelled import (
+    Unlabelled as Unlabelled,
+    preparation as preparation,
+)
 from .video.motion_leaves import clip_states as clip_states
 from .video.motion_states import (
     MOTIONS as MOTIONS,

@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from ..errors import AdapterError
 from ..options import MOST_BATCH, check_seed, check_workers, whole_number
 from .identity import labels_digest, names_of
-from .labelled import View, check_labels, data_set_of, labels_of
+from .labelled import TensorImages, View, check_labels, data_set_of, labels_of
 
 __all__ = [
+    "PREPARED",
     "DataWarning",
     "Origin",
     "Task",
@@ -41,6 +42,7 @@ class Origin:
     data: the task's name. classes: names, in the order of the labels. seed, options: as `load_data` got them;
     None if it was not asked. held_out: a digest of the validation and test parts: names of files, or labels.
     synthetic: whether a program drew the images.
+    prepared: how a test image is made of a picture, as JSON values: those of `PREPARED` that are known.
     """
 
     data: str
@@ -49,6 +51,11 @@ class Origin:
     options: dict[str, Any] | None
     held_out: str
     synthetic: bool = False
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+
+PREPARED = ("interpolation", "mean", "std", "crop_pct", "crop_mode", "stride", "sampling")
+"""What `Origin.prepared` tells: timm's words for an image, and which frames of a video make a clip."""
 
 
 @dataclass
@@ -95,6 +102,7 @@ class Task:
             self.loaded.get("options"),
             self._held_out(),
             self.synthetic,
+            self._prepared(),
         )
         for data in self.parts().values():
             data.origin = origin  # type: ignore[attr-defined]
@@ -102,6 +110,17 @@ class Task:
     def _held_out(self) -> str:
         told = [names_of(data) or labels_digest(data) for data in (self.val, self.test)]
         return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def _prepared(self) -> dict[str, Any]:
+        images: Any = self.train
+        while isinstance(images, View):
+            images = images.data
+        told = {**self.info, **self.data_config}
+        if isinstance(images, TensorImages):  # they are resized as a whole, nothing is cut off
+            told |= {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": images.interpolation}
+        return {
+            key: list(told[key]) if key in ("mean", "std") else told[key] for key in PREPARED if key in told
+        }
 
     @property
     def num_classes(self) -> int:

@@ -79,7 +79,7 @@ def accuracy_against_cost(
         figure, axes = plt.subplots(1, len(columns), figsize=(width, height), sharey=True, squeeze=False)
         for ax, cost in zip(axes.flat, columns, strict=True):
             for row in found.sort_values(cost, kind="stable").to_dict("records"):
-                seen = {"ms": size(row[sized_by])} if size else {}
+                seen: Any = {"ms": size(row[sized_by])} if size else {}
                 dim = 0.45 if front and not row["on_front"] else 0.85
                 here, its = (row[cost], row[value], row["half"]), look[str(row[by])]
                 mark(ax, *here, its, outdated=row["outdated"], alpha=dim, label=drawn(row[by]), **seen)
@@ -95,7 +95,7 @@ def accuracy_against_cost(
             _size_legend(axes[0, 0], found[sized_by], size)
         names = [drawn(row[by]) + _share(row) for row in found.to_dict("records")]
         colors = [look[str(name)][0] for name in found[by]]
-        names_beside(axes[0, -1], found[columns[-1]], found[value], names, colors)
+        names_beside(axes[0, -1], found[columns[-1]].to_list(), found[value].to_list(), names, colors)
         data = table["data"].unique().tolist() if "data" in table else []
         figure.suptitle(caption(found, data, title), fontsize=7)
     plt.close(figure)

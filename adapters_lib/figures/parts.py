@@ -91,7 +91,7 @@ def names_beside(
     Moving the names least in the sense of squares, without changing their order or letting two touch, is an
     isotonic regression of y_i − i · gap (Dwyer et al. 2006, "Fast node overlap removal").
     """
-    figure = ax.get_figure()
+    figure = ax.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # settles the limits and the size of the axes
     heights = ax.transAxes.inverted().transform(ax.transData.transform(np.column_stack([x, y])))[:, 1]
@@ -103,7 +103,7 @@ def names_beside(
     for index, height in zip(order, placed, strict=True):
         ax.annotate(
             names[index],
-            (list(x)[index], list(y)[index]),
+            (x[index], y[index]),
             xytext=(1.07, height),
             textcoords="axes fraction",
             color=colors[index],

@@ -7,6 +7,10 @@ from .checkpoint import (
     load_pretrained as load_pretrained,
     save_pretrained as save_pretrained,
 )
+from .export import (
+    FORMATS as FORMATS,
+    META as META,
+)
 from .header import (
     Header as Header,
     make_header as make_header,

@@ -238,6 +238,7 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
             "seed": int,
             "options": dict,
             "held_out": str,
+            "prepared": dict,
             "classes": list,
             "images": int,
         }

@@ -27,6 +27,7 @@ from ..datasets.task import collate
 from ..errors import AdapterError
 from ..vit.layout import Layout
 from ..vit.model import AdaptedViT
+from ..vit.modes import fast_precision
 from ..vit.objective import Objective
 from .features import Features
 from .recipe import Recipe, make_criterion, make_optimizer, make_schedule
@@ -239,7 +240,9 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         AdapterError: the device cannot compute in that precision.
     """
-    precision = _fast_precision() if recipe.mixed_precision == "auto" else recipe.mixed_precision
+    precision = recipe.mixed_precision
+    if precision == "auto":
+        precision = fast_precision(PartialState().device)
     if precision == "fp16" and PartialState().device.type == "cpu":
         raise AdapterError(
             'Recipe: mixed_precision="fp16" needs a GPU, but this process trains on the CPU; use "bf16" or'
@@ -258,21 +261,6 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
         raise AdapterError(
             f'Recipe: mixed_precision={recipe.mixed_precision!r} does not work here: {error}; use "no"'
         ) from error
-
-
-def _fast_precision() -> str:
-    """bf16 on a GPU that computes in it, and on a CPU with instructions for it (AMX, AVX-512): a step
-    takes two thirds of the time."""
-    device = PartialState().device.type
-    if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    # A recent function of torch: without it we do not know.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return (
-        "bf16"
-        if device == "cpu" and (capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-        else "no"
-    )
 
 
 def _seed(seed: int, epoch: int, process: int, purpose: str) -> int:

@@ -128,7 +128,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def note_training(model: Any, data: Dataset) -> None:
     """Let the model remember what it is trained on, beside what it was trained on before: data, names, split,
-    and a sketch of the images."""
+    how images were prepared, and a sketch of them."""
     origin = getattr(data, "origin", None)
     known = origin if isinstance(origin, Origin) else None
     model.trained_on = {
@@ -137,6 +137,7 @@ def note_training(model: Any, data: Dataset) -> None:
         "seed": known and known.seed,
         "options": known and known.options,
         "held_out": known and known.held_out,
+        "prepared": known and known.prepared,
         "images": len(labels_of(data)),
     }
     model.trained_images = sketch(model.trained_images, marks(data))

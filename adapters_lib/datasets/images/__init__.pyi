@@ -10,6 +10,7 @@ from .files import (
     check_files as check_files,
     check_max_pixels as check_max_pixels,
     read_image as read_image,
+    upright_rgb as upright_rgb,
 )
 from .folder import (
     Check as Check,

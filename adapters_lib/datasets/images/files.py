@@ -36,6 +36,7 @@ __all__ = [
     "check_files",
     "check_max_pixels",
     "read_image",
+    "upright_rgb",
 ]
 
 MAX_PIXELS = 89_478_485
@@ -179,8 +180,7 @@ def _decoded(stream: BinaryIO, full: bool, max_pixels: int, turn: int | None = N
             image.verify()
             return None
         image.load()
-        turned = TURNS.get(_orientation(image) if turn is None else turn)
-        return _to_rgb(image if turned is None else image.transpose(turned))
+        return upright_rgb(image, turn)
 
 
 def _opened(stream: BinaryIO) -> Any:
@@ -219,6 +219,17 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "too large for the memory there is; shrink the image"
     return f"damaged image ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def upright_rgb(image: Image.Image, turn: int | None = None) -> Image.Image:
+    """A picture of any mode as 8-bit RGB, turned as its metadata say; see `read_image`.
+
+    turn: the EXIF orientation where it is known already.
+
+    Raises ValueError for pixels of 32 bits, which have no fixed range.
+    """
+    turned = TURNS.get(_orientation(image) if turn is None else turn)
+    return _to_rgb(image if turned is None else image.transpose(turned))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
