@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters_lib import cli
-from adapters_lib import backbones
+from adapters_lib import backbones, cli
 from adapters_lib.datasets.leaves.drawing import LEAF_FIELDS
 from adapters_lib.datasets.leaves.parameters import HELD_BACK
 from adapters_lib.methods import METHODS
