@@ -2,6 +2,8 @@
 
 import json
 
+from conftest import make_tiny_vit
+
 from adapters_lib import cli
 from adapters_lib.benchmarks import methods as bench
 from adapters_lib.cli.bench import show
@@ -42,3 +44,9 @@ def test_the_text_form_names_every_candidate() -> None:
     assert "full" in show(result)
     assert "batch 1 ÷ bare timm" in show(result)
     assert "MISSED t: 0.800, limit 0.750" in show(result)
+
+
+def test_what_does_not_merge_into_a_backbone_is_timed_unmerged_only() -> None:
+    assert bench.merged_copy(make_tiny_vit(), "ssf") is not None
+    assert bench.merged_copy(make_tiny_vit(global_pool="avg"), "ssf") is None
+    assert bench.merged_copy(make_tiny_vit(), "ila") is None

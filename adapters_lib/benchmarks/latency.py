@@ -24,8 +24,7 @@ from ..costs.cost import cost
 from ..costs.latency import compare_latency
 from ..errors import AdapterError
 from ..methods import parse_method
-from ..methods.merge import merge
-from .methods import adapted_copy, bench_device, bench_training
+from .methods import adapted_copy, bench_device, bench_training, merged_copy
 from .targets import BARE, FLOOR, PEFT
 
 __all__ = ["BARE", "latency_table", "step_table"]
@@ -67,8 +66,9 @@ def latency_table(
     models: dict[tuple[str, bool], nn.Module] = {(BARE, False): bare}
     for method in methods:
         models[method, False] = adapted_copy(bare, method)
-        if parse_method(method).mergeable and cost(models[method, False]).trainable["adapter"]:
-            models[method, True] = merge(adapted_copy(bare, method))
+        adds = cost(models[method, False]).trainable["adapter"]
+        if adds and (merged := merged_copy(bare, method)) is not None:
+            models[method, True] = merged
     macs = {key: cost(model).macs for key, model in models.items()}
     size = bare.patch_embed.img_size
     rows: list[dict[str, Any]] = []

@@ -22,6 +22,7 @@ from ..backbones.create import create_backbone
 from ..costs.cost import cost
 from ..costs.latency import Comparison, compare_latency
 from ..costs.memory import memory_use
+from ..errors import AdapterError
 from ..methods import METHODS, parse_method
 from ..methods.adapt import adapt
 from ..methods.dyn import ALONE
@@ -29,7 +30,14 @@ from ..methods.merge import merge
 from ..vit.objective import Objective
 from .targets import BARE, FLOOR, PEFT, targets
 
-__all__ = ["adapted_copy", "bench_device", "bench_inference", "bench_methods", "bench_training"]
+__all__ = [
+    "adapted_copy",
+    "bench_device",
+    "bench_inference",
+    "bench_methods",
+    "bench_training",
+    "merged_copy",
+]
 
 
 def bench_methods(
@@ -120,8 +128,8 @@ def bench_inference(
     models: dict[str, nn.Module] = {BARE: bare}
     for name in methods:
         models[name] = adapted_copy(bare, name)
-        if parse_method(name).mergeable:
-            models[f"{name}, merged"] = merge(adapted_copy(bare, name))
+        if (merged := merged_copy(bare, name)) is not None:
+            models[f"{name}, merged"] = merged
     if _has_peft():
         models[PEFT] = _peft_lora(bare)
     images = torch.randn(batch, 3, _side(bare), _side(bare), device=bench_device())
@@ -139,6 +147,17 @@ def adapted_copy(bare: nn.Module, method: str) -> Any:
     """The method on a copy of the same weights: drawing new ones for every candidate would take longer
     than measuring it."""
     return adapt(copy.deepcopy(bare), method, num_classes=int(bare.num_classes), seed=0).to(bench_device())  # type: ignore[arg-type]
+
+
+def merged_copy(bare: nn.Module, method: str) -> Any:
+    """`adapted_copy`, merged; None for a method that does not merge, or not into this backbone (SSF in front
+    of a pooling)."""
+    if not parse_method(method).mergeable:
+        return None
+    try:
+        return merge(adapted_copy(bare, method))
+    except AdapterError:
+        return None
 
 
 def _peft_lora(bare: nn.Module) -> nn.Module:
