@@ -36,7 +36,7 @@ def write_turntable(folder: Path, names: tuple[str, ...], frames: int = 101, siz
     random = np.random.default_rng(0)
     for name in names:
         (folder / name).mkdir(parents=True)
-        colour = random.integers(0, 256, 3)
+        color = random.integers(0, 256, 3)
         for number in range(frames):
-            pixels = np.clip(colour + random.integers(-20, 20, (size, size, 3)), 0, 255).astype(np.uint8)
+            pixels = np.clip(color + random.integers(-20, 20, (size, size, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"r0_{number}_100.jpg")

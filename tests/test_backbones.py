@@ -64,8 +64,8 @@ def test_an_impossible_image_size_is_named() -> None:
 
 
 def test_an_option_that_the_backbone_does_not_have_is_named() -> None:
-    with pytest.raises(al.AdapterError, match="cannot be built with.*colour"):
-        al.create_backbone("vit_tiny_patch16_224", pretrained=False, colour="green")
+    with pytest.raises(al.AdapterError, match="cannot be built with.*color"):
+        al.create_backbone("vit_tiny_patch16_224", pretrained=False, color="green")
 
 
 def test_the_source_remembers_name_and_options() -> None:

@@ -15,7 +15,7 @@ SIDE = 20
 
 
 def picture(seed=0, size=(SIDE, SIDE)):
-    """Smooth colours, so that JPEG keeps them."""
+    """Smooth colors, so that JPEG keeps them."""
     corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
     return Image.fromarray(corners).resize(size, Image.Resampling.BILINEAR)
 
@@ -50,7 +50,7 @@ def test_grey_bilevel_and_palette_files_become_rgb(tmp_path):
         assert np.array_equal(np.asarray(image), np.asarray(picture().convert(mode).convert("RGB")))
 
 
-def test_a_cmyk_jpeg_keeps_its_colours(tmp_path):
+def test_a_cmyk_jpeg_keeps_its_colors(tmp_path):
     picture().convert("CMYK").save(tmp_path / "print.jpg", quality=95)
     with Image.open(tmp_path / "print.jpg") as raw:
         assert raw.mode == "CMYK"

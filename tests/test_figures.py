@@ -87,11 +87,11 @@ def test_the_shares_of_a_breakdown_fill_the_bar() -> None:
     assert sorted(widths) == [25, 50, 50, 75]
 
 
-def test_a_method_has_one_look_in_all_figures_of_many_and_few_names_never_share_a_colour() -> None:
+def test_a_method_has_one_look_in_all_figures_of_many_and_few_names_never_share_a_color() -> None:
     every = figures.method_style(METHODS)
     assert figures.method_style(reversed(list(METHODS))) == every
     few = figures.method_style(["ila", "full", "adpt", "my own", "linear"])
-    assert len({colour for colour, _ in few.values()}) == 5
+    assert len({color for color, _ in few.values()}) == 5
     assert {name: few[name] for name in ("full", "linear")} == {
         name: every[name] for name in ("full", "linear")
     }

@@ -6,7 +6,7 @@ bounded.
 
 Sundararajan et al. 2017 (arXiv:1703.01365); Zeiler and Fergus 2014. Everything takes a function from images
 to logits, so the model, one of its early exits (`exit_forward`) or any other classifier can be asked. Images
-are normalised as for the model; a baseline of 0 is then the data's mean colour.
+are normalised as for the model; a baseline of 0 is then the data's mean color.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Attribution:
 
     @property
     def pixels(self) -> Tensor:
-        """Summed over the colour channels: (B, H, W)."""
+        """Summed over the color channels: (B, H, W)."""
         return self.values.sum(1)
 
 

@@ -118,7 +118,7 @@ def change_maps(
     high: float | None = None,
     image_size: int = 96,
 ) -> Tensor:
-    """Where moving one parameter changes each leaf: (N, H, W), the mean over colours of the absolute
+    """Where moving one parameter changes each leaf: (N, H, W), the mean over colors of the absolute
     difference, in [0, 1].
 
     low, high: the two values of the field, in [0, 1] of its range; None is the leaf's own value ∓ 0.1.

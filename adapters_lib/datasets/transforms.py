@@ -126,7 +126,7 @@ def image_transforms(config: dict[str, Any], augment: str | None) -> tuple[Trans
     Args:
         config: from `resolve_config`.
         augment: None: train as eval, deterministic.
-            "crop": timm's random resized crop (at least 35 % of the area), mirror and colour jitter.
+            "crop": timm's random resized crop (at least 35 % of the area), mirror and color jitter.
             "flip": the eval geometry and a mirror.
             "rand": as "crop", with RandAugment m9 in place of the jitter.
             "ultra": square resize to 1.34 x size, random crop, mirror; a centre crop in evaluation, whatever

@@ -236,7 +236,7 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 1.3 + 0.17 * len(found)))
         for place, each in enumerate(found):
-            colour, _ = look[each.first]
+            color, _ = look[each.first]
             ax.hlines(place + 0.22, each.images.low, each.images.high, color="0.45", lw=0.8)
             mark(
                 ax,
@@ -246,14 +246,14 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
                 look[each.first],
                 across=True,
                 elinewidth=1.4,
-                ecolor=colour,
+                ecolor=color,
             )
         ax.axvline(0, color="0.4", lw=0.8)
         ax.set_yticks(range(len(found)), [drawn(each.first) for each in found])
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_xlabel(f"top-1 above {drawn(reference)} (percentage points)")
         said = caption(points(table), table["data"].unique().tolist(), title).replace(
-            "mean and", "coloured: paired difference,"
+            "mean and", "colored: paired difference,"
         )
         figure.suptitle(
             f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7
@@ -263,9 +263,9 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
 
 
 def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], label: str) -> None:
-    colour, marker = look
+    color, marker = look
     shown: dict[str, Any] = {
-        "color": colour,
+        "color": color,
         "marker": marker,
         "ms": 4,
         "elinewidth": 0.7,
@@ -274,7 +274,7 @@ def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], lab
     }
     ax.errorbar(x, rows["top1"], yerr=np.nan_to_num(rows["half"]), **shown)
     old = rows["outdated"].to_numpy()
-    ax.plot(x[old], rows["top1"][old], ls="none", marker=marker, ms=4, color=colour, mfc="white", zorder=3)
+    ax.plot(x[old], rows["top1"][old], ls="none", marker=marker, ms=4, color=color, mfc="white", zorder=3)
 
 
 def _sizes(methods: pd.Series) -> dict[str, list[Any]]:

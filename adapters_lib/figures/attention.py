@@ -118,12 +118,12 @@ def attention_distances(models: Mapping[str, Sequence[Tensor]], *, title: str = 
             1, len(models), figsize=(max(COLUMN, 2.2 * len(models)), 2.1), sharey=True, squeeze=False
         )
         for ax, (name, blocks) in zip(axes.flat, models.items(), strict=True):
-            colour, marker = look[name]
+            color, marker = look[name]
             for number, heads in enumerate(blocks, 1):
                 ax.plot(
-                    [number] * len(heads), heads.tolist(), marker, color=colour, ms=3.5, alpha=0.6, ls="none"
+                    [number] * len(heads), heads.tolist(), marker, color=color, ms=3.5, alpha=0.6, ls="none"
                 )
-            ax.plot(range(1, len(blocks) + 1), [float(heads.mean()) for heads in blocks], color=colour)
+            ax.plot(range(1, len(blocks) + 1), [float(heads.mean()) for heads in blocks], color=color)
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(xlabel="block", title=drawn(name))
         axes[0, 0].set_ylabel("attention distance (pixels)")

@@ -55,15 +55,15 @@ def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str =
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.8), sharey=True)
         for ax, which, better in zip(axes, ("deletion", "insertion"), ("smaller", "larger"), strict=True):
             for name, found in curves.items():
-                colour, marker = look[name]
+                color, marker = look[name]
                 values, x = getattr(found, which).double(), 100 * found.fractions
                 intervals = [mean_interval(column) for column in values.T.tolist()]
                 mean, half = (np.array([getattr(i, part) for i in intervals]) for part in ("mean", "half"))
                 areas = [float(area.mean()) for area in (found.deletion_area, found.insertion_area)]
                 label = f"{drawn(name)}: deletion {areas[0]:.3f}, insertion {areas[1]:.3f}"
-                ax.plot(x, mean, color=colour, marker=marker, ms=3.5, markevery=4, label=label)
+                ax.plot(x, mean, color=color, marker=marker, ms=3.5, markevery=4, label=label)
                 ax.fill_between(
-                    x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=colour, alpha=0.15, lw=0
+                    x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=color, alpha=0.15, lw=0
                 )
             ax.set(
                 xlabel=f"pixels {'taken away' if which == 'deletion' else 'put in'} (%)",
@@ -84,10 +84,8 @@ def sanity_curves(tables: Mapping[str, pd.DataFrame], *, title: str = "") -> Fig
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 2.8))
         for name, table in tables.items():
-            colour, marker = look[name]
-            ax.plot(
-                table["stage"], table["correlation"], color=colour, marker=marker, ms=4, label=drawn(name)
-            )
+            color, marker = look[name]
+            ax.plot(table["stage"], table["correlation"], color=color, marker=marker, ms=4, label=drawn(name))
         ax.axhline(0, color="0.4", lw=0.8)
         ax.tick_params(axis="x", rotation=60)
         ax.set(xlabel="weights shuffled down to", ylabel="rank correlation\nwith the intact map", title=title)
@@ -104,7 +102,7 @@ def feature_scatter(
     notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Projected features side by side, a colour and a marker a class. notes: name → a line under its title,
+    """Projected features side by side, a color and a marker a class. notes: name → a line under its title,
     e.g. the neighbour accuracy.
 
     Raises:
@@ -127,11 +125,11 @@ def feature_scatter(
             1, len(projections), figsize=(2.6 * len(projections), 2.4 + legend), squeeze=False
         )
         for ax, (name, found) in zip(axes.flat, projections.items(), strict=True):
-            for label, text, (colour, marker) in zip(present, names, look, strict=True):
+            for label, text, (color, marker) in zip(present, names, look, strict=True):
                 ax.scatter(
                     *found.points[target == label].T,
                     s=9,
-                    color=colour,
+                    color=color,
                     marker=marker,
                     lw=0,
                     alpha=0.8,
@@ -202,14 +200,14 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
         figure, (top, below) = plt.subplots(2, 1, figsize=(COLUMN, 3.6), sharex=True, height_ratios=(3, 1))
         top.plot([0, 1], [0, 1], color="0.5", ls="--", lw=0.8)
         for name, found in models.items():
-            colour, marker = look[name]
+            color, marker = look[name]
             bins = found.bins
             low, high = _wilson(bins["accuracy"].to_numpy(), bins["n"].to_numpy())
             label = f"{drawn(name)}: ECE {100 * found.ece:.1f} %, n = {found.n}"
-            top.plot(bins["confidence"], bins["accuracy"], color=colour, marker=marker, ms=4, label=label)
-            top.vlines(bins["confidence"], low, high, color=colour, lw=0.8)
+            top.plot(bins["confidence"], bins["accuracy"], color=color, marker=marker, ms=4, label=label)
+            top.vlines(bins["confidence"], low, high, color=color, lw=0.8)
             below.plot(
-                (bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=colour, marker=marker, ms=3
+                (bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=color, marker=marker, ms=3
             )
         top.set(ylabel="accuracy", ylim=(-0.02, 1.02), title=title)
         outside_legend(figure, *top.get_legend_handles_labels())

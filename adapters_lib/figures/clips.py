@@ -77,12 +77,12 @@ def prompt_similarity_curves(
         for ax, prompts in zip(axes.flat, chosen, strict=True):
             found = prompt_similarity(prompts, which)
             for lag, line in enumerate(found.values):
-                colour, marker = look[str(lag)]
+                color, marker = look[str(lag)]
                 every = max(len(found.distances) // 8, 1)
                 ax.plot(
                     found.distances.numpy(),
                     line.numpy(),
-                    color=colour,
+                    color=color,
                     marker=marker,
                     ms=3,
                     markevery=every,

@@ -183,8 +183,8 @@ class ExitBoard:
                 ((0, (4, 2)), 1.0, "0.3", "fixed depth"),
             )
             self._lines = [
-                curve.plot([], [], ls=dashes, lw=width, color=colour, label=name)[0]
-                for dashes, width, colour, name in looks
+                curve.plot([], [], ls=dashes, lw=width, color=color, label=name)[0]
+                for dashes, width, color, name in looks
             ]
             (self._here,) = curve.plot(
                 [], [], marker="o", ms=7, color=WRONG, ls="none", mec="white", zorder=5
@@ -242,7 +242,7 @@ class ExitBoard:
         return sheet.reshape(stages * size, self.per_exit * size, 3)
 
 
-_BLUE, _ORANGE = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (RIGHT, WRONG))
+_BLUE, _ORANGE = (tuple(int(color[i : i + 2], 16) for i in (1, 3, 5)) for color in (RIGHT, WRONG))
 
 
 def _thumbnails(images: Tensor) -> np.ndarray:

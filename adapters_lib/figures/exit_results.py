@@ -112,20 +112,20 @@ def exit_shares(
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.5), sharey=True)
         for ax, point in zip(axes, ("half", "best"), strict=True):
-            for place, (name, (colour, marker)) in enumerate(look.items()):
+            for place, (name, (color, marker)) in enumerate(look.items()):
                 line = found[(found["setting"] == name) & (found["point"] == point)].sort_values("exit")
                 aside = 0.06 * (place - (len(look) - 1) / 2)
-                ax.plot(line["exit"] + aside, line["share"], color=colour, lw=0.8, alpha=0.6)
+                ax.plot(line["exit"] + aside, line["share"], color=color, lw=0.8, alpha=0.6)
                 for row in line.to_dict("records"):
                     mark(
                         ax,
                         row["exit"] + aside,
                         row["share"],
                         row["half"],
-                        (colour, marker),
+                        (color, marker),
                         outdated=row["outdated"],
                     )
-                ax.plot([], [], color=colour, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
+                ax.plot([], [], color=color, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
             last = int(found["exit"].max())
             ax.set_xticks(range(1, last + 1), [*map(str, range(1, last)), f"{last} (full depth)"])
             ax.set(xlabel="exit", title=_NAMES[point])
@@ -169,12 +169,12 @@ def exit_curves(
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.9))
         for name in names:
-            colour, marker = look[name]
+            color, marker = look[name]
             x, mean, half = _over_seeds(rows[rows["setting"] == name], cost, "top1")
-            ax.plot(x, mean, color=colour, marker=marker, ms=4, markevery=4, label=drawn(name))
-            ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
+            ax.plot(x, mean, color=color, marker=marker, ms=4, markevery=4, label=drawn(name))
+            ax.fill_between(x, mean - half, mean + half, color=color, alpha=0.15, lw=0)
             x, mean, _ = _over_seeds(rows[rows["setting"] == name], cost, "fixed_depth")
-            ax.plot(x, mean, color=colour, ls=(0, (4, 2)), lw=0.9, label=f"{drawn(name)}, fixed depth")
+            ax.plot(x, mean, color=color, ls=(0, (4, 2)), lw=0.9, label=f"{drawn(name)}, fixed depth")
         if hosts:
             mean, half, _ = np.nan_to_num(mean_interval(hosts))
             ax.axhline(mean, color="0.4", ls="--", lw=0.8, label="host without exits")

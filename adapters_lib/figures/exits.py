@@ -115,7 +115,7 @@ def exit_curve(
     title: str = "",
 ) -> Figure:
     """Accuracy against cost, one line a model, with random and fixed-depth exits at equal cost as thin lines
-    of the same colour.
+    of the same color.
 
     Args:
         curves: name → what `exits.controls.cost_curve` returned, or any table with `top1` and the cost
@@ -134,12 +134,12 @@ def exit_curve(
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.6))
         for name, table in curves.items():
-            colour, marker = look[name]
+            color, marker = look[name]
             every = max(len(table) // 8, 1)
             ax.plot(
                 table[cost],
                 table["top1"],
-                color=colour,
+                color=color,
                 marker=marker,
                 ms=4,
                 markevery=every,
@@ -148,7 +148,7 @@ def exit_curve(
             for control, dashes in (("random", (0, (1, 1.5))), ("fixed_depth", (0, (4, 2)))):
                 if controls and control in table:
                     label = f"{drawn(name)}, {control.replace('_', ' ')}" if len(curves) < 3 else None
-                    ax.plot(table[cost], table[control], color=colour, ls=dashes, lw=0.9, label=label)
+                    ax.plot(table[cost], table[control], color=color, ls=dashes, lw=0.9, label=label)
         if full_depth is not None:
             ax.axhline(full_depth, color="0.4", ls="--", lw=0.8, label="full depth")
         ax.set(xlabel=labels.get(cost, cost), ylabel="top-1 accuracy (%)", title=title)
@@ -165,10 +165,10 @@ def loss_weights(blocks: Sequence[int] = (3, 6, 9, 12), *, low: float = 0.1, tit
         look = look_of([f"exit {block}" for block in blocks])
         for ax, schedule in zip(axes, SCHEDULES, strict=True):
             weights = np.array([exit_weights(schedule, tuple(blocks), t, low) for t in progress])
-            for share, (name, (colour, marker)) in zip(
+            for share, (name, (color, marker)) in zip(
                 (weights / weights.sum(1, keepdims=True)).T, look.items(), strict=True
             ):
-                ax.plot(progress, share, color=colour, marker=marker, markevery=12, ms=3.5, label=name)
+                ax.plot(progress, share, color=color, marker=marker, markevery=12, ms=3.5, label=name)
             ax.set(title=schedule, xlabel="training done", xlim=(0, 1), ylim=(0, 1))
         axes[0].set_ylabel("share of the loss")
         figure.suptitle(title, fontsize=8)
@@ -184,10 +184,10 @@ def _shares(index: Tensor, costs: ExitCosts) -> list[float]:
 
 def _stacked(ax: Axes, rows: Sequence[Sequence[float]], costs: ExitCosts) -> None:
     left = np.zeros(len(rows))
-    for share, name, colour in zip(
+    for share, name, color in zip(
         np.array(rows).T, _exit_names(costs), _shades(len(costs.blocks)), strict=True
     ):
-        ax.barh(range(len(rows)), share, left=left, color=colour, edgecolor="white", lw=0.4, label=name)
+        ax.barh(range(len(rows)), share, left=left, color=color, edgecolor="white", lw=0.4, label=name)
         left += share
     ax.invert_yaxis()
     ax.grid(False)

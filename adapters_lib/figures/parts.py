@@ -75,11 +75,11 @@ def mark(
 ) -> Any:
     """One mean with its interval, vertical or (across) horizontal; hollow if outdated. A single seed has
     no interval."""
-    colour, marker = look
+    color, marker = look
     interval: Any = {"xerr" if across else "yerr": np.nan_to_num(half)}
-    face = "white" if outdated else colour
+    face = "white" if outdated else color
     kept = {"ms": 4.5, "mew": 0.9, "elinewidth": 0.7, "capsize": 1.5, **more}
-    return ax.errorbar(x, y, **interval, fmt=marker, color=colour, mfc=face, **kept)
+    return ax.errorbar(x, y, **interval, fmt=marker, color=color, mfc=face, **kept)
 
 
 def names_beside(
@@ -130,15 +130,15 @@ def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
 
 def swatch(label: str, look: tuple[str, str], *, outdated: bool = False) -> Line2D:
     """The entry of a legend for `mark`, without the interval's line."""
-    colour, marker = look
+    color, marker = look
     return Line2D(
         [],
         [],
-        color=colour,
+        color=color,
         marker=marker,
         ms=4.5,
         mew=0.9,
-        mfc="white" if outdated else colour,
+        mfc="white" if outdated else color,
         ls="none",
         label=drawn(label),
     )

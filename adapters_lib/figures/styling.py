@@ -1,7 +1,7 @@
 """Paper-style figures: functions that take tables or models and return a Matplotlib `Figure`.
 
-One style for all of them: column width, 8-point type, a palette that colour-blind readers can tell apart
-(Okabe and Ito 2008), and a marker of its own for every method, so that nothing depends on colour alone.
+One style for all of them: column width, 8-point type, a palette that color-blind readers can tell apart
+(Okabe and Ito 2008), and a marker of its own for every method, so that nothing depends on color alone.
 `save` writes PNG and PDF.
 """
 
@@ -43,7 +43,7 @@ __all__ = [
 COLUMN = 3.35
 """Width of a paper's column in inches; a figure over both columns is twice that."""
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 # Names that no method declares begin here in the cycle, behind the styles that the methods took.
 _DECLARED = 21
@@ -79,7 +79,7 @@ _RC: Any = {
     "lines.linewidth": 1.2,
     "legend.frameon": False,
     "pdf.fonttype": 42,
-    "axes.prop_cycle": cycler(color=_COLOURS),
+    "axes.prop_cycle": cycler(color=_COLORS),
     "figure.constrained_layout.use": True,
 }
 
@@ -93,20 +93,20 @@ def style() -> Iterator[None]:
 
 
 def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for every name, the same for the same list; no pair repeats within 8 × 12
+    """A color and a marker for every name, the same for the same list; no pair repeats within 8 × 12
     names."""
     # Both cycles end together after 24 names; from there on the markers are shifted by one.
     return {
-        name: (_COLOURS[i % len(_COLOURS)], _MARKERS[(i + i // 24) % len(_MARKERS)])
+        name: (_COLORS[i % len(_COLORS)], _MARKERS[(i + i // 24) % len(_MARKERS)])
         for i, name in enumerate(names)
     }
 
 
 def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for every name: those that a registered method declares are its own in every
+    """A color and a marker for every name: those that a registered method declares are its own in every
     figure.
 
-    Up to 8 names never share a colour: of two that do, the one that comes later in `METHODS` takes a colour
+    Up to 8 names never share a color: of two that do, the one that comes later in `METHODS` takes a color
     that is free.
     """
     here = set(names)
@@ -115,10 +115,10 @@ def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     cycle = list(look_of([*map(str, range(_DECLARED)), *others]).items())[_DECLARED:]
     every = {**declared, **dict(cycle)}
     wanted = {name: (str(color), str(marker)) for name, (color, marker) in every.items() if name in here}
-    if len(wanted) > len(_COLOURS):
+    if len(wanted) > len(_COLORS):
         return wanted
     taken = {color for color, _ in wanted.values()}
-    free = [color for color in _COLOURS if color not in taken]
+    free = [color for color in _COLORS if color not in taken]
     for name, (color, marker) in wanted.items():
         if color in taken:
             taken.remove(color)
@@ -177,12 +177,12 @@ def training_curves(
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.3))
         for name, history in histories.items():
-            colour, marker = look[name]
+            color, marker = look[name]
             every = max(len(history) // 6, 1)
             left.plot(
                 history["epoch"],
                 history["train_loss"],
-                color=colour,
+                color=color,
                 marker=marker,
                 ms=4,
                 markevery=every,
@@ -192,7 +192,7 @@ def training_curves(
                 right.plot(
                     history["epoch"],
                     history["val_top1"],
-                    color=colour,
+                    color=color,
                     marker=marker,
                     ms=4,
                     markevery=every,
@@ -230,12 +230,12 @@ def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "")
             total, left = sum(counts.values()), 0.0
             for index, name in enumerate(names):
                 share = 100 * counts.get(name, 0) / total
-                colour = _COLOURS[index % len(_COLOURS)]
+                color = _COLORS[index % len(_COLORS)]
                 ax.barh(
                     row,
                     share,
                     left=left,
-                    color=colour,
+                    color=color,
                     edgecolor="white",
                     lw=0.6,
                     label=drawn(name) if row == 0 else None,

@@ -225,14 +225,14 @@ def tuner_figure(
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.4))
         for point in points:
-            colour, marker = look[point.choice.kind]
+            color, marker = look[point.choice.kind]
             full = point.epochs >= point.planned
-            fill = colour if full else "none"
+            fill = color if full else "none"
             left.plot(
                 point.costs[axis],
                 point.val_top1,
                 marker,
-                color=colour,
+                color=color,
                 ms=6,
                 mfc=fill,
                 label=point.choice.kind,
@@ -315,13 +315,13 @@ def cost_curves(
     with style():
         figure, axes = plt.subplots(1, 3, figsize=(2 * COLUMN, 2.4))
         for kind in KINDS:
-            colour, marker = look[kind]
+            color, marker = look[kind]
             choices = [Choice(kind, size, None, image_size) for size in sizes]
             for ax, (_, value) in zip(axes, panels, strict=True):
                 ax.plot(
                     sizes,
                     [value(choice, price(choice)) for choice in choices],
-                    color=colour,
+                    color=color,
                     marker=marker,
                     ms=3.5,
                     label=kind,

@@ -76,14 +76,14 @@ def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, tit
     with style():
         figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 2.4))
         names = sorted(found["method"].unique())
-        for name, (colour, marker) in look_of(names).items():
+        for name, (color, marker) in look_of(names).items():
             line = found[found["method"] == name].sort_values("granularity")
             half = np.nan_to_num(line["half"].to_numpy(dtype=float))  # one seed has no interval
             ax.errorbar(
                 line["granularity"],
                 line["top1"],
                 yerr=half,
-                color=colour,
+                color=color,
                 marker=marker,
                 ms=4,
                 capsize=2,

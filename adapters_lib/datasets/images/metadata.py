@@ -1,4 +1,4 @@
-"""Image files without their metadata: what can break in EXIF, colour profiles and texts must not cost the
+"""Image files without their metadata: what can break in EXIF, color profiles and texts must not cost the
 pixels.
 
 Pillow reads metadata together with the header, so that a damaged text chunk makes it refuse a sound picture.
@@ -22,7 +22,7 @@ ORIENTATION = 0x0112
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _WEBP_PICTURE = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
-_WEBP_FLAGS = 0x20 | 0x08 | 0x04  # of VP8X: there are a colour profile, EXIF, XMP
+_WEBP_FLAGS = 0x20 | 0x08 | 0x04  # of VP8X: there are a color profile, EXIF, XMP
 
 
 def without_metadata(data: bytes) -> tuple[bytes, bytes] | None:
@@ -52,7 +52,7 @@ def orientation_in(exif: bytes) -> int:
 
 
 def _jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """Without the application's blocks, but for the two that say how colours are stored."""
+    """Without the application's blocks, but for the two that say how colors are stored."""
     kept, exif, at = [data[:2]], b"", 2
     while data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the start of a scan
         marker, (size,) = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])
@@ -60,8 +60,8 @@ def _jpeg(data: bytes) -> tuple[bytes, bytes]:
         if marker == 0xE1 and block[4:10] == b"Exif\0\0":
             exif = exif or block[4:]
         # JFIF, Adobe: only whole ones.
-        colours = (marker == 0xE0 and size >= 16) or (marker == 0xEE and size >= 14)
-        if colours or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+        colors = (marker == 0xE0 and size >= 16) or (marker == 0xEE and size >= 14)
+        if colors or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(block)
         at += 2 + size
     return b"".join([*kept, data[at:]]), exif

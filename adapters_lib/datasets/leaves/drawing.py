@@ -67,9 +67,9 @@ LEAF_FIELDS: tuple[Field, ...] = (
         "tertiary_count", 5.0, 14.0, "per half image", "cross veins between two side veins", upstream=False
     ),
     Field("tertiary_contrast", 0.0, 0.36, "of lightness", "cross veins", upstream=False),
-    Field("hue", 0.02, 0.40, "turns", "colour of the blade"),
-    Field("saturation", 0.25, 0.85, "1", "colour of the blade"),
-    Field("value", 0.28, 0.75, "1", "colour of the blade"),
+    Field("hue", 0.02, 0.40, "turns", "color of the blade"),
+    Field("saturation", 0.25, 0.85, "1", "color of the blade"),
+    Field("value", 0.28, 0.75, "1", "color of the blade"),
     Field("edge_hue", -0.10, 0.10, "turns", "hue at the margin minus hue at the midrib"),
     Field("edge_value", -0.25, 0.25, "1", "value at the margin minus value at the midrib"),
     Field("blotch_amount", 0.0, 0.75, "1", "strength of the blotches"),
@@ -211,7 +211,7 @@ def _scan(p: dict[str, Tensor], q: dict[str, Tensor], size: int) -> Tensor:
     veins = _ridge(distance, p["vein_width"] * taper, pixel) * ((along > 0.02) & (along < 0.96))
     cross = torch.cos(2 * math.pi * (p["tertiary_count"] * w + 0.5 * row)).clamp_min(0) * (1 - veins)
 
-    # colour
+    # color
     base = _rgb(p["hue"], p["saturation"], p["value"])
     edge = _rgb(p["hue"] + p["edge_hue"], p["saturation"], (p["value"] + p["edge_value"]).clamp(0.12, 0.95))
     spot = _rgb(p["hue"] + p["blotch_hue"], (p["saturation"] * 0.8).clamp(0, 1), p["value"] * 1.15)
