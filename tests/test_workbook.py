@@ -70,6 +70,13 @@ def test_a_notebook_opens_with_the_question_and_ends_with_three_exercises(path: 
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_badge_opens_the_notebook_on_colab_from_the_one_address(path: Path) -> None:
+    badge = workbook.colab_badge(ROOT, path.name)
+    assert badge in nbformat.read(path, as_version=4).cells[0].source.splitlines()
+    assert badge in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_first_cell_installs_on_colab_from_the_one_address(path: Path) -> None:
     first = _code(nbformat.read(path, as_version=4))[0].source
     assert first == workbook.FIRST_CELL.format(url=workbook.repository(ROOT)).rstrip()

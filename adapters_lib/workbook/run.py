@@ -19,7 +19,7 @@ from ..cores import thread_settings
 from ..errors import AdapterError
 from ..files import atomic_write
 
-__all__ = ["FIRST_CELL", "LIMIT_MB", "Ran", "execute", "repository", "run_notebooks"]
+__all__ = ["FIRST_CELL", "LIMIT_MB", "Ran", "colab_badge", "execute", "repository", "run_notebooks"]
 
 LIMIT_MB = 1.5
 """No notebook may be larger than this with its outputs."""
@@ -47,6 +47,13 @@ def repository(root: Path) -> str:
     """The repository's address, from pyproject.toml: the one place where it stands."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     return str(project["urls"]["Repository"])
+
+
+def colab_badge(root: Path, notebook: str) -> str:
+    """Markdown: a badge that opens `notebooks/<notebook>` on Colab, from the repository's one address."""
+    place = repository(root).removeprefix("https://github.com/")
+    address = f"https://colab.research.google.com/github/{place}/blob/main/notebooks/{notebook}"
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})"
 
 
 def execute(
@@ -108,15 +115,19 @@ def _is_live(output: Any) -> bool:
     )
 
 
-def write_first_cell(path: Path, url: str) -> None:
-    """Make the notebook's first code cell the Colab cell for `url`, if it is not that already."""
+def write_first_cell(path: Path, root: Path) -> None:
+    """Make the first code cell the Colab cell for the repository's address, and give the opening its
+    badge, if they are not that already."""
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    wanted = FIRST_CELL.format(url=url).rstrip()
-    if first.source != wanted:
-        first.source = wanted
+    wanted = FIRST_CELL.format(url=repository(root)).rstrip()
+    title, *rest = notebook.cells[0].source.splitlines()
+    rest = [line for line in rest if not line.startswith("[![Open in Colab]")]
+    opening = "\n".join([title, "", colab_badge(root, path.name), *rest])
+    if (first.source, notebook.cells[0].source) != (wanted, opening):
+        first.source, notebook.cells[0].source = wanted, opening
         atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
 
 
@@ -158,7 +169,7 @@ def run_notebooks(
     ran = []
     for path in found:
         if out is None:
-            write_first_cell(path, repository(root))
+            write_first_cell(path, Path(root))
         target = path if out is None else Path(out) / path.name
         seconds = execute(path, target, settings=settings)
         ran.append(Ran(path.name, seconds / 60, target.stat().st_size / 1e6))
