@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from small_photographs import write_package
 
 import adapters_lib as al
+from adapters_lib import cli
 from adapters_lib.cli import main
 from adapters_lib.datasets.images import elpv
 from adapters_lib.experiments import carry_over, grids, needs, run as experiments, run_grids, tune as tuning
@@ -95,7 +96,7 @@ def test_every_method_of_the_grid_has_a_rate_from_which_tuning_starts(everything
     with_rates = json.loads(
         (offline_recipes.resources.files("adapters_lib.training") / "offline_recipes.json").read_text()
     )
-    assert set(with_rates["lr_real"]) == set(tuning.tuned_methods("elpv"))
+    assert set(with_rates["lr_real"]) == set(grids.tuned_methods("elpv"))
     for run in grids.GRIDS["real"]():
         name = run.methods[0]
         assert run.recipe.lr == with_rates["lr_real"][name]
@@ -117,7 +118,7 @@ def test_rates_are_tried_on_validation_images_of_another_seed(everything, tmp_pa
 
 
 def test_a_list_says_what_to_do_where_weights_and_photographs_are_missing(nothing, tmp_path, capsys) -> None:
-    assert run_grids.main(["real", "real_images", "--folder", str(tmp_path), "--list"]) == 0
+    assert cli.main(["results", "list", "real", "real_images", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "real: 0 of 96 runs" in said
     assert "to run it: elpv: the package elpv_dataset is not installed. pip install" in said
@@ -131,9 +132,9 @@ def test_runs_that_lack_files_are_left_out_of_a_queue_and_alone_they_are_refused
     queue = queue_of(["tasks", "real"], tmp_path)
     assert {job.table for job in queue} == {"tasks"}
     assert "left out 48 runs of real. elpv: the package" in capsys.readouterr().out
-    assert run_grids.main(["real", "--folder", str(tmp_path)]) == 1
+    assert cli.main(["results", "run", "real", "--folder", str(tmp_path)]) == 2
     assert "none of the 96 runs can be made. elpv: the package" in capsys.readouterr().err
-    assert run_grids.main(["gpu", "real", "--folder", str(tmp_path), "--minutes", "0.1"]) == 1
+    assert cli.main(["results", "gpu", "real", "--folder", str(tmp_path), "--minutes", "0.1"]) == 2
     with pytest.raises(al.AdapterError, match="grid real: elpv: the package"):
         run_grids.results("real", tmp_path)
 
@@ -168,8 +169,8 @@ def test_tuning_without_files_says_what_to_get_and_runs_nothing(
     nothing, tmp_path, capsys, monkeypatch
 ) -> None:
     monkeypatch.setattr(experiments, "run_experiment", lambda *_, **__: pytest.fail("nothing can run"))
-    with pytest.raises(SystemExit):
-        tuning.main(["lora", "--data", "elpv", "--until-bracketed", "--table", str(tmp_path / "rates.csv")])
+    command = ["tune", "lora", "--data", "elpv", "--until-bracketed", "--table", str(tmp_path / "rates.csv")]
+    assert cli.main(command) == 2
     assert "elpv_dataset is not installed" in capsys.readouterr().err
 
 

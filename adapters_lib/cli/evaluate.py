@@ -83,7 +83,7 @@ def _report(folder: Path, seen: Any, trust: Any, name: str) -> list[str]:
     import pandas as pd
 
     from ..figures.classes import confusion_matrix, reliability_diagram
-    from ..figures.style import save
+    from ..figures.styling import save
 
     counts = pd.DataFrame(seen.matrix, columns=list(seen.classes))
     counts.insert(0, "true \\ said", list(seen.classes))
