@@ -69,6 +69,16 @@ def test_a_notebook_opens_with_the_question_and_ends_with_three_exercises(path: 
     assert not [cell.source.splitlines()[0] for cell in _code(notebook) if _logical_lines(cell.source) > 27]
 
 
+def test_a_written_notebook_keeps_warnings_except_those_that_its_figures_say() -> None:
+    told = "/tmp/x.py:1: OutdatedRows: made by another version than 2: lora 1; run the grid\n  draw(table)\n"
+    other = "/tmp/x.py:2: UserWarning: look here\n  look()\n"
+    streams = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in (told, told + other)]
+    printed = nbformat.v4.new_output("stream", name="stdout", text=told)
+    cell = nbformat.v4.new_code_cell("draw(table)", outputs=[*streams, printed])
+    workbook._clean(nbformat.v4.new_notebook(cells=[cell]))
+    assert [output.text for output in cell.outputs] == [other, told]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_badge_opens_the_notebook_on_colab_from_the_one_address(path: Path) -> None:
     badge = workbook.colab_badge(ROOT, path.name)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from .. import __version__
 from ..datasets.leaves.task import KINDS
-from ..errors import AdapterError
+from ..errors import AdapterError, outside_level
 
 __all__ = [
     "OutdatedRows",
@@ -163,7 +163,7 @@ def one_version(table: pd.DataFrame, by: Sequence[str], current: str = __version
         parts.append(f"{left} rows of another precision left out")
     if parts:
         remedy = "; run the grid again to renew them" if kept["outdated"].any() else ""
-        warnings.warn("; ".join(parts) + remedy, OutdatedRows, stacklevel=2)
+        warnings.warn("; ".join(parts) + remedy, OutdatedRows, stacklevel=outside_level())
     return kept
 
 

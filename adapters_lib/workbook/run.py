@@ -9,6 +9,7 @@ execution times. A notebook that fails is left as it was.
 from __future__ import annotations
 
 import os
+import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -101,18 +102,26 @@ def _clean(notebook: Any) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_live(output)]
+            cell.outputs = [output for output in map(_without_outdated, cell.outputs) if not _is_live(output)]
+
+
+_OUTDATED = re.compile(r"^.*: OutdatedRows: .*\n(?: {2}.*\n?)?", re.MULTILINE)
+
+
+def _without_outdated(output: Any) -> Any:
+    """Without the warnings that rows are of another version: whoever draws a figure should see them, but a
+    committed notebook says so in the figure itself, and a warning names a path of the machine that ran it."""
+    if output.get("output_type") == "stream" and output.get("name") == "stderr":
+        output["text"] = _OUTDATED.sub("", output["text"])
+    return output
 
 
 def _is_live(output: Any) -> bool:
-    """Whether an output means nothing without a running kernel: a widget's view, or a progress bar."""
+    """Whether an output means nothing without a running kernel: a widget's view, a progress bar, nothing."""
     if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
         return True
-    return bool(
-        output.get("output_type") == "stream"
-        and output.get("name") == "stderr"
-        and "it/s" in output.get("text", "")
-    )
+    stderr = output.get("output_type") == "stream" and output.get("name") == "stderr"
+    return stderr and (not output["text"].strip() or "it/s" in output["text"])
 
 
 def write_first_cell(path: Path, root: Path) -> None:
