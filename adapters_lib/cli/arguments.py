@@ -6,7 +6,7 @@ import argparse
 import ast
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ __all__ = [
     "add_data",
     "add_device",
     "add_jobs",
+    "add_folder",
     "add_json",
     "add_model",
+    "add_number",
+    "add_seeds",
     "add_size",
     "add_threads",
     "checked_options",
@@ -78,6 +81,24 @@ class Bounded(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def add_number(
+    parser: argparse.ArgumentParser, name: str, *, type: Callable[[str], Any] = int, **options: Any
+) -> None:
+    """An option that takes a number within bounds, or several; `least`, `most`, `unit`: see `Bounded`."""
+    parser.add_argument(name, type=type, action=Bounded, **options)
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """--folder, where the tables of stored runs are."""
+    what = f"where the tables are (default {TABLES})"
+    parser.add_argument("--folder", type=Path, default=Path(TABLES), metavar="FOLDER", help=what)
+
+
+def add_seeds(parser: argparse.ArgumentParser, what: str) -> None:
+    """--seeds, several whole numbers."""
+    add_number(parser, "--seeds", most=MOST_SEED, nargs="+", metavar="SEED", help=what)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """--backbone and --method."""
     parser.add_argument(
@@ -97,30 +118,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     what = "side of the images (default: the backbone's own)"
-    parser.add_argument(
-        "--image-size", type=int, action=Bounded, least=1, most=MOST_SIDE, metavar="PIXELS", help=what
-    )
+    add_number(parser, "--image-size", least=1, most=MOST_SIDE, metavar="PIXELS", help=what)
 
 
 def add_threads(
     parser: argparse.ArgumentParser, default: int | None = 1, what: str = "CPU threads (default 1)"
 ) -> None:
-    parser.add_argument(
-        "--threads",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=max(2, available_cores()),
-        default=default,
-        help=what,
-    )
+    add_number(parser, "--threads", least=1, most=max(2, available_cores()), default=default, help=what)
 
 
 def add_jobs(parser: argparse.ArgumentParser, default: int = -1) -> None:
-    parser.add_argument(
+    add_number(
+        parser,
         "--jobs",
-        type=int,
-        action=Bounded,
         least=-1,
         most=max(2, available_cores()),
         default=default,
@@ -162,14 +172,7 @@ def add_data(parser: argparse.ArgumentParser, of_run: bool = False) -> None:
     checkpoint comes from."""
     parser.add_argument("--root", metavar="FOLDER", help="where real data lie, or are downloaded to")
     parser.add_argument("--download", action="store_true", help="let torchvision fetch its data sets")
-    parser.add_argument(
-        "--n-per-class",
-        type=int,
-        action=Bounded,
-        least=1,
-        metavar="N",
-        help="use only N training images of each class",
-    )
+    add_number(parser, "--n-per-class", least=1, metavar="N", help="use only N training images of each class")
     seed: dict[str, Any] = {"type": int, "action": Bounded, "most": MOST_SEED}
     if of_run:
         parser.add_argument(

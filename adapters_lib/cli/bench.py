@@ -8,9 +8,30 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from . import bench_decode, bench_export, bench_video
-from .arguments import TABLES, Bounded, add_data, add_json, add_model, add_threads, data_options, device_of
+from .arguments import (
+    TABLES,
+    add_data,
+    add_json,
+    add_model,
+    add_number,
+    add_threads,
+    data_options,
+    device_of,
+)
 
 __all__ = ["add_arguments", "run", "show"]
+
+
+def _batch(parser: argparse.ArgumentParser, what: str, **options: Any) -> None:
+    add_number(parser, "--batch", least=1, most=MOST_BATCH, help=what, **options)
+
+
+def _rounds(parser: argparse.ArgumentParser, what: str, **options: Any) -> None:
+    add_number(parser, "--rounds", least=1, most=100_000, help=what, **options)
+
+
+def _classes(parser: argparse.ArgumentParser, what: str, **options: Any) -> None:
+    add_number(parser, "--classes", least=1, most=MOST_CLASSES, help=what, **options)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "exits", help="early exits against the full depth, on the same batches, in turn", allow_abbrev=False
     )
     add_model(exits)
-    exits.add_argument(
+    add_number(
+        exits,
         "--shares",
         type=float,
-        action=Bounded,
         most=1,
         nargs="+",
         metavar="SHARE",
@@ -34,45 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a trained model instead, with --data and its calibrated thresholds",
     )
     exits.add_argument("--data", help="test images for --checkpoint")
-    exits.add_argument(
-        "--batch",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        nargs="+",
-        default=[1, 32],
-        help="images at once (default 1 32)",
-    )
-    exits.add_argument(
-        "--images",
-        type=int,
-        action=Bounded,
-        least=2,
-        most=MOST_BATCH,
-        default=32,
-        help="images per round (default 32)",
-    )
-    exits.add_argument(
-        "--rounds",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=100_000,
-        default=10,
-        help="timed rounds (default 10)",
-    )
+    _batch(exits, "images at once (default 1 32)", nargs="+", default=[1, 32])
+    add_number(exits, "--images", least=2, most=MOST_BATCH, default=32, help="images per round (default 32)")
+    _rounds(exits, "timed rounds (default 10)", default=10)
     add_threads(exits)
     exits.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    exits.add_argument(
-        "--classes",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_CLASSES,
-        default=100,
-        help="outputs of the heads, without --checkpoint (default 100)",
-    )
+    _classes(exits, "outputs of the heads, without --checkpoint (default 100)", default=100)
     add_data(exits)
     methods = actions.add_parser(
         "methods",
@@ -80,78 +68,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         allow_abbrev=False,
     )
     add_model(methods)
-    methods.add_argument(
-        "--batch",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        nargs="+",
-        default=[1, 16],
-        help="images at once in inference (default 1 16)",
-    )
-    methods.add_argument(
+    _batch(methods, "images at once in inference (default 1 16)", nargs="+", default=[1, 16])
+    add_number(
+        methods,
         "--train-batch",
-        type=int,
-        action=Bounded,
         least=2,
         most=MOST_BATCH,
         default=8,
         help="images of a training step (default 8)",
     )
-    methods.add_argument(
-        "--rounds",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=100_000,
-        default=15,
-        help="timed rounds at most (default 15)",
-    )
-    methods.add_argument(
+    _rounds(methods, "timed rounds at most (default 15)", default=15)
+    add_number(
+        methods,
         "--minutes",
         type=float,
-        action=Bounded,
         least=0,
         most=10_000,
         default=9,
         help="about how long it may take; at least 3 rounds are made (default 9)",
     )
     add_threads(methods)
-    methods.add_argument(
-        "--classes",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_CLASSES,
-        default=100,
-        help="outputs of the heads (default 100)",
-    )
+    _classes(methods, "outputs of the heads (default 100)", default=100)
     latency = actions.add_parser(
         "latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False
     )
-    latency.add_argument(
-        "--batch",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        nargs="+",
-        default=[1, 16],
-        help="images at once (default 1 16)",
-    )
+    _batch(latency, "images at once (default 1 16)", nargs="+", default=[1, 16])
     steps = actions.add_parser(
         "steps", help="every method's training step against full fine-tuning, as a table", allow_abbrev=False
     )
-    steps.add_argument(
-        "--batch",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        default=4,
-        help="images of a step (default 4)",
-    )
+    _batch(steps, "images of a step (default 4)", default=4)
     for each, name in ((latency, "latency"), (steps, "steps")):
         out = f"{TABLES}/{name}.csv"
         each.add_argument(
@@ -163,25 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="NAME[:KEY=VALUE,…]",
             help="repeatable (default: those of the methods grid)",
         )
-        each.add_argument(
-            "--rounds",
-            type=int,
-            action=Bounded,
-            least=1,
-            most=100_000,
-            default=20,
-            help="timed rounds (default 20)",
-        )
+        _rounds(each, "timed rounds (default 20)", default=20)
         add_threads(each)
-        each.add_argument(
-            "--classes",
-            type=int,
-            action=Bounded,
-            least=1,
-            most=MOST_CLASSES,
-            default=20,
-            help="outputs of the heads (default 20)",
-        )
+        _classes(each, "outputs of the heads (default 20)", default=20)
         each.add_argument("--out", default=out, metavar="FILE", help=f"default {out}")
     video = actions.add_parser(
         "video",

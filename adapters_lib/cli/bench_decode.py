@@ -7,7 +7,7 @@ from typing import Any
 
 from ..cores import available_cores
 from ..options import MOST_BATCH, MOST_SIDE
-from .arguments import Bounded, add_data, add_threads, data_options, device_of
+from .arguments import add_data, add_number, add_threads, data_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -22,55 +22,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", action="append", metavar="NAME[:KEY=VALUE,…]", help="repeatable (default padapter)"
     )
-    parser.add_argument(
+    add_number(
+        parser,
         "--step-ms",
         type=float,
-        action=Bounded,
         least=0,
         most=10_000_000,
         metavar="MS",
         help="sleep so long in the place of a training step of a model",
     )
-    parser.add_argument(
+    add_number(
+        parser,
         "--image-size",
-        type=int,
-        action=Bounded,
         least=1,
         most=MOST_SIDE,
         metavar="PIXELS",
         help="side of a clip (default 64 for drawn clips, 224 for others)",
     )
-    parser.add_argument(
-        "--batch",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        default=8,
-        help="clips a step (default 8)",
-    )
-    parser.add_argument(
+    add_number(parser, "--batch", least=1, most=MOST_BATCH, default=8, help="clips a step (default 8)")
+    add_number(
+        parser,
         "--workers",
-        type=int,
-        action=Bounded,
         least=0,
         most=max(2, available_cores()),
         default=2,
         help="loader processes (default 2)",
     )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        default=20,
-        help="timed steps (default 20)",
-    )
-    parser.add_argument(
+    add_number(parser, "--steps", least=1, most=MOST_BATCH, default=20, help="timed steps (default 20)")
+    add_number(
+        parser,
         "--clips",
-        type=int,
-        action=Bounded,
         least=1,
         most=MOST_BATCH,
         default=64,

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..options import MOST_BATCH, MOST_CLASSES, MOST_SIDE
-from .arguments import Bounded, add_threads, device_of
+from .arguments import add_number, add_threads, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -23,49 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:KEY=VALUE,…]",
         help="repeatable (default: full, and padapter after blocks)",
     )
-    parser.add_argument(
-        "--frames", type=int, action=Bounded, least=1, most=4096, default=8, help="of a clip (default 8)"
+    add_number(parser, "--frames", least=1, most=4096, default=8, help="of a clip (default 8)")
+    add_number(
+        parser, "--tubelet", least=1, most=4096, default=2, help="frames that one token sees (default 2)"
     )
-    parser.add_argument(
-        "--tubelet",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=4096,
-        default=2,
-        help="frames that one token sees (default 2)",
-    )
-    parser.add_argument(
+    add_number(
+        parser,
         "--image-size",
-        type=int,
-        action=Bounded,
         least=1,
         most=MOST_SIDE,
         metavar="PIXELS",
         help="side of the frames (default: the backbone's own)",
     )
-    parser.add_argument(
-        "--batch",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_BATCH,
-        default=1,
-        help="clips of a step (default 1)",
+    add_number(parser, "--batch", least=1, most=MOST_BATCH, default=1, help="clips of a step (default 1)")
+    add_number(
+        parser, "--classes", least=1, most=MOST_CLASSES, default=174, help="outputs of the head (default 174)"
     )
-    parser.add_argument(
-        "--classes",
-        type=int,
-        action=Bounded,
-        least=1,
-        most=MOST_CLASSES,
-        default=174,
-        help="outputs of the head (default 174)",
-    )
-    parser.add_argument(
+    add_number(
+        parser,
         "--rounds",
-        type=int,
-        action=Bounded,
         least=0,
         most=100_000,
         default=1,

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..options import MOST_BATCH, MOST_CLASSES
-from .arguments import Bounded, add_clips, add_model, add_threads, clip_options, device_of
+from .arguments import Bounded, add_clips, add_model, add_number, add_threads, clip_options, device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also work out the peak memory of inference and of a training step",
     )
     what = "images at once, for --latency and --memory (default 1)"
-    parser.add_argument("--batch", type=int, action=Bounded, least=1, most=MOST_BATCH, default=1, help=what)
+    add_number(parser, "--batch", least=1, most=MOST_BATCH, default=1, help=what)
     parser.add_argument(
         "--dtype",
         default="float32",
@@ -40,10 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="for --latency: cpu, cuda, … (default: cuda if there is one)")
     add_threads(parser, None, "CPU threads, for --latency (default: torch's choice)")
-    parser.add_argument(
+    add_number(
+        parser,
         "--repeats",
-        type=int,
-        action=Bounded,
         least=1,
         most=100_000,
         default=30,

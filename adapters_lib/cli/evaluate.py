@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH
 from ..text import one_line
-from .arguments import Bounded, add_data, add_device, computing_on, load_checkpoint, save_table
+from .arguments import add_data, add_device, add_number, computing_on, load_checkpoint, save_table
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="a name that `data list` shows")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default test")
     what = "images at once (default 64)"
-    parser.add_argument(
-        "--batch-size", type=int, action=Bounded, least=1, most=MOST_BATCH, default=64, help=what
-    )
+    add_number(parser, "--batch-size", least=1, most=MOST_BATCH, default=64, help=what)
     parser.add_argument(
         "--report",
         metavar="FOLDER",

@@ -15,6 +15,7 @@ from .arguments import (
     add_data,
     add_jobs,
     add_json,
+    add_number,
     checked_options,
     key_value,
     load_checkpoint,
@@ -70,10 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one for every exit but the last (default: the calibrated ones)",
     )
     evaluate.add_argument("--policy", help="with --thresholds (default max_softmax)")
-    curve.add_argument(
+    add_number(
+        curve,
         "--timed",
-        type=int,
-        action=Bounded,
         least=1,
         most=10_000,
         metavar="POINTS",
@@ -89,11 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     study.add_argument("--host", default="lora", help="the method that the exits are added to (default lora)")
     study.add_argument("--data", default="leaves-mixed", help="default leaves-mixed")
-    study.add_argument("--seeds", type=int, action=Bounded, most=MOST_SEED, nargs="+", default=[0, 1, 2])
+    add_number(study, "--seeds", most=MOST_SEED, nargs="+", default=[0, 1, 2])
     study.add_argument("--settings", nargs="+", metavar="NAME", help="only these (default: all)")
-    study.add_argument(
-        "--epochs", type=int, action=Bounded, least=1, most=MOST_BATCH, help="default: the offline recipe's"
-    )
+    add_number(study, "--epochs", least=1, most=MOST_BATCH, help="default: the offline recipe's")
     study.add_argument(
         "--dyn",
         default="",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import Bounded
+from .arguments import add_number
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("torch", "onnx"), help="torch.export's .pt2 or ONNX (default: by the ending)"
     )
     what = "read the logits behind this block, one with an early exit (default: the full depth)"
-    parser.add_argument("--exit", type=int, action=Bounded, least=1, most=512, metavar="BLOCK", help=what)
+    add_number(parser, "--exit", least=1, most=512, metavar="BLOCK", help=what)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..cores import available_cores
 from ..options import MOST_SEED
 from ..pretraining.recipes import PretrainConfig
-from .arguments import Bounded
+from .arguments import Bounded, add_number
 
 __all__ = ["add_arguments", "add_fields", "command_of", "config_of", "run"]
 
@@ -39,10 +39,9 @@ def add_fields(parser: argparse.ArgumentParser, config: type[Any], out: str) -> 
         metavar="FOLDER",
         help=f"for the weights, the curve and the checkpoint (default {out})",
     )
-    parser.add_argument(
+    add_number(
+        parser,
         "--threads",
-        type=int,
-        action=Bounded,
         most=max(2, available_cores()),
         default=0,
         metavar="N",

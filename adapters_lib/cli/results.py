@@ -8,7 +8,7 @@ import argparse
 from typing import Any
 
 from . import results_runs
-from .arguments import TABLES, add_json
+from .arguments import add_folder, add_json
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -21,23 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("gpu", "run what a table lacks on one GPU, many runs side by side", results_runs.add_gpu),
         ("prune", "drop rows that a grid no longer asks for; runs nothing", results_runs.add_prune),
         ("table", "mean and 95 %% interval over seeds, parameters, MACs, step time", _add_table),
-        ("claims", "the workbook's four claims: shown, refuted or undecided", _add_folder),
-        ("real", "photographs: the table, and whether the order of methods is that of leaves", _add_folder),
+        ("claims", "the workbook's four claims: shown, refuted or undecided", add_folder),
+        ("real", "photographs: the table, and whether the order of methods is that of leaves", add_folder),
     ):
         action = actions.add_parser(name, help=summary, allow_abbrev=False)
         add(action)
         add_json(action)
 
 
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--folder", default=TABLES, metavar="FOLDER", help=f"where the tables are (default {TABLES})"
-    )
-
-
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("grid", help="a table in the folder, e.g. methods")
-    _add_folder(parser)
+    add_folder(parser)
     parser.add_argument("--format", default="markdown", help="markdown (default), latex or csv")
     parser.add_argument(
         "--readme", metavar="FILE", help="write it between this file's two marker lines as well"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from ..cores import available_cores
-from ..options import MOST_SEED
-from .arguments import TABLES, Bounded, add_jobs
+from .arguments import add_folder, add_jobs, add_number, add_seeds
 
 __all__ = ["add_gpu", "add_list", "add_prune", "add_run", "gpu", "prune", "run", "show_list", "what_is_left"]
 
@@ -19,10 +17,10 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     _add_selection(parser)
     _add_order(parser)
     add_jobs(parser)
-    parser.add_argument(
+    add_number(
+        parser,
         "--limit-minutes",
         type=float,
-        action=Bounded,
         metavar="M",
         help="start no run after so long; those that run stop after an epoch",
     )
@@ -36,7 +34,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
 
 def add_prune(parser: argparse.ArgumentParser) -> None:
     _add_grids(parser, "default: all grids")
-    _add_folder(parser)
+    add_folder(parser)
 
 
 def add_gpu(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +48,9 @@ def add_gpu(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="in all, drawing the images included (default 10)",
     )
-    parser.add_argument(
+    add_number(
+        parser,
         "--processes",
-        type=int,
-        action=Bounded,
         least=-1,
         most=1024,
         default=-1,
@@ -68,28 +65,10 @@ def _add_grids(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(TABLES),
-        metavar="FOLDER",
-        help=f"where the tables are (default {TABLES})",
-    )
-
-
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     """Options that choose among the runs of the tables."""
-    _add_folder(parser)
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        action=Bounded,
-        most=MOST_SEED,
-        nargs="+",
-        metavar="SEED",
-        help="only these, e.g. --seeds 0 for a quick look",
-    )
+    add_folder(parser)
+    add_seeds(parser, "only these, e.g. --seeds 0 for a quick look")
     parser.add_argument(
         "--only",
         nargs="+",

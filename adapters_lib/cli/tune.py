@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from ..errors import AdapterError
-from ..options import MOST_SEED
-from .arguments import TABLES, Bounded, add_jobs
+from .arguments import TABLES, add_jobs, add_number, add_seeds
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -37,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try rates until each best one lies between two that did no better",
     )
-    parser.add_argument(
+    add_number(
+        parser,
         "--limit-minutes",
         type=float,
-        action=Bounded,
         metavar="M",
         help="with --until-bracketed: stop at the end of the epochs that then run",
     )
@@ -50,15 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --until-bracketed: say what is chosen and what is missing, run nothing",
     )
     add_jobs(parser)
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        action=Bounded,
-        most=MOST_SEED,
-        nargs="+",
-        metavar="SEED",
-        help="without --until-bracketed (default 100)",
-    )
+    add_seeds(parser, "without --until-bracketed (default 100)")
     parser.add_argument(
         "--exits", action="store_true", help="rates of hosts of exits: one for adapter and heads"
     )

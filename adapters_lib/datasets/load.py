@@ -43,8 +43,9 @@ class Entry:
     `load_data` may pass on.
 
     clips: it yields clips (C, T, H, W). leaves: drawn for a size and a normalisation, and `load` can keep
-    what it drew (`drawn`). image_size: side in pixels where neither a model nor the caller says. whole: seed
-    and options choose among the same files, so that one digest stands for all of them.
+    what it drew (`drawn`). image_size: side in pixels where neither a model nor the caller says. whole:
+    options with which every file is seen, where seed and options choose among the same files, so that one
+    digest stands for all of them; None where they decide which files there are.
     """
 
     module: str
@@ -54,7 +55,7 @@ class Entry:
     clips: bool = False
     leaves: bool = False
     image_size: int | None = None
-    whole: bool = False
+    whole: Mapping[str, Any] | None = None
 
 
 DATA_SETS: dict[str, Entry] = {
@@ -70,8 +71,8 @@ DATA_SETS: dict[str, Entry] = {
     "cifar100": Entry("images.torchvision_sets", "flip-shift", download=True),
     "svhn": Entry("images.torchvision_sets", "shift", download=True),
     "folder": Entry("images.folder", "crop"),
-    "elpv": Entry("images.elpv", "flip", whole=True),
-    "apples": Entry("images.apples", "crop", whole=True),
+    "elpv": Entry("images.elpv", "flip", whole={"n_train": 1, "n_val": 1}),
+    "apples": Entry("images.apples", "crop", whole={}),
     **{
         name: Entry("images.ultra_fgvc", "ultra")
         for name in ("cotton80", "soylocal", "soygene", "soyglobal", "soyageing")
@@ -175,10 +176,8 @@ def files_digest(name: str, seed: int, options: Mapping[str, Any]) -> str:
     if name not in DATA_SETS or not DATA_SETS[name].files:
         return ""
     load = importlib.import_module(f"adapters_lib.datasets.{DATA_SETS[name].module}").load
-    if DATA_SETS[name].whole:
-        seed, options = 0, {key: value for key, value in options.items() if key in ("root", "strict")}
-        if name == "elpv":  # whose smallest classes may be small where it is not strict
-            options |= {"n_train": 1, "n_val": 1}
+    if (whole := DATA_SETS[name].whole) is not None:
+        seed, options = 0, {**{key: options[key] for key in ("root", "strict") if key in options}, **whole}
     quick = {"verify": "off", "cache": False, "cache_gib": 0.0}
     known = inspect.signature(load).parameters
     with warnings.catch_warnings():

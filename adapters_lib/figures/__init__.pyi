@@ -70,7 +70,6 @@ from .parts import (
     outside_legend as outside_legend,
     points as points,
     sample as sample,
-    swatch as swatch,
 )
 from .results_explorer import (
     EXPORTS as EXPORTS,

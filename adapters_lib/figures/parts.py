@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
 from .. import __version__
@@ -24,7 +23,7 @@ from ..experiments.statistics import summarise
 from ..experiments.versions import one_version
 from ..text import drawn
 
-__all__ = ["caption", "mark", "names_beside", "outside_legend", "points", "sample", "swatch"]
+__all__ = ["caption", "mark", "names_beside", "outside_legend", "points", "sample"]
 
 
 def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
@@ -126,22 +125,6 @@ def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
     columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
     spacing = {"columnspacing": 0.9, "handletextpad": 0.3, "labelspacing": 0.3}
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=6.5, **spacing)
-
-
-def swatch(label: str, look: tuple[str, str], *, outdated: bool = False) -> Line2D:
-    """The entry of a legend for `mark`, without the interval's line."""
-    color, marker = look
-    return Line2D(
-        [],
-        [],
-        color=color,
-        marker=marker,
-        ms=4.5,
-        mew=0.9,
-        mfc="white" if outdated else color,
-        ls="none",
-        label=drawn(label),
-    )
 
 
 def _synthetic(data: str) -> str | None:
