@@ -19,10 +19,15 @@ from adapters_lib.datasets.leaves.parameters import (
     sample_leaves,
     species,
 )
-from adapters_lib.datasets.leaves.task import KINDS, load, task_sample
+from adapters_lib.datasets.leaves.task import KINDS, task_sample
 from adapters_lib.datasets.load import TensorImages, load_data
 from adapters_lib.errors import AdapterError
 from adapters_lib.figures.samples import contact_sheet, granularity_sheet
+
+
+def load(kind: str, **options):
+    return load_data(f"leaves-{kind}", **{"augment": None, **options})
+
 
 SMALL = {"n_train": 2, "n_val": 1, "n_test": 3, "image_size": 32}
 
@@ -243,7 +248,7 @@ def test_the_scan_says_nothing_about_the_class() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "utlra"}, "did you mean 'ultra'"),
+        ({"kind": "utlra"}, "did you mean 'leaves-ultra'"),
         ({"granularity": 0.0}, r"granularity 0.0; must lie in \(0, 1\]"),
         ({"granularity": 1.5}, "1.5"),
         ({"n_test": 0}, "n_test is too small; give at least 1"),

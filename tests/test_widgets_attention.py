@@ -10,7 +10,7 @@ from torch import nn
 import adapters_lib as al
 from adapters_lib.analysis.attention import capture_attention
 from adapters_lib.analysis.rollout import rollout_groups
-from adapters_lib.datasets.leaves.task import load
+from adapters_lib.datasets.load import load_data
 from adapters_lib.datasets.task import Task
 from adapters_lib.figures import attention_explorer
 from adapters_lib.figures.attention_explorer import attention_views, explorer_figure
@@ -22,7 +22,7 @@ TinyViT = Callable[..., nn.Module]
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load("ultra", image_size=32, cultivars=3, n_train=1, n_val=1, n_test=2)
+    return load_data("leaves-ultra", augment=None, image_size=32, cultivars=3, n_train=1, n_val=1, n_test=2)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ..options import check_seed, described, fits, whole_number
 from .images.files import ImageFiles
 from .images.vtab import CLASSES as VTAB_CLASSES
 from .labelled import TensorImages, View
+from .request import Request
 from .task import DataWarning, Task, make_loader, subset
 from .transforms import resolve_config
 
@@ -42,10 +43,10 @@ class Entry:
     """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what
     `load_data` may pass on.
 
-    clips: it yields clips (C, T, H, W). leaves: drawn for a size and a normalisation, and `load` can keep
-    what it drew (`drawn`). image_size: side in pixels where neither a model nor the caller says. whole:
-    options with which every file is seen, where seed and options choose among the same files, so that one
-    digest stands for all of them; None where they decide which files there are.
+    clips: it yields clips (C, T, H, W). synthetic: what it is, of a set that this library draws. image_size:
+    side in pixels where neither a model nor the caller says. whole: options with which every file is seen,
+    where seed and options choose among the same files, so that one digest stands for all of them; None where
+    they decide which files there are.
     """
 
     module: str
@@ -53,14 +54,14 @@ class Entry:
     files: bool = True
     download: bool = False
     clips: bool = False
-    leaves: bool = False
+    synthetic: str = ""
     image_size: int | None = None
     whole: Mapping[str, Any] | None = None
 
 
 DATA_SETS: dict[str, Entry] = {
     **{
-        f"leaves-{kind}": Entry("leaves.task", "leaf", files=False, leaves=True)
+        f"leaves-{kind}": Entry("leaves.task", "leaf", files=False, synthetic="synthetic leaves")
         for kind in ("coarse", "ultra", "mixed")
     },
     "digits": Entry("images.digits", "shift", files=False),
@@ -79,7 +80,9 @@ DATA_SETS: dict[str, Entry] = {
     },
     **{f"soyageing-r{stage}": Entry("images.ultra_fgvc", "ultra") for stage in (1, 3, 4, 5, 6)},
     **{f"vtab:{task}": Entry("images.vtab", None) for task in VTAB_CLASSES},
-    "motion-leaves": Entry("video.motion_leaves", "crop", files=False, clips=True, image_size=64),
+    "motion-leaves": Entry(
+        "video.motion_leaves", "crop", files=False, clips=True, image_size=64, synthetic="synthetic clips"
+    ),
     # Not mirrored: left and right are in the labels.
     "ssv2": Entry("video.tasks", "crop", clips=True, image_size=224),
     **{
@@ -139,21 +142,16 @@ def load_data(
     )
     options = _with_frames(name, entry, backbone, options)
     load = importlib.import_module(f"adapters_lib.datasets.{entry.module}").load
-    common: dict[str, Any] = {"seed": seed, "augment": entry.augment if augment == "default" else augment}
+    views = entry.augment if augment == "default" else augment
     if not entry.files and (root is not None or download):
         raise AdapterError(f"{name} needs no files: leave out root and download")
     if download and not entry.download:
         raise AdapterError(
             f"{name} cannot be downloaded from here: put the files in a folder and pass root=<that folder>"
         )
-    if entry.leaves:
-        common |= {"image_size": config["input_size"][-1], "mean": config["mean"], "std": config["std"]}
-    else:
-        common |= {"config": config, "root": Path(root).expanduser() if root is not None else None}
-    if entry.download:
-        common["download"] = download
-    _check_options(name, load, common, options)
-    task: Task = load(name.removeprefix("leaves-"), **common, **options)
+    _check_options(name, load, options)
+    folder = Path(root).expanduser() if root is not None else None
+    task: Task = load(Request(name, config, seed, folder, views, download), **options)
     loaded = {"seed": seed, "options": json.loads(json.dumps(options, default=str))}
     task = replace(task, data_config={**config, **task.data_config}, loaded=loaded)
     if n_per_class is None:
@@ -207,11 +205,11 @@ def _with_frames(name: str, entry: Entry, backbone: Any, options: dict[str, Any]
     return {**options, "frames": frames}
 
 
-def _check_options(name: str, load: Any, common: dict[str, Any], options: dict[str, Any]) -> None:
+def _check_options(name: str, load: Any, options: dict[str, Any]) -> None:
     """Raise AdapterError for an option that `load` has no parameter for, or whose value is of another kind
     than it declares."""
     parameters = inspect.signature(load).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in common]
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     kinds = typing.get_type_hints(load)
     for option, value in options.items():
         if option not in known:

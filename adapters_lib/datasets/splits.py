@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import AdapterError
 from .images.files import MAX_PIXELS, ImageFiles
+from .request import Request
 from .task import DataWarning, Task
 from .transforms import ULTRA_CROP, image_transforms
 
@@ -109,18 +110,18 @@ def _short(path: Path, root: Path) -> str:
 
 
 def files_task(
-    name: str,
+    request: Request,
     classes: list[str],
     parts: dict[str, list[Sample]],
     *,
-    config: dict[str, Any],
-    augment: str | None,
+    config: dict[str, Any] | None = None,
     cache: bool = False,
     max_pixels: int = MAX_PIXELS,
     info: dict[str, Any],
 ) -> Task:
-    """Build the Task of `parts` {"train", "val", "test": [(path, label)]} with transforms from `config`
-    (see `image_transforms`)."""
+    """Build the Task of `parts` {"train", "val", "test": [(path, label)]} with transforms from `config`,
+    by default the request's (see `image_transforms`)."""
+    config, augment = config or request.config, request.augment
     train_view, eval_view = image_transforms(config, augment)
     data = {
         part: ImageFiles(
@@ -135,4 +136,4 @@ def files_task(
     }
     if augment == "ultra":
         config = {**config, **ULTRA_CROP}
-    return Task(name, classes, data["train"], data["val"], data["test"], config, info=info)
+    return Task(request.name, classes, data["train"], data["val"], data["test"], config, info=info)

@@ -129,14 +129,8 @@ def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
 
 def _synthetic(data: str) -> str | None:
     """What a data set that this library draws consists of; None for photographs."""
-    return next(
-        (
-            kind
-            for start, kind in (("leaves", "synthetic leaves"), ("motion", "synthetic clips"))
-            if data.startswith(start)
-        ),
-        None,
-    )
+    name = data.partition(", host ")[0]  # of a study of exits
+    return DATA_SETS[name].synthetic or None if name in DATA_SETS else None
 
 
 def _interval(n: pd.Series) -> str:

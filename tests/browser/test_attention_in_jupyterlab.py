@@ -5,12 +5,12 @@ from lab import Notebook
 
 EXPLORER = """\
 import adapters_lib as al
-from adapters_lib.datasets.leaves.task import load
+from adapters_lib.datasets.load import load_data
 from adapters_lib.widgets import AttentionExplorer
 
 names = ("linear", "lora", "ila")
 models = {name: al.adapt(al.create_backbone(), name, num_classes=3, seed=0) for name in names}
-AttentionExplorer(models, load("ultra", cultivars=3, n_train=1, n_val=1, n_test=2))"""
+AttentionExplorer(models, load_data("leaves-ultra", cultivars=3, n_train=1, n_val=1, n_test=2))"""
 DIAL = """\
 from adapters_lib.widgets import GranularityDial
 

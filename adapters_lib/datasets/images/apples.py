@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ...errors import AdapterError
 from ...options import whole_number
+from ..request import Request
 from ..splits import DEFAULT_ROOT, OFFLINE_HINT, Sample, Skipped, check_counts, files_task
 from ..task import Task
 from .files import EXTENSIONS, MAX_PIXELS, check_files
@@ -37,12 +37,8 @@ _FRAME = re.compile(r"(r0_)?(\d{1,6})_100\.jpg", re.IGNORECASE)
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     n_train: int | None = None,
     strict: bool = True,
     verify: str = "auto",
@@ -62,23 +58,24 @@ def load(
     missing.
     """
     if n_train is not None:
-        whole_number(f"{name}: n_train", n_train, 1)
-    home = home_of(name, root)
+        whole_number(f"{request.name}: n_train", n_train, 1)
+    home = home_of(request.name, request.root)
     left_out: Skipped = []
     if (home / "Training").is_dir() and not (home / "train").is_dir():
-        classes, parts, left_out = _from_clone(name, home, verify, max_pixels)
+        classes, parts, left_out = _from_clone(request.name, home, verify, max_pixels)
         split = "by the angle: one side of the turntable for training, the other for testing"
     else:
         check = lambda paths: check_files(paths, verify, max_pixels)  # noqa: E731
-        classes, parts, found = samples_of_folders(name, home, seed, (0.15, 0.15), EXTENSIONS, check)
+        classes, parts, found = samples_of_folders(
+            request.name, home, request.seed, (0.15, 0.15), EXTENSIONS, check
+        )
         left_out, split = found["skipped"], found["split"]
     expected = {"kinds of apple": KINDS if strict else len(classes)}
-    check_counts(name, expected, {"kinds of apple": len(classes)}, [], strict, home)
+    check_counts(request.name, expected, {"kinds of apple": len(classes)}, [], strict, home)
     if n_train is not None:
-        parts["train"] = _at_most(parts["train"], n_train, seed)
+        parts["train"] = _at_most(parts["train"], n_train, request.seed)
     info = {"root": str(home), "licence": LICENCE, "split": split, "n_train": n_train, "skipped": left_out}
-    options: dict[str, Any] = {"config": config, "augment": augment, "cache": cache}
-    return files_task(name, classes, parts, **options, max_pixels=max_pixels, info=info)
+    return files_task(request, classes, parts, cache=cache, max_pixels=max_pixels, info=info)
 
 
 def home_of(name: str, root: Path | None = None) -> Path:

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...errors import AdapterError
 from ...options import whole_number
 from ..labelled import View
+from ..request import Request
 from ..splits import OFFLINE_HINT, Skipped, check_counts, files_task
 from ..task import Task
 from .files import MAX_PIXELS, check_files
@@ -45,12 +46,8 @@ LABELS_DIGEST = "0abe6fe7700aea571717d7d7dfec005a47c6207b4cde26a4556b6807a115483
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     n_train: int | None = 50,
     n_val: int = 10,
     test_fraction: float | None = None,
@@ -75,9 +72,9 @@ def load(
     Raises AdapterError when the package is not installed or the folder has no labels, when a class is too
     small for the split, and (if strict) when labels or files are not the published ones.
     """
-    _check_numbers(name, n_train, n_val, test_fraction)
-    home = home_of(name, root)
-    paths, labels, kinds = _read_labels(name, home, strict)
+    _check_numbers(request.name, n_train, n_val, test_fraction)
+    home = home_of(request.name, request.root)
+    paths, labels, kinds = _read_labels(request.name, home, strict)
     skipped: Skipped = check_files(paths, verify, max_pixels)
     bad = {path for path, _ in skipped}
     keep = [index for index, path in enumerate(paths) if path not in bad]
@@ -85,21 +82,21 @@ def load(
     counts = labels.bincount(minlength=len(CLASSES)).tolist()
     expected = {f"of {CLASSES[label]!r}": count for label, count in enumerate(COUNTS)}
     found = {f"of {CLASSES[label]!r}": count for label, count in enumerate(counts)}
-    check_counts(name, expected if strict else found, found, skipped, strict, home)
-    parts = stated_split(name, labels, CLASSES, seed, n_train, n_val, test_fraction)
+    check_counts(request.name, expected if strict else found, found, skipped, strict, home)
+    parts = stated_split(request.name, labels, CLASSES, request.seed, n_train, n_val, test_fraction)
     samples = {part: [(paths[i], int(labels[i])) for i in chosen.tolist()] for part, chosen in parts.items()}
-    _name_licence(name)
+    _name_licence(request.name)
     info = {
-        "source": f"package {PACKAGE}" if root is None else str(root),
+        "source": f"package {PACKAGE}" if request.root is None else str(request.root),
         "licence": LICENCE,
         "split": f"{n_train or 'all'} training and {n_val} validation images a class, stratified by seed",
         "of each class": dict(zip(CLASSES, counts, strict=True)),
         "cells": dict(sorted(Counter(kinds).items())),
         "skipped": skipped,
     }
-    whole = {**config, "crop_pct": 1.0, "crop_mode": "squash"}
-    options: dict[str, Any] = {"config": whole, "augment": augment, "cache": cache}
-    return files_task(name, list(CLASSES), samples, **options, max_pixels=max_pixels, info=info)
+    whole = {**request.config, "crop_pct": 1.0, "crop_mode": "squash"}
+    shown: dict[str, Any] = {"config": whole, "cache": cache, "max_pixels": max_pixels}
+    return files_task(request, list(CLASSES), samples, info=info, **shown)
 
 
 def cell_types(data: Any) -> list[str]:

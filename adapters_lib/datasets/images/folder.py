@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AdapterError
+from ..request import Request
 from ..scan import hidden, scan
 from ..splits import Sample, Skipped, files_task, split_samples, warn_skipped
 from ..task import Task
@@ -51,12 +52,8 @@ def part_folders(root: Path) -> dict[str, Path]:
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     verify: str = "auto",
@@ -78,10 +75,10 @@ def load(
     """
     fractions = (val_fraction, test_fraction)
     check: Check = lambda paths: check_files(paths, verify, max_pixels)  # noqa: E731
-    classes, samples, info = samples_of_folders(name, root, seed, fractions, EXTENSIONS, check)
-    return files_task(
-        name, classes, samples, config=config, augment=augment, cache=cache, max_pixels=max_pixels, info=info
+    classes, samples, info = samples_of_folders(
+        request.name, request.root, request.seed, fractions, EXTENSIONS, check
     )
+    return files_task(request, classes, samples, cache=cache, max_pixels=max_pixels, info=info)
 
 
 def samples_of_folders(

@@ -22,6 +22,7 @@ from torchvision import datasets
 
 from ...errors import AdapterError
 from ..labelled import TensorImages
+from ..request import Request
 from ..splits import (
     DEFAULT_ROOT,
     OFFLINE_HINT,
@@ -112,13 +113,8 @@ SETS = {
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
-    download: bool,
     val_fraction: float = 0.1,
     strict: bool = True,
     verify: str = "off",
@@ -131,33 +127,31 @@ def load(
     `strict`, `verify`, `max_pixels`: see `check_counts` and `check_files`. Raises AdapterError when files are
     missing: what to fetch, from where, to which folder.
     """
-    known, root = SETS[name], root if root is not None else DEFAULT_ROOT.absolute()
-    opened = [_open(name, known, root, part, download) for part in known.parts or (None,)]
+    known, root = SETS[request.name], request.folder(DEFAULT_ROOT.absolute())
+    opened = [_open(request.name, known, root, part, request.download) for part in known.parts or (None,)]
     expected, how = {"classes": known.classes, "images": known.images}, _how(known, val_fraction)
     names = [str(label) for label in getattr(opened[0], "classes", range(known.classes))]
     if hasattr(opened[0], "data"):
-        pieces = _split_arrays([_arrays(data) for data in opened], val_fraction, seed)
+        pieces = _split_arrays([_arrays(data) for data in opened], val_fraction, request.seed)
         found = {"classes": len(names), "images": sum(len(labels) for _, labels in pieces)}
-        check_counts(name, expected, found, [], strict, root / known.folder)
-        size, interpolation = config["input_size"][-1], config["interpolation"]
+        check_counts(request.name, expected, found, [], strict, root / known.folder)
+        config = request.config
+        size, mean, std, how_resized = (config[key] for key in ("input_size", "mean", "std", "interpolation"))
         train, val, test = (
-            TensorImages(
-                images, labels, config["mean"], config["std"], None if part else augment, size, interpolation
-            )
+            TensorImages(images, labels, mean, std, None if part else request.augment, size[-1], how_resized)
             for part, (images, labels) in enumerate(pieces)
         )
-        return Task(
-            name, names, train, val, test, config, info={"root": str(root), "split": how, "found": found}
-        )
-    parts = _split_files([_samples(data) for data in opened], val_fraction, seed)
+        about = {"root": str(root), "split": how, "found": found}
+        return Task(request.name, names, train, val, test, config, info=about)
+    parts = _split_files([_samples(data) for data in opened], val_fraction, request.seed)
     skipped = check_files([path for part in parts for path, _ in part], verify, max_pixels)
     bad = {path for path, _ in skipped}
     parts = [[sample for sample in part if sample[0] not in bad] for part in parts]
     found = {"classes": len(names), "images": sum(map(len, parts))}
-    check_counts(name, expected, found, skipped, strict, root / known.folder)
+    check_counts(request.name, expected, found, skipped, strict, root / known.folder)
     info = {"root": str(root), "split": how, "found": found, "skipped": skipped}
-    shown: dict[str, Any] = {"augment": augment, "cache": cache, "max_pixels": max_pixels}
-    return files_task(name, names, dict(zip(OFFICIAL, parts, strict=True)), config=config, info=info, **shown)
+    named = dict(zip(OFFICIAL, parts, strict=True))
+    return files_task(request, names, named, cache=cache, max_pixels=max_pixels, info=info)
 
 
 def _open(name: str, known: TorchvisionSet, root: Path, part: str | None, download: bool) -> Any:

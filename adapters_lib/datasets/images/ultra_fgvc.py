@@ -8,9 +8,9 @@ centre crop in testing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ...errors import AdapterError
+from ..request import Request
 from ..scan import scan
 from ..splits import (
     DEFAULT_ROOT,
@@ -47,12 +47,8 @@ LISTS = {
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     val_fraction: float = 0.2,
     strict: bool = True,
     verify: str = "auto",
@@ -70,19 +66,19 @@ def load(
     Raises AdapterError when nothing is there, or when counts or files differ from what is expected (a
     DataWarning if not `strict`).
     """
-    classes, trainval_expected, test_expected = EXPECTED[name]
-    root = _home(name, root)
+    classes, trainval_expected, test_expected = EXPECTED[request.name]
+    root = _home(request.name, request.root)
     left_out: Skipped = []
     foreign: Skipped = []
     if (root / "test.csv").is_file():
         trainval, test, names = _from_lists(root, classes, outside_root)
     elif root.is_dir() and (folders := part_folders(root)):
-        trainval, test, names = _from_folders(name, root, folders, left_out, foreign)
+        trainval, test, names = _from_folders(request.name, root, folders, left_out, foreign)
     else:
         raise AdapterError(
-            f"{name}: expected {trainval_expected} training and {test_expected} test images of {classes}"
-            f" classes in {root}, found none. Ask the authors (search 'Ultra-FGVC data set, Griffith"
-            " University'), put the images there with train.csv and test.csv (rows 'path,class', ids from 0)"
+            f"{request.name}: expected {trainval_expected} training and {test_expected} test images"
+            f" of {classes} classes in {root}, found none. Ask the authors (search"
+            " 'Ultra-FGVC data set, Griffith University'), put the images there with train.csv and test.csv (rows 'path,class', ids from 0)"
             f" or as train/<class>/ and test/<class>/, or pass root=<folder>. {OFFLINE_HINT}."
         )
     skipped = check_files([path for path, _ in trainval + test], verify, max_pixels)
@@ -95,8 +91,8 @@ def load(
     }
     expected = {"classes": classes, "images in train + val": trainval_expected, "in test": test_expected}
     skipped += left_out
-    check_counts(name, expected, found, skipped, strict, root)
-    train, val = split_samples(trainval, [val_fraction], seed)
+    check_counts(request.name, expected, found, skipped, strict, root)
+    train, val = split_samples(trainval, [val_fraction], request.seed)
     info = {
         "root": str(root),
         "split": f"val: {val_fraction:.0%} of train + val, stratified by seed",
@@ -105,11 +101,10 @@ def load(
     info["skipped"] = [*skipped, *foreign]  # type: ignore[list-item]
     parts = {"train": train, "val": val, "test": test}
     return files_task(
-        name,
+        request,
         names,
         parts,
-        config={**config, **ULTRA_CROP},
-        augment=augment,
+        config={**request.config, **ULTRA_CROP},
         cache=cache,
         max_pixels=max_pixels,
         info=info,

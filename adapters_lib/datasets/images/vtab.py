@@ -3,10 +3,10 @@ adapter papers share."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ...errors import AdapterError, unknown
+from ..request import Request
 from ..splits import DEFAULT_ROOT, OFFLINE_HINT, check_counts, files_task
 from ..task import Task
 from .files import MAX_PIXELS, check_files
@@ -40,12 +40,8 @@ COUNTS = {"train": 800, "val": 200}
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     strict: bool = True,
     verify: str = "auto",
     cache: bool = False,
@@ -62,14 +58,14 @@ def load(
     Raises AdapterError for an unknown task, a missing list or image, a label out of range, or counts other
     than 800 and 200 (the last two kinds of count: a DataWarning if not `strict`).
     """
-    task = name.removeprefix("vtab:")
+    task = request.name.removeprefix("vtab:")
     if task not in CLASSES:
         raise unknown("VTAB-1k task", task, CLASSES)
-    root = root if root is not None else DEFAULT_ROOT.absolute() / "vtab-1k"
+    root = request.folder(DEFAULT_ROOT.absolute() / "vtab-1k")
     home = root / task if (root / task).is_dir() else root
     if missing := [file for file in FILES.values() if not (home / file).is_file()]:
         raise AdapterError(
-            f"{name}: expected {', '.join(FILES.values())} with 800 + 200 training images in {home},"
+            f"{request.name}: expected {', '.join(FILES.values())} with 800 + 200 training images in {home},"
             f" {', '.join(missing)} not found. Fetch the VTAB-1k archive that the NOAH or SSF authors share,"
             f" unpack it there, or pass root=<folder>. {OFFLINE_HINT}."
         )
@@ -81,8 +77,10 @@ def load(
     listed = {part: len(samples) for part, samples in parts.items()}
     parts = {part: [sample for sample in samples if sample[0] not in bad] for part, samples in parts.items()}
     found = {part: len(samples) for part, samples in parts.items()}
-    check_counts(name, {**COUNTS, "test": listed["test"]}, found, skipped, strict, home)
+    check_counts(request.name, {**COUNTS, "test": listed["test"]}, found, skipped, strict, home)
     info = {"root": str(home), "split": "the benchmark's lists", "found": found, "skipped": skipped}
-    squash = {**config, "crop_pct": 1.0, "crop_mode": "squash"}
-    shown: dict[str, Any] = {"augment": augment, "cache": cache, "max_pixels": max_pixels}
-    return files_task(name, [str(i) for i in range(CLASSES[task])], parts, config=squash, info=info, **shown)
+    squash = {**request.config, "crop_pct": 1.0, "crop_mode": "squash"}
+    shown: dict[str, Any] = {"cache": cache, "max_pixels": max_pixels}
+    return files_task(
+        request, [str(i) for i in range(CLASSES[task])], parts, config=squash, info=info, **shown
+    )

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,9 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import AdapterError, unknown
-from ...options import check_seed, whole_number
+from ...errors import AdapterError
+from ...options import whole_number
 from ..labelled import TensorImages
+from ..request import Request
 from ..task import Task
 from ..video.cache import ClipCache
 from .drawing import LEAF_FIELDS, VERSION, draw
@@ -71,14 +71,9 @@ KINDS: dict[str, Kind] = {
 
 
 def load(
-    kind: str,
+    request: Request,
     *,
-    seed: int = 0,
     plants: int = 0,
-    augment: str | None = None,
-    image_size: int = 96,
-    mean: Sequence[float] = (0.5, 0.5, 0.5),
-    std: Sequence[float] = (0.5, 0.5, 0.5),
     granularity: float | None = None,
     n_train: int | None = None,
     n_val: int | None = None,
@@ -87,17 +82,15 @@ def load(
     cultivars: int | None = None,
     drawn: str | os.PathLike[str] | None = None,
 ) -> Task:
-    """Draw a task; `load_data("leaves-" + kind, ...)` is the usual way here.
+    """Draw a task; `load_data("leaves-ultra", ...)` is the usual way here.
 
     Args:
-        kind: "coarse", "ultra" or "mixed".
-        seed: of the training and validation images: another seed, other leaves of the same plants. The test
-            images stay the same, so that runs with different seeds can be compared image by image.
+        request: seed: of the training and validation images: another seed, other leaves of the same plants.
+            The test images stay the same, so that runs with different seeds can be compared image by image.
+            augment: of the training images, a name in AUGMENTATIONS or None. config: leaves are drawn at its
+            size, not resized.
         plants: which plants: another number is another choice of species and cultivars, with test images of
             its own.
-        augment: of the training images, a name in AUGMENTATIONS or None.
-        image_size: pixels a side; leaves are drawn at this size, not resized.
-        mean, std: normalisation of the images handed out.
         granularity: the dial, in (0, 1]; the default differs by kind. leaves-mixed gives its species 3, 2,
             1.5, 1.2 and 1 times this value (at most 1).
         n_train, n_val, n_test: images a class.
@@ -110,13 +103,12 @@ def load(
     (a row in [0, 1], columns `parameter_names`). The three parts have random streams of their own and share
     no leaf.
 
-    Raises AdapterError for an unknown kind, a granularity outside (0, 1], or numbers below 1.
+    Raises AdapterError for a granularity outside (0, 1], or numbers below 1.
     """
-    if kind not in KINDS:
-        raise unknown("leaf task", kind, KINDS)
-    check_seed(seed, f"leaves-{kind}: seed")
-    whole_number(f"leaves-{kind}: plants", plants, 0, 1_000_000)
-    default = KINDS[kind]
+    seed, image_size = request.seed, request.config["input_size"][-1]
+    mean, std = tuple(request.config["mean"]), tuple(request.config["std"])
+    whole_number(f"{request.name}: plants", plants, 0, 1_000_000)
+    default = KINDS[request.name.removeprefix("leaves-")]
     dial = default.granularity if granularity is None else float(granularity)
     numbers = {
         "species": species,
@@ -128,15 +120,15 @@ def load(
     count = {name: getattr(default, name) if value is None else int(value) for name, value in numbers.items()}
     if not 0 < dial <= 1:
         rule = f"must lie in (0, 1], towards 0 the classes become one plant (default {default.granularity})"
-        raise AdapterError(f"leaves-{kind}: granularity {dial}; {rule}")
+        raise AdapterError(f"{request.name}: granularity {dial}; {rule}")
     if short := [name for name, value in count.items() if value < 1] + (
         ["image_size"] if image_size < 16 else []
     ):
         raise AdapterError(
-            f"leaves-{kind}: {short[0]} is too small; give at least {16 if short[0] == 'image_size' else 1}"
+            f"{request.name}: {short[0]} is too small; give at least {16 if short[0] == 'image_size' else 1}"
         )
 
-    _check_memory(f"leaves-{kind}", count, image_size)
+    _check_memory(request.name, count, image_size)
     rows, which, dials = _plants(count["species"], count["cultivars"], dial, plants)
     parts: dict[str, Any] = {}
     for part in ("train", "val", "test"):
@@ -152,7 +144,7 @@ def load(
             image_size,
         )
         images, labels = _images(*asked, None if drawn is None else os.fspath(drawn))
-        parts[part] = TensorImages(images, labels, mean, std, augment if part == "train" else None)
+        parts[part] = TensorImages(images, labels, mean, std, request.augment if part == "train" else None)
     info: dict[str, Any] = {
         "source": "synthetic leaves, drawn by adapters_lib",
         "seed": seed,
@@ -166,9 +158,9 @@ def load(
         "parameter_names": [f.name for f in LEAF_FIELDS],
         "parameters": rows.tolist(),
     }
-    config = {"input_size": (3, image_size, image_size), "mean": tuple(mean), "std": tuple(std)}
+    config = {"input_size": (3, image_size, image_size), "mean": mean, "std": std}
     return Task(
-        f"leaves-{kind}",
+        request.name,
         _names(which, count["cultivars"]),
         **parts,
         data_config=config,

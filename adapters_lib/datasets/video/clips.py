@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from ...errors import AdapterError
 from ...files import output_folder
 from ..labelled import check_labels
+from ..request import Request
 from ..task import DataWarning, Task
 from .cache import ClipCache
 from .crops import check_clip_augmentation, multi_scale_crop, spatial_view
@@ -205,13 +206,11 @@ def clip_cache(gib: float, folder: str | os.PathLike[str] | None = None) -> Clip
 
 
 def clips_task(
-    name: str,
+    request: Request,
     classes: list[str],
     parts: dict[str, list[tuple[Path, int]]],
     *,
-    config: dict[str, Any],
     sampler: ClipSampler,
-    augment: str | None,
     cache: ClipCache | None,
     synthetic: bool = False,
     info: dict[str, Any],
@@ -222,17 +221,24 @@ def clips_task(
         part: VideoClips(
             [path for path, _ in samples],
             torch.tensor([label for _, label in samples], dtype=torch.long),
-            config["input_size"][-1],
-            config["mean"],
-            config["std"],
+            request.config["input_size"][-1],
+            request.config["mean"],
+            request.config["std"],
             sampler,
-            augment if part == "train" else None,
+            request.augment if part == "train" else None,
             cache,
         )
         for part, samples in parts.items()
     }
     info = {**info, "frames": sampler.frames, "stride": sampler.stride, "sampling": sampler.mode}
-    config = {**config, "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
+    config = {**request.config, "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
     return Task(
-        name, classes, data["train"], data["val"], data["test"], config, synthetic=synthetic, info=info
+        request.name,
+        classes,
+        data["train"],
+        data["val"],
+        data["test"],
+        config,
+        synthetic=synthetic,
+        info=info,
     )

@@ -3,10 +3,8 @@ is left out and named."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from ..images.folder import samples_of_folders
+from ..request import Request
 from ..task import Task
 from .clips import clip_cache, clips_task
 from .decoding import EXTENSIONS, check_videos
@@ -16,12 +14,8 @@ __all__ = ["load"]
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     frames: int = 8,
     stride: int = 4,
     sampling: str = "strided",
@@ -41,15 +35,19 @@ def load(
     sampler = ClipSampler(frames, stride, sampling, positions)
     fractions = (val_fraction, test_fraction)
     classes, parts, info = samples_of_folders(
-        name, root, seed, fractions, EXTENSIONS, lambda p: check_videos(p, verify), "video"
+        request.name,
+        request.root,
+        request.seed,
+        fractions,
+        EXTENSIONS,
+        lambda p: check_videos(p, verify),
+        "video",
     )
     return clips_task(
-        name,
+        request,
         classes,
         parts,
-        config=config,
         sampler=sampler,
-        augment=augment,
         cache=clip_cache(cache_gib),
         info=info,
     )

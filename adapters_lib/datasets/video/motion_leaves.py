@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -22,6 +21,7 @@ from ...files import output_folder
 from ...options import real_number
 from ..leaves.drawing import LEAF_FIELDS, SCENE_FIELDS, draw
 from ..leaves.parameters import HELD_BACK, JITTER, SPLITS, species
+from ..request import Request
 from ..task import Task
 from .clips import clip_cache, clips_task
 from .motion_states import MOTIONS, Motion, trajectories
@@ -38,12 +38,8 @@ STREAM = 77  # keeps these random numbers apart from those of the leaf images
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     frames: int = 8,
     stride: int = 4,
     sampling: str = "strided",
@@ -72,30 +68,31 @@ def load(
     Raises AdapterError for numbers below 1 or a file that is shorter than a clip.
     """
     sampler = ClipSampler(frames, stride, sampling, positions)
-    size = config["input_size"][-1]
+    size = request.config["input_size"][-1]
     counts = {"train": n_train, "val": n_val, "test": n_test}
     for what, value in {**{f"n_{part}": n for part, n in counts.items()}, "length": length}.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise AdapterError(f"{name}: {what}={value!r}; give a whole number of at least 1")
+            raise AdapterError(f"{request.name}: {what}={value!r}; give a whole number of at least 1")
     clips = len(MOTIONS) * sum(counts.values())
     if clips > MOST_CLIPS or length * size**2 > MOST_PIXELS:
         many = f"{clips:,} clips of {length:,} frames of {size}² pixels"
         raise AdapterError(
-            f"{name}: {many}; ask for at most {MOST_CLIPS:,} clips, of at most {MOST_PIXELS:,} pixels each"
+            f"{request.name}: {many}; ask for at most {MOST_CLIPS:,} clips, of at most"
+            f" {MOST_PIXELS:,} pixels each"
         )
-    real_number(f"{name}: cache_gib", cache_gib, 0, 2**20)  # before anything is drawn
+    real_number(f"{request.name}: cache_gib", cache_gib, 0, 2**20)  # before anything is drawn
     needed = sampler.span if sampling == "strided" else frames
     if length < needed:
         raise AdapterError(
-            f"{name}: files of {length} frames are shorter than a clip, which spans {needed}; pass"
+            f"{request.name}: files of {length} frames are shorter than a clip, which spans {needed}; pass"
             f" length={needed} or more"
         )
     home = Path(folder) if folder is not None else output_folder("data/cache") / "motion-leaves"
     parts = {
         part: _files(
-            home / f"v{VERSION}-{size}px-{length}f" / _stream_name(part, seed),
+            home / f"v{VERSION}-{size}px-{length}f" / _stream_name(part, request.seed),
             part,
-            seed,
+            request.seed,
             count,
             length,
             size,
@@ -105,7 +102,7 @@ def load(
     }
     info = {
         "source": "synthetic leaves in motion, drawn by adapters_lib, H.264",
-        "seed": seed,
+        "seed": request.seed,
         "length": length,
         **{f"n_{part}": count for part, count in counts.items()},
         "folder": str(home),
@@ -113,12 +110,10 @@ def load(
     cache = clip_cache(cache_gib, home / "decoded")
     classes = [motion.name for motion in MOTIONS]
     return clips_task(
-        name,
+        request,
         classes,
         parts,
-        config=config,
         sampler=sampler,
-        augment=augment,
         cache=cache,
         synthetic=True,
         info=info,

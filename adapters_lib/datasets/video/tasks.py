@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ...errors import AdapterError
 from ..list_files import Fence
+from ..request import Request
 from ..splits import DEFAULT_ROOT, Sample, Skipped, check_counts
 from ..task import DataWarning, Task
 from .clips import clip_cache, clips_task
@@ -53,12 +53,8 @@ EXPECTED = {
 
 
 def load(
-    name: str,
+    request: Request,
     *,
-    config: dict[str, Any],
-    seed: int,
-    root: Path | None,
-    augment: str | None,
     split: int = 1,
     frames: int = 8,
     stride: int = 4,
@@ -89,32 +85,32 @@ def load(
     Raises AdapterError for a missing list, missing videos (the first 20 by name, and how many), a label out
     of range, or other counts.
     """
-    facts = EXPECTED[name]
+    facts = EXPECTED[request.name]
     if split not in range(1, len(facts.train) + 1) or isinstance(split, bool):
         raise AdapterError(
-            f"{name}: split={split!r}; it has the splits"
+            f"{request.name}: split={split!r}; it has the splits"
             f" {', '.join(str(k + 1) for k in range(len(facts.train)))}"
         )
     sampler = ClipSampler(frames, stride, sampling or facts.sampling, positions)
-    root = root if root is not None else DEFAULT_ROOT.absolute() / name
+    root = request.folder(DEFAULT_ROOT.absolute() / request.name)
     if not root.is_dir():
         raise AdapterError(
-            f"{name}: no folder {root}; put the videos and the published lists there, or pass root=<folder>."
-            f" {HINT}"
+            f"{request.name}: no folder {root}; put the videos and the published lists there, or pass"
+            f" root=<folder>. {HINT}"
         )
-    listed = READERS[name](root, split, facts.classes, Fence(root, outside_root))
+    listed = READERS[request.name](root, split, facts.classes, Fence(root, outside_root))
     found = {"training videos": len(listed.train), "test videos": len(listed.test)}
     check_counts(
-        name,
+        request.name,
         {"training videos": facts.train[split - 1], "test videos": facts.test[split - 1]},
         found,
         [],
         strict,
         root,
     )
-    train, test, skipped = sound_samples(name, [listed.train, listed.test], root, strict, verify)
+    train, test, skipped = sound_samples(request.name, [listed.train, listed.test], root, strict, verify)
     parts: dict[str, list[Sample]] = {"test": [row[:2] for row in test]}
-    parts["train"], parts["val"] = group_split(name, train, val_fraction, seed)
+    parts["train"], parts["val"] = group_split(request.name, train, val_fraction, request.seed)
     info = {
         "source": facts.source,
         "root": str(root),
@@ -123,9 +119,7 @@ def load(
         "skipped": skipped,
     }
     cache = clip_cache(cache_gib)
-    return clips_task(
-        name, listed.classes, parts, config=config, sampler=sampler, augment=augment, cache=cache, info=info
-    )
+    return clips_task(request, listed.classes, parts, sampler=sampler, cache=cache, info=info)
 
 
 def sound_samples(
