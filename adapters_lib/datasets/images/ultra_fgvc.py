@@ -79,7 +79,8 @@ def load(
             f"{request.name}: expected {trainval_expected} training and {test_expected} test images"
             f" of {classes} classes in {root}, found none. Ask the authors (search"
             " 'Ultra-FGVC data set, Griffith University'), put the images there with train.csv and test.csv"
-            f" (rows 'path,class', ids from 0) or as train/<class>/ and test/<class>/, or pass root=<folder>. {OFFLINE_HINT}."
+            f" (rows 'path,class', ids from 0) or as"
+            f" train/<class>/ and test/<class>/, or pass root=<folder>. {OFFLINE_HINT}."
         )
     skipped = check_files([path for path, _ in trainval + test], verify, max_pixels)
     bad = {path for path, _ in skipped}
