@@ -12,7 +12,7 @@ from adapters_lib.analysis.features import Projection
 from adapters_lib.analysis.reliability import reliability
 from adapters_lib.analysis.rollout import GroupRollout
 from adapters_lib.experiments.statistics import Interval
-from adapters_lib.figures import accuracy_against_cost, attention as maps_of, classes as scores
+from adapters_lib.figures import accuracy, accuracy_against_cost, attention as maps_of, classes as scores
 from adapters_lib.vit.layout import Layout
 
 IMAGES = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -132,14 +132,18 @@ def test_a_reliability_diagram_names_error_and_number() -> None:
 
 
 def test_differences_say_how_many_seeds_they_stand_on() -> None:
-    ax = scores.paired_differences({"ILA − LoRA": Interval(2.0, 1.5, 3)}).axes[0]
-    assert [t.get_text() for t in ax.texts] == ["n = 3"]
-    assert ax.get_yticklabels()[0].get_text() == "ILA − LoRA"
+    one = {"ILA − LoRA": Interval(2.0, 1.5, 3)}
+    figure = accuracy.paired_differences(one)
+    assert figure.get_suptitle() == "paired over n = 3 seeds"
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "ILA − LoRA"
+    uneven = accuracy.paired_differences({**one, "ILA − probe": Interval(1.0, 1.5, 5)})
+    assert [t.get_text() for t in uneven.axes[0].texts] == ["n = 3", "n = 5"]
+    assert "n =" not in uneven.get_suptitle()
+    with pytest.raises(al.AdapterError, match="nothing was selected to draw"):
+        accuracy.paired_differences({})
 
 
-@pytest.mark.parametrize(
-    "draw", ["perturbation_areas", "sanity_curves", "reliability_diagram", "paired_differences"]
-)
+@pytest.mark.parametrize("draw", ["perturbation_areas", "sanity_curves", "reliability_diagram"])
 def test_an_empty_selection_is_an_error(draw: str) -> None:
     with pytest.raises(al.AdapterError, match=f"{draw}: nothing was selected"):
         getattr(scores, draw)({})

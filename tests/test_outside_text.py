@@ -126,7 +126,7 @@ DRAWERS = {
     ),
     "accuracy_against_cost": lambda n: figures_results.accuracy_against_cost(rows_of(n), "trained"),
     "accuracy_dots": lambda n: figures_results.accuracy_dots(rows_of(n)),
-    "paired_differences": lambda n: figures_scores.paired_differences(
+    "paired_differences": lambda n: figures_results.paired_differences(
         {n: al.experiments.Interval(1.0, 0.5, 3)}
     ),
     "front": lambda n: figures_results.accuracy_against_cost(rows_of(n), "trained", front=True),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_tables import made_up, store
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -18,7 +19,7 @@ from adapters_lib.experiments.versions import OutdatedRows
 from adapters_lib.figures import accuracy as results, exit_results as exits, paper as paper_figures
 from adapters_lib.figures.paper import FIGURES, command_for, load
 from adapters_lib.figures.parts import points
-from adapters_lib.figures.styling import method_style
+from adapters_lib.figures.styling import cost_scale, method_style
 
 
 def _title(figure: Figure) -> str:
@@ -137,7 +138,7 @@ def test_the_sweep_of_granularities_shows_gains_paired_by_seed() -> None:
     figure = FIGURES["granularity_sweep"].draw({"granularity": made_up("granularity")})
     left, right = figure.axes
     assert [text.get_text() for text in left.get_xticklabels()] == ["0.06", "0.09", "0.12", "0.18", "0.25"]
-    assert len(left.containers) == 4
+    assert len(left.containers) == 1  # what the others are compared with
     assert len(right.containers) == 3
     found = made_up("granularity")
     dialled = found["configuration"].map(
@@ -190,9 +191,16 @@ def test_shares_and_curves_of_exits_are_means_over_seeds() -> None:
     half = [y for x, y in _drawn_points(shares.axes[0]) if round(x) == 3]
     assert half == pytest.approx([20, 20])
     curve = exits.exit_curves(curves, table)
-    assert [line.get_label() for line in curve.axes[0].lines[:2]] == ["naive", "naive, fixed depth"]
+    _, labels = curve.axes[0].get_legend_handles_labels()
+    assert labels[:2] == ["naive, by confidence", "naive, fixed depth"]
     seeds = curves[curves["setting"] == "naive"].groupby("seed")["top1"].max()
-    assert curve.axes[0].lines[0].get_ydata()[-1] == pytest.approx(seeds.mean(), abs=0.05)
+    host = table[table["setting"] == "host"].set_index("seed")["top1"]
+    last = curve.axes[0].lines[0].get_ydata()[-1]
+    assert last == pytest.approx((seeds - host).mean(), abs=0.05)
+    assert "above the host" in curve.axes[0].get_ylabel()
+    alone = exits.exit_curves(curves, table[table["setting"] != "host"])
+    assert alone.axes[0].lines[0].get_ydata()[-1] == pytest.approx(seeds.mean(), abs=0.05)
+    assert alone.axes[0].get_ylabel() == "top-1 (%)"
     time = exits.exit_curves(curves, table, cost="time")
     assert time.axes[0].get_xlabel().startswith("milliseconds")
 
@@ -326,3 +334,25 @@ def test_every_figure_names_tables_that_a_command_makes(capsys) -> None:
         assert name in listed
         assert figure.about.endswith((".", ";"))
         assert all(command_for(table).startswith("python -m adapters_lib") for table in figure.tables)
+
+
+def test_costs_in_a_heap_are_drawn_as_differences_from_it() -> None:
+    figure, ax = plt.subplots()
+    costs = [411e6, 411e6, 414e6, 418e6, 420e6, 285e6, 767e6]
+    cost_scale(ax, costs)
+    ticks = dict(zip((t.get_text() for t in ax.get_xticklabels()), ax.get_xticks(), strict=True))
+    assert ticks["411 M"] == 411e6
+    assert ticks["−30 %"] == pytest.approx(0.7 * 411e6)
+    spots = dict(zip(costs, ax.transData.transform([(cost, 0) for cost in costs])[:, 0], strict=True))
+    apart = spots[418e6] - spots[411e6]
+    assert apart > 0.05 * (spots[767e6] - spots[285e6])  # 1.5 of 117 %, and yet it can be seen
+    assert np.allclose(ax.transData.inverted().transform([(spots[767e6], 0)])[0, 0], 767e6)
+    plt.close(figure)
+
+
+def test_costs_that_are_spread_keep_a_plain_axis() -> None:
+    figure, (left, right) = plt.subplots(1, 2)
+    cost_scale(left, [10.0, 12.0, 15.0, 19.0])
+    cost_scale(right, [1e3, 1e5, 1e6, 1e6])
+    assert (left.get_xscale(), right.get_xscale()) == ("linear", "log")
+    plt.close(figure)

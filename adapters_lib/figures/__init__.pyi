@@ -4,6 +4,7 @@ from .accuracy import (
     bottleneck_sweep as bottleneck_sweep,
     differences as differences,
     granularity_sweep as granularity_sweep,
+    paired_differences as paired_differences,
 )
 from .attention import (
     attention_distances as attention_distances,
@@ -21,7 +22,6 @@ from .attention_explorer import (
 from .classes import (
     confusion_matrix as confusion_matrix,
     feature_scatter as feature_scatter,
-    paired_differences as paired_differences,
     perturbation_areas as perturbation_areas,
     reliability_diagram as reliability_diagram,
     sanity_curves as sanity_curves,

@@ -18,14 +18,21 @@ from matplotlib.lines import Line2D
 
 from ..errors import AdapterError, unknown
 from ..experiments.compare import compare
-from ..experiments.statistics import paired_difference, pareto_front
+from ..experiments.statistics import Bootstrap, Interval, paired_difference, pareto_front
 from ..experiments.versions import OutdatedRows, one_version
 from ..methods import parse_method
 from ..text import drawn
 from .parts import caption, mark, names_beside, outside_legend, points, sample
 from .styling import ACCURACIES, COLUMN, COST_AXES, cost_scale, method_style, short, style
 
-__all__ = ["accuracy_against_cost", "accuracy_dots", "bottleneck_sweep", "differences", "granularity_sweep"]
+__all__ = [
+    "accuracy_against_cost",
+    "accuracy_dots",
+    "bottleneck_sweep",
+    "differences",
+    "granularity_sweep",
+    "paired_differences",
+]
 
 _SIZES = ("bottleneck", "rank")
 
@@ -180,7 +187,8 @@ def bottleneck_sweep(table: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: str = "") -> Figure:
-    """Accuracy along the granularity dial, and how far each method is from `reference`, paired by seed.
+    """Accuracy of `reference` along the granularity dial, and how far every other method is from it there,
+    paired by seed.
 
     table: with a column `granularity`.
 
@@ -190,30 +198,36 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
     found = points(table, ("method", "granularity"))
     look = method_style(list(dict.fromkeys(found["method"])))
     rows = one_version(table, ("method", "granularity"))
+    lines = [
+        (str(method), line.sort_values("granularity")) for method, line in found.groupby("method", sort=False)
+    ]
+    others = [(method, line) for method, line in lines if method != reference]
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.6))
-        for place, (method, group) in enumerate(found.groupby("method", sort=False)):
-            line = group.sort_values("granularity")
-            aside = 1.012 ** (place - (len(look) - 1) / 2)
-            _line(left, line["granularity"] * aside, line, look[str(method)], str(method))
-            if method != reference:
-                gaps = [
-                    paired_difference(rows[rows["granularity"] == dial], str(method), reference)
-                    for dial in line["granularity"]
-                ]
-                gained = line.assign(top1=[gap.mean for gap in gaps], half=[gap.half for gap in gaps])
-                _line(right, line["granularity"] * aside, gained, look[str(method)], str(method))
+        shape: Any = {"figsize": (2 * COLUMN, 2.6), "width_ratios": (1, 1.7)}
+        figure, (left, right) = plt.subplots(1, 2, **shape)
+        for method, line in lines:
+            if method == reference:
+                _line(left, line["granularity"], line, look[method], method)
+        for place, (method, line) in enumerate(others):
+            aside = 1.025 ** (place - (len(others) - 1) / 2)  # so that intervals stand side by side
+            gaps = [
+                paired_difference(rows[rows["granularity"] == granularity], method, reference)
+                for granularity in line["granularity"]
+            ]
+            gained = line.assign(top1=[gap.mean for gap in gaps], half=[gap.half for gap in gaps])
+            _line(right, line["granularity"] * aside, gained, look[method], method)
         for ax in (left, right):
             ax.set_xscale("log")
             ticks = sorted(found["granularity"].unique())
             ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.minorticks_off()
             ax.set_xlabel("granularity (towards 0: one and the same plant)")
+        left.set_xlabel("granularity")
         right.axhline(0, color="0.4", lw=0.8)
-        left.set_ylabel("top-1 (%)")
+        left.set_ylabel(f"top-1 of {drawn(reference)} (%)")
         right.set_ylabel(f"top-1 above {drawn(reference)} (points)")
         figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
-        outside_legend(figure, *left.get_legend_handles_labels())
+        outside_legend(figure, *right.get_legend_handles_labels())
     plt.close(figure)
     return figure
 
@@ -232,32 +246,79 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
     if not found:
         raise AdapterError(f"nothing to compare with {reference!r}: the table holds no other method")
     found.sort(key=lambda each: -each.seeds.mean)
-    look = method_style([each.first for each in found])
+    said = caption(points(table), table["data"].unique().tolist(), title).replace(
+        "mean and", "colored: paired difference,"
+    )
+    images = f"grey: bootstrap over {found[0].images.images} test {sample(table['data'])}s"
+    return _difference_rows(
+        {each.first: each.seeds for each in found},
+        {each.first: each.images for each in found},
+        look=method_style([each.first for each in found]),
+        xlabel=f"top-1 above {drawn(reference)} (percentage points)",
+        title=f"{said}\n{images}",
+    )
+
+
+def paired_differences(
+    differences: Mapping[str, Interval], *, value: str = "top-1 accuracy", title: str = ""
+) -> Figure:
+    """Differences between two methods with their 95 % intervals, a row each; an interval across 0 decides
+    nothing.
+
+    The title says over how many seeds; where rows differ in that, it stands beside each.
+
+    differences: text of the row, e.g. "ILA − LoRA" → `paired_difference`.
+    """
+    if not differences:
+        raise AdapterError("paired_differences: nothing was selected to draw; give at least one entry")
+    counts = {found.n for found in differences.values()}
+    alike = f"paired over n = {counts.pop()} seeds" if len(counts) == 1 else ""
+    return _difference_rows(
+        differences,
+        look=dict.fromkeys(differences, ("#0072B2", "o")),
+        xlabel=f"difference in {value} (percentage points)",
+        title="\n".join(filter(None, [title, alike])),
+        counted=not alike,
+    )
+
+
+def _difference_rows(
+    seeds: Mapping[str, Interval],
+    images: Mapping[str, Bootstrap] | None = None,
+    *,
+    look: Mapping[str, tuple[str, str]],
+    xlabel: str,
+    title: str,
+    counted: bool = False,
+) -> Figure:
+    """One row a difference, the first on top; counted: n beside each."""
     with style():
-        figure, ax = plt.subplots(figsize=(COLUMN, 1.3 + 0.17 * len(found)))
-        for place, each in enumerate(found):
-            color, _ = look[each.first]
-            ax.hlines(place + 0.22, each.images.low, each.images.high, color="0.45", lw=0.8)
-            mark(
-                ax,
-                each.seeds.mean,
-                place - 0.1,
-                each.seeds.half,
-                look[each.first],
-                across=True,
-                elinewidth=1.4,
-                ecolor=color,
-            )
+        longest = max(len(drawn(name)) for name in seeds)
+        width = COLUMN * min(1.0 + 0.02 * max(longest - 8, 0), 1.6)  # names must not eat the axes
+        figure, ax = plt.subplots(figsize=(width, 0.9 + 0.17 * len(seeds) + 0.1 * title.count("\n")))
+        for place, (name, found) in enumerate(seeds.items()):
+            aside = 0.0
+            if images is not None:
+                aside = 0.1
+                ax.hlines(place + 0.22, images[name].low, images[name].high, color="0.45", lw=0.8)
+            row = (found.mean, place - aside, found.half, look[name])
+            mark(ax, *row, across=True, elinewidth=1.4, ecolor=look[name][0])
+            if counted:
+                ax.annotate(
+                    f"n = {found.n}",
+                    (1, place),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                    color="0.4",
+                )
         ax.axvline(0, color="0.4", lw=0.8)
-        ax.set_yticks(range(len(found)), [drawn(each.first) for each in found])
-        ax.set_ylim(len(found) - 0.4, -0.6)
-        ax.set_xlabel(f"top-1 above {drawn(reference)} (percentage points)")
-        said = caption(points(table), table["data"].unique().tolist(), title).replace(
-            "mean and", "colored: paired difference,"
-        )
-        figure.suptitle(
-            f"{said}\ngrey: bootstrap over {found[0].images.images} test {sample(table['data'])}s", fontsize=7
-        )
+        ax.set_yticks(range(len(seeds)), [drawn(name) for name in seeds])
+        ax.set_ylim(len(seeds) - 0.4, -0.6)
+        ax.set_xlabel(xlabel)
+        figure.suptitle(title, fontsize=7)
     plt.close(figure)
     return figure
 

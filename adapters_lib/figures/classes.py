@@ -17,7 +17,7 @@ from ..analysis.confusion import Confusion
 from ..analysis.features import Projection
 from ..analysis.reliability import Reliability
 from ..errors import AdapterError
-from ..experiments.statistics import Interval, mean_interval
+from ..experiments.statistics import mean_interval
 from ..text import drawn
 from .parts import outside_legend
 from .styling import (
@@ -29,7 +29,6 @@ from .styling import (
 __all__ = [
     "confusion_matrix",
     "feature_scatter",
-    "paired_differences",
     "perturbation_areas",
     "reliability_diagram",
     "sanity_curves",
@@ -213,46 +212,6 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
         outside_legend(figure, *top.get_legend_handles_labels())
         below.set(xlabel="confidence (highest probability)", ylabel="images (%)", xlim=(0, 1))
         below.yaxis.set_major_locator(MaxNLocator(3))
-    plt.close(figure)
-    return figure
-
-
-def paired_differences(
-    differences: Mapping[str, Interval], *, value: str = "top-1 accuracy", title: str = ""
-) -> Figure:
-    """Differences between two methods with their 95 % intervals, a row each, and n beside them; an interval
-    across 0 decides nothing.
-
-    differences: text of the row, e.g. "ILA − LoRA" → `paired_difference`.
-    """
-    _some(differences, "paired_differences")
-    with style():
-        figure, ax = plt.subplots(figsize=(COLUMN, 0.6 + 0.26 * len(differences)))
-        for row, found in enumerate(differences.values()):
-            ax.errorbar(
-                found.mean,
-                row,
-                xerr=np.nan_to_num(found.half),
-                fmt="o",
-                color="#0072B2",
-                ms=4,
-                capsize=2,
-                elinewidth=0.9,
-            )
-            ax.annotate(
-                f"n = {found.n}",
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
-                color="0.4",
-            )
-        ax.axvline(0, color="0.4", lw=0.8)
-        ax.set_yticks(range(len(differences)), [drawn(name) for name in differences])
-        ax.set_ylim(len(differences) - 0.5, -0.5)
-        ax.set(xlabel=f"difference in {value} (percentage points)", title=title)
     plt.close(figure)
     return figure
 

@@ -48,12 +48,13 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
     hosts = table[table["setting"] == "host"]["top1"].to_list()
     deep = "coarse_block" in rows and bool(rows["coarse_block"].notna().all())
     with style():
-        size = ((2 if deep else 1.3) * COLUMN, 1.15 + 0.18 * len(order))
+        size = ((2 if deep else 1.3) * COLUMN, 1.15 + 0.26 * len(order))
         figure, axes = plt.subplots(1, 1 + deep, figsize=size, sharey=True, squeeze=False)
         left = axes[0, 0]
-        for column, look in _LOOK.items():
+        for aside, (column, look) in zip((-0.25, 0.0, 0.25), _LOOK.items(), strict=True):
             for place, row in enumerate(points(rows, ("setting",), column).to_dict("records")):
-                mark(left, row[column], place, row["half"], look, outdated=row["outdated"], across=True)
+                spot = (row[column], place + aside, row["half"], look)
+                mark(left, *spot, outdated=row["outdated"], across=True)
         if hosts:
             mean, half, _ = np.nan_to_num(mean_interval(hosts))
             left.axvline(mean, color="0.4", ls="--", lw=0.8)
@@ -145,12 +146,12 @@ def exit_curves(
     cost: str = "relative",
     title: str = "",
 ) -> Figure:
-    """Accuracy against expected MACs (or measured milliseconds) as fractions of the full depth: mean and
-    interval over seeds as a band.
+    """Accuracy above the host's against expected MACs (or measured milliseconds) as fractions of the full
+    depth: mean and 95 % t-interval of the difference, paired by seed.
 
     Args:
-        curves: rows of `exits_curves.csv`. table: rows of the study, for the host's accuracy (dashed) and the
-            data set.
+        curves: rows of `exits_curves.csv`. table: rows of the study, for the host's accuracy (the line at 0)
+            and the data set. Where it holds no host, the accuracy itself is drawn.
         cost: "relative" (MACs) or "time" (ms / full_ms). Seeds are interpolated between their points, never
             beyond them.
 
@@ -165,22 +166,27 @@ def exit_curves(
     if not names:
         raise AdapterError(f"no curve of the settings {', '.join(settings)}; run the study first")
     look = method_style(names)
-    hosts = table[table["setting"] == "host"]["top1"].to_list()
+    host = table[table["setting"] == "host"].set_index("seed")["top1"].to_dict()
+    if host:
+        rows = rows[rows["seed"].isin(host)]
+        level = rows["seed"].map(host)
+        rows = rows.assign(top1=rows["top1"] - level, fixed_depth=rows["fixed_depth"] - level)
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.9))
-        for name in names:
+        for place, name in enumerate(names):
             color, marker = look[name]
             x, mean, half = _over_seeds(rows[rows["setting"] == name], cost, "top1")
-            ax.plot(x, mean, color=color, marker=marker, ms=4, markevery=4, label=drawn(name))
-            ax.fill_between(x, mean - half, mean + half, color=color, alpha=0.15, lw=0)
+            ax.plot(x, mean, color=color, label=f"{drawn(name)}, by confidence")
+            told = slice(2 * place, None, 8)  # intervals of two settings stand side by side
+            look_at: Any = {"fmt": marker, "ms": 4, "elinewidth": 0.8, "capsize": 2}
+            ax.errorbar(x[told], mean[told], yerr=half[told], color=color, **look_at)
             x, mean, _ = _over_seeds(rows[rows["setting"] == name], cost, "fixed_depth")
             ax.plot(x, mean, color=color, ls=(0, (4, 2)), lw=0.9, label=f"{drawn(name)}, fixed depth")
-        if hosts:
-            mean, half, _ = np.nan_to_num(mean_interval(hosts))
-            ax.axhline(mean, color="0.4", ls="--", lw=0.8, label="host without exits")
-            ax.axhspan(mean - half, mean + half, color="0.92", zorder=0)
+        if host:
+            ax.axhline(0, color="0.4", lw=0.8)
         what = "expected MACs" if cost == "relative" else "milliseconds"
-        ax.set(xlabel=f"{what} / those of the full depth", ylabel="top-1 (%)")
+        above = "top-1 above the host without exits (points)" if host else "top-1 (%)"
+        ax.set(xlabel=f"{what} / those of the full depth", ylabel=above)
         figure.suptitle(
             _said(points(table[table["setting"].isin(names)], ("setting", "point")), table, title), fontsize=7
         )

@@ -141,10 +141,23 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[P
     return paths
 
 
+NEAR = 0.01
+"""Where most costs lie in a heap: the difference from it up to which the axis is linear."""
+
+_STEPS = (-0.9, -0.8, -0.6, -0.4, -0.3, -0.2, -0.1, -0.03, 0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
 def cost_scale(ax: Axes, values: Sequence[float]) -> None:
     """Short tick labels on the axis of costs, and a logarithmic scale if the values span more than a
-    factor of 4."""
+    factor of 4.
+
+    Where more than half of the values lie in a heap, within 3 % of the least of them, as the MACs of most
+    adapters do, the axis shows differences from that value, logarithmic on both sides of it beyond `NEAR`.
+    """
     least, most = min(values), max(values)
+    if (heap := _heap(values)) is not None:
+        _around(ax, heap, least, most)
+        return
     if least > 0 and most > 4 * least:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 60 * least else (1,)))
@@ -153,6 +166,43 @@ def cost_scale(ax: Axes, values: Sequence[float]) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.margins(x=0.08)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
+
+
+def _heap(values: Sequence[float]) -> float | None:
+    """The value from which more than half of these lie less than 3 % above; None if they are spread, or
+    too few, or one and the same."""
+    costs = np.sort(np.asarray(values, dtype=float))
+    if len(costs) < 4 or costs[0] <= 0 or costs[-1] < 1.1 * costs[0]:
+        return None
+    near = [int(((costs >= cost) & (costs < 1.03 * cost)).sum()) for cost in costs]
+    fullest = int(np.argmax(near))
+    return float(costs[fullest]) if near[fullest] > len(costs) / 2 else None
+
+
+def _around(ax: Axes, heap: float, least: float, most: float) -> None:
+    """An axis of differences from `heap`: f(x) = sign(d) ln(1 + |d| / NEAR), d = x / heap − 1."""
+
+    def forward(x: np.ndarray) -> np.ndarray:
+        away = np.asarray(x, dtype=float) / heap - 1
+        return np.sign(away) * np.log1p(np.abs(away) / NEAR)
+
+    def inverse(y: np.ndarray) -> np.ndarray:
+        return heap * (1 + np.sign(y) * NEAR * np.expm1(np.abs(np.asarray(y, dtype=float))))
+
+    ax.set_xscale("function", functions=(forward, inverse))
+    low, high = forward(np.array([least, most]))
+    air = 0.08 * (high - low)
+    ax.set_xlim(*inverse(np.array([low - air, high + air])))
+    spots = {step: float(forward(np.array(heap * (1 + step)))) for step in _STEPS}
+    inside = [step for step, spot in spots.items() if low - air / 4 <= spot <= high + air / 4]
+    kept: list[float] = [0.0]
+    for step in sorted(inside, key=lambda step: (step not in (min(inside), max(inside)), -abs(step))):
+        if min(abs(spots[step] - spots[other]) for other in kept) > 0.2 * (high - low):
+            kept.append(step)
+    labels = [short(heap) if not step else f"{100 * step:+.0f} %".replace("-", "−") for step in kept]
+    ax.set_xticks([heap * (1 + step) for step in kept], labels)
+    ax.minorticks_off()
+    ax.axvline(heap, color="0.8", lw=0.8, zorder=0)
 
 
 def short(value: float) -> str:
