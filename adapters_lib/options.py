@@ -20,6 +20,7 @@ __all__ = [
     "MOST_BATCH",
     "MOST_CLASSES",
     "MOST_SIDE",
+    "PRECISIONS",
     "check_seed",
     "check_workers",
     "convert",
@@ -33,6 +34,9 @@ MOST_SEED = 2**63 - 1  # what every generator here takes
 MOST_CLASSES = 1_000_000
 MOST_SIDE = 8192  # pixels of a square image
 MOST_BATCH = 1_000_000
+
+PRECISIONS = ("no", "bf16", "fp16", "auto")
+"""Words for the precision of products: float32, bfloat16, float16, or what is fast on the machine."""
 
 _NAMES = {
     int: "a whole number",

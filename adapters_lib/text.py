@@ -30,6 +30,10 @@ _TEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "÷": r"$\div$",
+    "−": "$-$",
+    "–": "--",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 

@@ -6,6 +6,7 @@ import warnings
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -48,7 +49,7 @@ def write(folder: Path, table: pd.DataFrame, name: str = "methods") -> None:
 
 def test_a_row_is_a_mean_with_its_95_percent_t_interval() -> None:
     table = method_table(runs()).set_index("method")
-    assert list(table.index) == ["linear", "vpt-deep"]
+    assert list(table.index) == ["vpt-deep", "linear"]  # by the gain over the probe
     assert table.loc["linear", "top1"] == 52
     # Student's t with two degrees of freedom.
     assert table.loc["linear", "half"] == pytest.approx(4.3027 * 2 / 3**0.5, rel=1e-4)
@@ -56,11 +57,41 @@ def test_a_row_is_a_mean_with_its_95_percent_t_interval() -> None:
     assert table.loc["vpt-deep", ["n", "adapter", "head"]].tolist() == [3, 1536, 2580]
 
 
+def test_the_gain_over_the_probe_is_paired_by_seed() -> None:
+    both = pd.concat([runs(), runs(key="x").query("method == 'vpt-deep'").assign(method="lora")])
+    both.loc[both["method"] == "lora", "top1"] = [51.0, 53.0, 55.0]  # one point above the probe, each time
+    table = method_table(both).set_index("method")
+    assert list(table.index) == ["vpt-deep", "lora", "linear"]
+    assert table.loc["lora", ["gain", "gain_half"]].tolist() == [1.0, 0.0]
+    half = 4.3027 * 2 / 3**0.5
+    assert table.loc["vpt-deep", ["gain", "gain_half"]].tolist() == pytest.approx([8, half], rel=1e-4)
+    apart = both[(both["method"] != "vpt-deep") | (both["seed"] > 1)]
+    one = method_table(apart).set_index("method").loc["vpt-deep"]
+    assert one["gain"] == 6.0  # of the seed that both have
+    assert np.isnan(one["gain_half"])
+
+
+def test_without_the_probe_there_is_no_gain_to_tell() -> None:
+    table = method_table(runs().query("method != 'linear'"))
+    assert "gain" not in table
+    assert "above probe" not in render(table)
+
+
+def test_a_probe_of_another_version_is_nothing_to_compare_with() -> None:
+    old, new = runs(version="0.0.1").query("method == 'linear'"), runs().query("method != 'linear'")
+    with pytest.warns(OutdatedRows):
+        table = method_table(pd.concat([old, new])).set_index("method")
+    assert np.isnan(table.loc["vpt-deep", "gain"])
+
+
 def test_markdown_is_for_readers() -> None:
     lines = render(method_table(runs())).splitlines()
-    assert lines[0] == "| method | top-1 (%) | seeds | adapter | unfrozen | head | MACs (M) | step (ms) |"
-    assert lines[2] == "| `linear` | 52.0 ± 5.0 | 3 | 0 | 0 | 2,580 | 410.7 | 0.6 |"
-    assert lines[3] == "| `vpt-deep` | 60.0 ± 0.0 | 3 | 1,536 | 0 | 2,580 | 410.7 | 205 |"
+    assert (
+        lines[0]
+        == "| method | top-1 (%) | above probe | seeds | adapter | unfrozen | head | MACs (M) | step (ms) |"
+    )
+    assert lines[3] == "| `linear` | 52.0 ± 5.0 | – | 3 | 0 | 0 | 2,580 | 410.7 | 0.6 |"
+    assert lines[2] == "| `vpt-deep` | 60.0 ± 0.0 | +8.0 ± 5.0 | 3 | 1,536 | 0 | 2,580 | 410.7 | 205 |"
 
 
 def test_latex_is_escaped_and_csv_keeps_its_digits() -> None:
@@ -83,7 +114,7 @@ def test_steps_measured_in_turn_replace_those_of_the_runs(tmp_path: Path) -> Non
     write(tmp_path, steps, "steps")
     table = stored_table("methods", tmp_path)
     assert render(table).splitlines()[0].endswith("| MACs (M) | step ÷ full |")
-    assert render(table).splitlines()[2].endswith("| 410.7 | 0.28 |")
+    assert render(table).splitlines()[3].endswith("| 410.7 | 0.28 |")
     for rows, known in (
         (runs(configuration=small), steps),
         (runs(configuration=micro), steps[:2]),
@@ -100,7 +131,7 @@ def test_several_data_sets_are_kept_apart() -> None:
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert "| `linear` | 50.0 | 1 |" in render(method_table(runs().query("seed == 0")))
+    assert "| `linear` | 50.0 | – | 1 |" in render(method_table(runs().query("seed == 0")))
 
 
 def test_older_code_is_marked_and_never_averaged_with_newer() -> None:
@@ -160,7 +191,7 @@ def test_the_command_prints_the_table_and_renews_the_readme(
     assert cli.main([*arguments, "--format", "csv", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["readme"] is False
-    assert result["rows"][0]["top1"] == 52
+    assert [row["top1"] for row in result["rows"]] == [60, 52]
     assert cli.main(["results", "table", "nothing", "--folder", str(tmp_path)]) == 2
 
 

@@ -222,7 +222,7 @@ def test_the_latex_table_holds_the_interval_and_escapes_names(folder: Path) -> N
     )
     rows = explorer.read_labelled(folder / "methods.csv")
     text = explorer.export(rows, "LaTeX", "x", "trained", folder=folder).read_text()
-    assert r"a\_b\&c & 1,000 & $42.0 \pm 5.0$ & 3 & yes \\" in text
+    assert r"a\_b\&c & 1,000 & 42.0 $\pm$ 5.0 & 3 & yes \\" in text
 
 
 @pytest.mark.parametrize("name", ["table", "task", "labels", "cost", "value"])

@@ -3,6 +3,7 @@ model."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -36,7 +38,8 @@ __all__ = [
     "skipped_table",
 ]
 
-TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(8), 61))
+TEMPERATURES = (0.25, 8.0)
+"""Least and largest."""
 
 
 def practice_folder(
@@ -183,7 +186,12 @@ def report(model: AdaptedViT, task: Task) -> Report:
 
 
 def best_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature in [0.25, 8] that the logits (N, C) are divided by for the smallest cross-entropy
-    (Guo et al. 2017)."""
-    losses = [float(torch.nn.functional.cross_entropy(logits.double() / t, labels)) for t in TEMPERATURES]
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    """The temperature within the bounds of `TEMPERATURES` that the logits (N, C) are divided by for the
+    smallest cross-entropy (Guo et al. 2017)."""
+
+
+    def loss(log_t: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits.double() / math.exp(log_t), labels))
+
+    low, high = map(math.log, TEMPERATURES)
+    return math.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x)

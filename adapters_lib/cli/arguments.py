@@ -12,7 +12,7 @@ from typing import Any
 
 from ..cores import available_cores
 from ..errors import AdapterError
-from ..options import MOST_SEED, MOST_SIDE
+from ..options import MOST_SEED, MOST_SIDE, PRECISIONS
 
 __all__ = [
     "TABLES",
@@ -256,9 +256,8 @@ def add_device(parser: argparse.ArgumentParser, precision: bool = True) -> None:
         "--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)"
     )
     if precision:
-        words = ("no", "bf16", "fp16", "auto")
         what = "of products: no (float32, default), bf16, fp16 or auto"
-        parser.add_argument("--precision", default="no", choices=words, help=what)
+        parser.add_argument("--precision", default="no", choices=PRECISIONS, help=what)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@
     python -m adapters_lib results table methods --readme README.md
 
 One row a method (and data set, if there are several): top-1 as mean and half-width of the 95 % t-interval
-over seeds, the number of seeds, what trains apart (adapter, unfrozen backbone, head), MACs of an image, and a
+over seeds, how far it is above the linear probe on the same seeds (if the probe was run; methods are sorted
+by it), the number of seeds, what trains apart (adapter, unfrozen backbone, head), MACs of an image, and a
 training step: relative to full fine-tuning if `bench steps` has measured all of the methods, in turn on one
 machine; else in milliseconds, as timed while the runs were made.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,19 @@ import pandas as pd
 
 from ..errors import AdapterError, unknown
 from ..methods import format_method, parse_method
+from ..text import latex
 from .run import read_table
-from .statistics import Interval, summarise
+from .statistics import Interval, mean_interval, summarise
 from .versions import one_version
 
-__all__ = ["FORMATS", "method_table", "render", "stored_table", "update_block"]
+__all__ = ["FORMATS", "latex_table", "method_table", "render", "stored_table", "update_block"]
 
 TITLES = {
     "data": "data",
     "method": "method",
     "top1": "top-1 (%)",
     "balanced": "balanced (%)",
+    "gain": "above probe",
     "n": "seeds",
     "adapter": "adapter",
     "backbone": "unfrozen",
@@ -69,8 +72,10 @@ def stored_table(grid: str, folder: str | Path = "data/results") -> pd.DataFrame
 
 
 def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Runs → one row a method, in the order of their first runs, with columns of `TITLES` and `half`; top1
-    and half in percent.
+    """Runs → one row a method, with columns of `TITLES`, `half` and `gain_half`; top1 and half in percent,
+    the gain over the linear probe and its half-width in points.
+
+    The methods stand in the order of their gains, or, where the probe was not run, of their first runs.
 
     steps: rows of `benchmarks.step_table`. Runs of other machines may meet in one table, so their own
     times are shown only if `steps` lacks a method, or the backbone.
@@ -106,6 +111,15 @@ def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.Da
         table = table.drop(columns="balanced") if table["balanced"].isna().all() else table
     if measured := _steps(rows, steps):
         table = table.drop(columns="step_ms").assign(step=table["method"].map(measured))
+    if (gains := _gains(rows, by)) is not None:
+        table = table.merge(gains, on=by)
+        table = pd.concat(  # data sets as they come
+            [
+                group.sort_values("gain", ascending=False, kind="stable")
+                for _, group in table.groupby(by[:-1] or (lambda _: 0), sort=False)
+            ],
+            ignore_index=True,
+        )
     table["method"] = [
         f"{row['method']} (older code)" if tuple(row[c] for c in by) in old else row["method"]
         for _, row in table.iterrows()
@@ -115,9 +129,29 @@ def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.Da
             *by,
             "top1",
             "half",
+            *(["gain_half"] if "gain_half" in table else []),
             *(column for column in TITLES if column in table and column not in ("data", "method", "top1")),
         ]
     ]
+
+
+def _gains(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
+    """`gain` and `gain_half` of each group: top-1 minus the probe's, paired over the seeds that both have,
+    of one version of the code. None without the probe."""
+    if "linear" not in set(rows["method"]):
+        return None
+    others = [column for column in by if column != "method"]
+    pair = [*others, "seed", "outdated"]
+    probe = rows[rows["method"] == "linear"][[*pair, "top1"]]
+    both = rows[[*pair, "method", "top1"]].merge(probe, on=pair, suffixes=("", "_probe"))
+    both["gap"] = both["top1"] - both["top1_probe"]
+    found = []
+    for named in rows[list(by)].drop_duplicates().to_dict("records"):
+        mine = (both[list(named)] == pd.Series(named)).all(axis=1)
+        gap = mean_interval(both[mine]["gap"].to_list()) if mine.any() else Interval(math.nan, math.nan, 0)
+        alone = named["method"] == "linear"
+        found.append({**named, "gain": gap.mean, "gain_half": 0.0 if alone else gap.half})
+    return pd.DataFrame(found)
 
 
 def timed_as(method: str) -> str:
@@ -150,13 +184,14 @@ def _steps(rows: pd.DataFrame, steps: pd.DataFrame | None) -> dict[str, float]:
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
     """The titles and then one list a row, as text; MACs in millions."""
-    columns = [str(column) for column in table if column != "half"]
+    columns = [str(column) for column in table if column not in ("half", "gain_half")]
     records: list[dict[Any, Any]] = table.to_dict("records")
     lines = [[TITLES[column] for column in columns]]
     for row in records:
         interval = Interval(row["top1"], row["half"], int(row["n"]))
         written = {
             "top1": str(interval).partition(" (n")[0],
+            "gain": _gain(row) if "gain" in row else "",
             **{c: form(row[c]) for c, form in _FORMS.items() if c in row},
         }
         lines.append(
@@ -166,6 +201,14 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
             ]
         )
     return lines
+
+
+def _gain(row: Mapping[Any, Any]) -> str:
+    """ "+3.1 ± 0.8"; "–" for the probe itself and for a method that shares no seed with it."""
+    mean, half = row["gain"], row["gain_half"]
+    if math.isnan(mean) or row["method"].partition(" ")[0] == "linear":
+        return "–"
+    return f"{mean:+.1f}".replace("-", "−") + ("" if math.isnan(half) else f" ± {half:.1f}")
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -180,17 +223,19 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def _latex(table: pd.DataFrame) -> str:
-    titles, *rows = [[_escaped(cell) for cell in line] for line in _cells(table)]
-    first = titles.index(_escaped("top-1 (%)"))
-    shape = "l" * first + "r" * (len(titles) - first)
-    body = [" & ".join(row) + r" \\" for row in rows]
-    head = [rf"\begin{{tabular}}{{{shape}}}", r"\toprule", " & ".join(titles) + r" \\", r"\midrule"]
-    return "\n".join([*head, *body, r"\bottomrule", r"\end{tabular}"])
+    titles, *rows = _cells(table)
+    first = titles.index("top-1 (%)")
+    return latex_table(pd.DataFrame(rows, columns=titles), "l" * first + "r" * (len(titles) - first)).strip()
 
 
-def _escaped(text: str) -> str:
-    text = "".join("\\" + letter if letter in "%_&#" else letter for letter in text)
-    return text.replace("±", r"$\pm$")
+def latex_table(table: pd.DataFrame, shape: str, caption: str | None = None) -> str:
+    """A table of texts for the package booktabs; every sign with a meaning in TeX is written as a command.
+
+    shape: a letter a column, l or r. caption: of the float around it; None is the bare tabular.
+    """
+    written = table.map(latex).rename(columns=latex)
+    about = None if caption is None else latex(caption)
+    return str(written.to_latex(index=False, column_format=shape, caption=about))
 
 
 def _csv(table: pd.DataFrame) -> str:

@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 
 from .. import __version__
 from ..errors import AdapterError, unknown
+from ..experiments.report import latex_table
 from ..experiments.run import read_table
 from ..experiments.statistics import pareto_front
 from ..experiments.versions import versions_of
 from ..files import output_folder
-from ..text import csv_cell, latex
+from ..text import csv_cell
 from .accuracy import accuracy_against_cost
 from .styling import ACCURACIES, COST_AXES, style
 
@@ -239,20 +240,15 @@ def export(
 def _latex(rows: pd.DataFrame, cost: str, value: str) -> str:
     """A table for the package booktabs: mean ± half-width (n), and a mark for the front."""
     found = summary(rows, cost, value)
-    plus_minus = [
-        f"${m:.1f} \\pm {h:.1f}$" if n > 1 else f"${m:.1f}$"
-        for m, h, n in found[[value, "half", "n"]].to_numpy()
-    ]
+    intervals = found[[value, "half", "n"]].to_numpy()
     shown = pd.DataFrame(
         {
-            "method": found["method"].map(latex),
-            latex(COST_AXES[cost]): [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in found[cost]],
-            latex(ACCURACIES[value]): plus_minus,
-            "$n$": found["n"],
+            "method": found["method"],
+            COST_AXES[cost]: [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in found[cost]],
+            ACCURACIES[value]: [f"{m:.1f} ± {h:.1f}" if n > 1 else f"{m:.1f}" for m, h, n in intervals],
+            "n": found["n"].map(str),
             "Pareto front": found["on_front"].map({True: "yes", False: ""}),
         }
     )
-    caption = f"{latex(rows['task'].iloc[0])}: mean and 95\\,\\% t-interval over $n$ seeds."
-    return "% needs \\usepackage{booktabs}\n" + str(
-        shown.to_latex(index=False, caption=caption, column_format="lrrrl")
-    )
+    caption = f"{rows['task'].iloc[0]}: mean and 95 % t-interval over n seeds."
+    return "% needs \\usepackage{booktabs}\n" + latex_table(shown, "lrrrl", caption)

@@ -25,12 +25,11 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from ..errors import AdapterError, unknown
-from ..options import MOST_BATCH
+from ..options import MOST_BATCH, PRECISIONS
 
 __all__ = ["Recipe", "Schedule", "make_criterion", "make_optimizer", "make_schedule"]
 
 OPTIMIZERS = ("adamw", "sgd", "momentum")
-PRECISIONS = ("no", "bf16", "fp16", "auto")
 
 
 @dataclasses.dataclass(frozen=True)

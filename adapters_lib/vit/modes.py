@@ -14,9 +14,9 @@ from accelerate import PartialState
 from torch import nn
 
 from ..errors import AdapterError, unknown
+from ..options import PRECISIONS
 
 __all__ = [
-    "PRECISIONS",
     "device_name",
     "evaluating",
     "exact_float32",
@@ -25,9 +25,6 @@ __all__ = [
     "on_device",
     "unfused_if_slower",
 ]
-
-PRECISIONS = ("no", "bf16", "fp16", "auto")
-"""Words for the precision of products: float32, bfloat16, float16, or what is fast on the machine."""
 
 
 @contextlib.contextmanager
