@@ -356,3 +356,19 @@ def test_costs_that_are_spread_keep_a_plain_axis() -> None:
     cost_scale(right, [1e3, 1e5, 1e6, 1e6])
     assert (left.get_xscale(), right.get_xscale()) == ("linear", "log")
     plt.close(figure)
+
+
+def test_a_learning_curve_has_a_line_a_method_and_its_name_at_the_end() -> None:
+    rows = [
+        {"method": method, "data": "leaves-ultra", "seed": seed, "updates": updates, "val_top1": top1 + seed}
+        for method, scores in {"linear": (46, 54), "adpt": (38, 70)}.items()
+        for updates, top1 in zip((450, 3600), scores, strict=True)
+        for seed in (0, 1)
+    ]
+    figure = results.learning_curves(pd.DataFrame(rows))
+    (ax,) = figure.axes
+    lines = {bars.get_label(): bars.lines[0].get_ydata().tolist() for bars in ax.containers}
+    assert lines == {"linear": [46.5, 54.5], "adpt": [38.5, 70.5]}
+    assert sorted(text.get_text() for text in ax.texts) == ["adpt", "linear"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["450", "3,600"]
+    assert "validation" in ax.get_ylabel()

@@ -4,6 +4,7 @@ from .accuracy import (
     bottleneck_sweep as bottleneck_sweep,
     differences as differences,
     granularity_sweep as granularity_sweep,
+    learning_curves as learning_curves,
     paired_differences as paired_differences,
 )
 from .attention import (

@@ -31,6 +31,7 @@ __all__ = [
     "bottleneck_sweep",
     "differences",
     "granularity_sweep",
+    "learning_curves",
     "paired_differences",
 ]
 
@@ -228,6 +229,40 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
         right.set_ylabel(f"top-1 above {drawn(reference)} (points)")
         figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
         outside_legend(figure, *right.get_legend_handles_labels())
+    plt.close(figure)
+    return figure
+
+
+def learning_curves(table: pd.DataFrame, *, value: str = "val_top1", title: str = "") -> Figure:
+    """Accuracy after training for so many updates, a line a method, its name at the end of it.
+
+    A budget is long enough where twice as many updates move no method by much, and too short where the order
+    of the methods still changes.
+
+    table: rows of the grid `learning_curve`, with the columns method, updates, seed and `value`; every budget
+    is a run of its own, as the schedule of the learning rate depends on it.
+
+    Raises:
+        AdapterError: an empty table or a missing column.
+    """
+    found = points(table, ("method", "updates"), value)
+    groups = [(str(name), line.sort_values("updates")) for name, line in found.groupby("method", sort=False)]
+    look = method_style([name for name, _ in groups])
+    with style():
+        figure, ax = plt.subplots(figsize=(1.25 * COLUMN, 3.1))
+        for name, line in groups:
+            _line(ax, line["updates"], line.assign(top1=line[value]), look[name], name)
+        ax.set_xscale("log", base=2)
+        ticks = sorted(found["updates"].unique())
+        ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+        ax.minorticks_off()
+        ax.margins(x=0.06)
+        ax.set(xlabel="updates, 4 images each", ylabel=ACCURACIES.get(value, value))
+        last = [line.iloc[-1] for _, line in groups]
+        ends = ([row["updates"] for row in last], [row[value] for row in last])
+        names_beside(ax, *ends, [drawn(name) for name, _ in groups], [look[name][0] for name, _ in groups])
+        data = table["data"].unique().tolist() if "data" in table else []
+        figure.suptitle(caption(found, data, title), fontsize=7)
     plt.close(figure)
     return figure
 

@@ -25,7 +25,14 @@ from ..experiments.report import timed_as
 from ..experiments.run import read_table
 from ..experiments.run_grids import FOLDER, GRIDS, ILA_VARIANTS, PADAPTER_VARIANTS, VIDEO_VARIANTS, stored
 from ..experiments.versions import OutdatedRows, budgets_of
-from .accuracy import accuracy_against_cost, accuracy_dots, bottleneck_sweep, differences, granularity_sweep
+from .accuracy import (
+    accuracy_against_cost,
+    accuracy_dots,
+    bottleneck_sweep,
+    differences,
+    granularity_sweep,
+    learning_curves,
+)
 from .exit_results import exit_curves, exit_settings, exit_shares
 from .paper_models import attention_distance, attention_rollout, attention_similarity
 from .styling import save
@@ -107,6 +114,7 @@ def _of(table: str, function: Callable[..., Figure], *arguments: object, **optio
 
 
 FIGURES: dict[str, PaperFigure] = {
+    "learning_curve": _of("learning_curve", learning_curves),
     "accuracy_vs_parameters": _of("methods", accuracy_against_cost, "trained"),
     "accuracy_vs_macs": _of("methods", accuracy_against_cost, "macs", sized_by="trained"),
     "accuracy_vs_milliseconds": PaperFigure(
