@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from accelerate import Accelerator
@@ -125,31 +125,25 @@ def fit(
             recipe, other images, …) or in which another process trains, features that cannot be cached
             although asked for.
     """
-    train, val = data_set_of(train, "fit: train"), None if val is None else data_set_of(val, "fit: val")
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):
         raise AdapterError(f"fit: recipe is a {type(recipe).__name__}; give al.Recipe(epochs=…, lr=…)")
     check_workers(recipe.num_workers, "Recipe: num_workers")
     if tensorboard and out is None:
         raise AdapterError("tensorboard=True writes next to the checkpoints; give a folder out=…")
-    train = in_model_order(model, train, "fit: train")
-    val = None if val is None else in_model_order(model, val, "fit: val")
+    train = in_model_order(model, data_set_of(train, "fit: train"), "fit: train")
+    val = None if val is None else in_model_order(model, data_set_of(val, "fit: val"), "fit: val")
     _check_data(model, train, val, recipe)
     accelerator = make_accelerator(recipe)
     if accelerator.is_main_process:
         warn_unsuited(model, train, recipe)
-    locked = (
-        TrainingLock(Path(out))
-        if out is not None and accelerator.is_main_process
-        else contextlib.nullcontext()
-    )
+    writes = out is not None and accelerator.is_main_process
+    locked = TrainingLock(Path(out)) if writes and out else contextlib.nullcontext()
     with locked, on_device(model, accelerator.device):
-        folder = (
-            None
-            if out is None
-            else RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
-        )
-        state = None if folder is None else folder.load(model) if resume else folder.beginning(model)
+        folder = state = None
+        if out is not None:
+            folder = RunFolder(out, describe_run(model, recipe, train, val, accelerator.num_processes))
+            state = folder.load(model) if resume else folder.beginning(model)
         accelerator.wait_for_everyone()  # before process 0 writes: all of them must have read the same folder
         loop = Loop(model, len(labels_of(train)), recipe, accelerator, out)
         history = state.history if state else []
@@ -159,21 +153,17 @@ def fit(
             refuse_trained(model, val, "fit: val")
         if state:
             _restore(loop, state)
-            if folder and accelerator.is_main_process:
+            if folder and writes:
                 folder.write_summary(state) if resume else folder.go_back_to(state)
         elif folder:
             _save(folder, loop, history)
-        run = Run(
-            _table(history),
-            recipe,
-            out=None if out is None else Path(out),
-            precision=accelerator.mixed_precision,
-        )
+        kept = None if out is None else Path(out)
+        run = Run(_table(history), recipe, out=kept, precision=accelerator.mixed_precision)
         show = progress and accelerator.is_main_process
         if len(history) < recipe.epochs:
             train, val, run.cached = _cached(model, train, val, recipe, cache_features, accelerator, show)
         total, done = recipe.epochs * loop.steps, len(history) * loop.steps
-        board = _board(run.out if tensorboard and accelerator.is_main_process else None)
+        board = _board(run.out if tensorboard and writes else None)
         kernels = unfused_if_slower(model, accelerator.device, accelerator.mixed_precision)
         with (
             kernels,
@@ -182,23 +172,7 @@ def fit(
             tqdm(total=total, initial=done, desc="training", unit="step", disable=not show) as bar,
         ):
             for epoch in range(len(history), recipe.epochs):
-                start = time.perf_counter()
-                try:
-                    row = loop.epoch(epoch, train, bar)
-                except TrainingDiverged:
-                    if folder and (good := folder.load(model)):
-                        unpack(good.tensors, model)
-                    raise
-                if val is not None:
-                    result = score(
-                        model,
-                        val,
-                        max(64, recipe.batch_size),
-                        num_workers=recipe.num_workers,
-                        forward=loop.infer(val),
-                    )
-                    row |= {"val_loss": result["loss"], "val_top1": result["top1"]}
-                row["seconds"] = time.perf_counter() - start
+                row = _epoch(loop, epoch, train, val, bar, folder)
                 history.append(row)
                 log(row)
                 if folder:
@@ -210,10 +184,30 @@ def fit(
                     break
         run.history, run.updates = _table(history), loop.updates
         model.eval()
-        if run.out is not None and accelerator.is_main_process:
+        if run.out is not None and writes:
             model.save_pretrained(run.out)
         accelerator.wait_for_everyone()
         return run
+
+
+def _epoch(
+    loop: Loop, epoch: int, train: Dataset, val: Dataset | None, bar: tqdm, folder: RunFolder | None
+) -> Row:
+    """Train for one epoch (counted from 0), validate, and return its row of the history. Raises
+    TrainingDiverged as `Loop.epoch`, with the last good weights back in the model if the folder has them."""
+    start, model, recipe = time.perf_counter(), loop.model, loop.recipe
+    try:
+        row = loop.epoch(epoch, train, bar)
+    except TrainingDiverged:
+        if folder and (good := folder.load(model)):
+            unpack(good.tensors, model)
+        raise
+    if val is not None:
+        how: Any = {"num_workers": recipe.num_workers, "forward": loop.infer(val)}
+        result = score(model, val, max(64, recipe.batch_size), **how)
+        row |= {"val_loss": result["loss"], "val_top1": result["top1"]}
+    row["seconds"] = time.perf_counter() - start
+    return row
 
 
 def _check_data(model: AdaptedViT, train: Dataset, val: Dataset | None, recipe: Recipe) -> None:
