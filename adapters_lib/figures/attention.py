@@ -22,7 +22,7 @@ from ..analysis.attention import on_image
 from ..analysis.rollout import GroupRollout
 from ..errors import AdapterError
 from ..text import drawn
-from .styling import COLUMN, look_of, style
+from .styling import COLUMN, method_style, style
 
 __all__ = ["attention_distances", "attention_panels", "attribution_panels", "cka_pairs", "rollout_panels"]
 
@@ -112,7 +112,7 @@ def attention_distances(models: Mapping[str, Sequence[Tensor]], *, title: str = 
     """
     if not models or not all(len(blocks) for blocks in models.values()):
         raise AdapterError("attention_distances needs at least one model with at least one block")
-    look = look_of(list(models))
+    look = method_style(models)
     with style():
         figure, axes = plt.subplots(
             1, len(models), figsize=(max(COLUMN, 2.2 * len(models)), 2.1), sharey=True, squeeze=False

@@ -25,7 +25,7 @@ from ..exits.costs import ExitCosts
 from ..exits.simulate import StoredExits, confidences, simulate
 from ..methods.dyn import SCHEDULES, exit_weights
 from ..text import drawn
-from .styling import COLUMN, look_of, style
+from .styling import COLUMN, look_of, method_style, style
 
 __all__ = [
     "exit_curve",
@@ -130,7 +130,7 @@ def exit_curve(
         "macs": "expected MACs per image",
         "ms": "milliseconds per image",
     }
-    look = look_of(list(curves))
+    look = method_style(curves)
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.6))
         for name, table in curves.items():

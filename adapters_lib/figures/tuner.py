@@ -28,7 +28,7 @@ from ..methods import parse_method
 from ..methods.adapt import adapt
 from ..training.fit import Run, fit
 from ..training.offline_recipes import offline_recipe
-from .styling import COLUMN, COST_AXES, look_of, style
+from .styling import COLUMN, COST_AXES, method_style, style
 
 __all__ = [
     "KINDS",
@@ -221,7 +221,7 @@ def tuner_figure(
     """
     if axis not in COST_AXES:
         raise unknown("cost axis", axis, COST_AXES)
-    look = look_of(list(KINDS))
+    look = method_style(KINDS)
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.4))
         for point in points:
@@ -303,7 +303,7 @@ def cost_curves(
 ) -> Figure:
     """Adapter parameters, MACs and predicted latency against bottleneck or rank, a line a method, each at
     its first place."""
-    look = look_of(list(KINDS))
+    look = method_style(KINDS)
     panels: tuple[tuple[str, Callable[[Choice, Price], float]], ...] = (
         ("adapter parameters (k)", lambda choice, found: found.adapter / 1e3),
         ("MMACs per image", lambda choice, found: found.macs / 1e6),
