@@ -227,7 +227,9 @@ def training_curves(
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         left.set(xlabel="epoch", ylabel="training loss (nats)")
         right.set(xlabel="epoch", ylabel="validation top-1 (%)")
-        right.legend()
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(histories), 4)
+        )
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure
@@ -279,7 +281,7 @@ def _above(ax: Axes, row: int, narrow: Sequence[tuple[float, float, str]]) -> No
     touch, each with a line to its segment."""
     places: list[float] = []
     for middle, *_ in narrow:
-        places.append(max(middle, places[-1] + _NARROW if places else 1.5))
+        places.append(max(middle, places[-1] + _NARROW if places else 2.5))
     for place, bound in zip(reversed(range(len(places))), range(len(places)), strict=True):
         places[place] = min(places[place], 98.5 - _NARROW * bound)
     for place, (middle, share, color) in zip(places, narrow, strict=True):
