@@ -1,5 +1,6 @@
 """Figures hold what the table holds, carry labels with units, and are written as PNG and PDF."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -115,4 +116,4 @@ def test_a_narrow_share_has_its_number_above_the_bar() -> None:
     assert written["95 %"][1] == 0
     over = sorted(x for text, (x, y) in written.items() if text != "95 %" and y < -0.3)
     assert len(over) == 3
-    assert min(b - a for a, b in zip(over, over[1:], strict=False)) >= 5
+    assert min(b - a for a, b in itertools.pairwise(over)) >= 5

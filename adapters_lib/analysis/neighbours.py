@@ -1,4 +1,4 @@
-"""Does a map over patches hold anything, or is it noise? Neighbours of a pattern are alike, those of noise are not.
+"""Does a map over patches hold anything, or is it noise? In a pattern neighbours are alike, in noise not.
 
 Moran's I (Moran 1950, "Notes on continuous stochastic phenomena"), over all pairs i, j that touch:
 

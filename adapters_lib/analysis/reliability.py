@@ -2,8 +2,9 @@
 
 ECE = Σ_b (n_b / N) · | accuracy_b − mean confidence_b |
 
-(Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599.) Bins hold equally many images instead of being equally
-wide (Nixon et al. 2019, arXiv:1904.01685): a bin of three images says nothing, yet would count in the sum.
+(Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599.) Bins hold equally many images instead of being
+equally wide (Nixon et al. 2019, arXiv:1904.01685): a bin of three images says nothing, yet would count in the
+sum.
 """
 
 from __future__ import annotations

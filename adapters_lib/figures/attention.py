@@ -70,9 +70,7 @@ def attribution_panels(
     def show(ax: Axes, row: int, values: np.ndarray) -> None:
         both = list(signed.values())[len(shown) % len(signed)]
         most = max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
-        layer = ax.imshow(
-            values, cmap="RdBu_r" if both else "viridis", vmin=-most if both else 0, vmax=most
-        )
+        layer = ax.imshow(values, cmap="RdBu_r" if both else "viridis", vmin=-most if both else 0, vmax=most)
         shown.append(layer)
         # An outline of what is seen, not of the sensor's noise.
         soft = gaussian_filter(grey[row], max(grey.shape[1:]) / 48)
@@ -87,15 +85,21 @@ def attribution_panels(
     figure = _panels(images, titled, labels, title, show)
     panels = np.array(figure.axes[: len(images) * (len(maps) + 1)]).reshape(len(images), -1)
     figure.set_figheight(figure.get_figheight() + 0.35)
+    last = shown[-len(maps) :]
     with style():
-        for column, both in enumerate(signed.values()):
-            layer = shown[(len(images) - 1) * len(maps) + column]
-            bar = figure.colorbar(layer, ax=panels[:, column + 1], location="bottom", aspect=9, pad=0.02)
+        for column, layer in enumerate([last[0], *last]):  # the images' column only keeps the place
+            bar = figure.colorbar(layer, ax=panels[:, column], location="bottom", aspect=9, pad=0.02)
             low, high = layer.get_clim()
-            bar.set_ticks([low, high], labels=["against\nthe class", "for\nthe class"] if both else ["0", "max"])
+            bar.set_ticks(
+                [low, high], labels=["against\nthe class", "for\nthe class"] if low else ["0\n", "max\n"]
+            )
             bar.ax.tick_params(labelsize=5.5, length=2)
             for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
                 text.set_ha(side)
+            if column == 0:
+                for part in bar.ax.get_children():
+                    part.set_alpha(0)
+                bar.ax.tick_params(color="none", labelcolor="none")
     return figure
 
 

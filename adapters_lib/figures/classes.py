@@ -136,8 +136,8 @@ def feature_scatter(
     notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Projected features, two or three panels a row, a color and a marker a class. notes: name → a line under its title,
-    e.g. the neighbour accuracy.
+    """Projected features, two or three panels a row, a color and a marker a class. notes: name → a line
+    under its title, e.g. the neighbour accuracy.
 
     Raises:
         AdapterError: no projection, or another number of labels than points.
@@ -237,7 +237,8 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
     columns = min(len(models), 4)
     rows = -(-len(models) // columns)
     with style():
-        size = (max(COLUMN, 1.7 * columns), 2.15 * rows + 0.2)
+        side = min(2 * COLUMN / columns, 2.2)
+        size = (max(COLUMN, side * columns), (side + 0.35) * rows + 0.2)
         figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
         for ax, (name, found) in zip(axes.flat, models.items(), strict=False):
             reliability_panel(ax, found, look[name], name)

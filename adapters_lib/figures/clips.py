@@ -157,8 +157,8 @@ def attention_over_time(
 
 
 def _maps(chosen: Sequence[BlockPrompts], maps: Sequence[Tensor], what: str, title: str) -> Figure:
-    """Heat maps (slices, rows, columns) of every block, a scale a row; at the right, whether there is anything
-    to see: Moran's I beside that of shuffled maps."""
+    """Heat maps (slices, rows, columns) of every block, a scale a row; at the right, whether there is
+    anything to see: Moran's I beside that of shuffled maps."""
     slices = max(len(m) for m in maps)
     names = [f"block {prompts.block}" for prompts in chosen]
     with style():
@@ -179,7 +179,7 @@ def _maps(chosen: Sequence[BlockPrompts], maps: Sequence[Tensor], what: str, tit
                 ax.set_title(f"slice {index + 1}", fontsize=7, pad=2)
         _bare(axes)
         likeness_panel(right.subplots(), dict(zip(names, maps, strict=True)))
-        what += "; right: are neighbours alike? grey: 95 % of shuffled maps"
+        what += "\nright: are neighbours alike? grey: 95 % of shuffled maps"
         figure.suptitle(f"{title}\n{what}" if title else what, fontsize=8)
     plt.close(figure)
     return figure

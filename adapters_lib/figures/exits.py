@@ -66,7 +66,7 @@ def exits_by_granularity(
 
 
 def reliability_diagrams(stored: StoredExits, *, bins: int | None = None, title: str = "") -> Figure:
-    """`classes.reliability_diagram` of every exit: accuracy against confidence (max softmax), a panel an exit.
+    """`reliability_diagram` of every exit: accuracy against confidence (max softmax), a panel an exit.
 
     bins: as for `analysis.reliability`.
     """

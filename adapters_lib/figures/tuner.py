@@ -225,7 +225,8 @@ def tuner_figure(
     with style():
         figure = plt.figure(figsize=(2 * COLUMN, 2.7))
         left, loss, accuracy = figure.subplot_mosaic(
-            "ab\nac", width_ratios=(1.25, 1)  # the names of the points stand between the two
+            "ab\nac",
+            width_ratios=(1.25, 1),  # the names of the points stand between the two
         ).values()
         _live(loss, accuracy, rows)
         figure.suptitle(title, fontsize=8)
