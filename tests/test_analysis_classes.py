@@ -21,7 +21,7 @@ from adapters_lib.analysis.confusion import (
     explain_pairs,
 )
 from adapters_lib.analysis.features import head_features, neighbour_accuracy, project
-from adapters_lib.analysis.reliability import reliability
+from adapters_lib.analysis.reliability import IN_A_BIN, reliability
 from adapters_lib.datasets.task import Task
 
 
@@ -146,22 +146,49 @@ def test_classes_and_tasks_that_do_not_fit_are_named() -> None:
 
 def test_calibration_error_by_hand() -> None:
     p = torch.tensor([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35], [0.65, 0.35]])
-    found = reliability(p.log(), torch.tensor([0, 0, 0, 1]))
+    found = reliability(p.log(), torch.tensor([0, 0, 0, 1]), bins=2)
     assert found.bins["n"].tolist() == [2, 2]
     assert found.bins["accuracy"].tolist() == [0.5, 1.0]
-    assert found.bins["low"].tolist() == pytest.approx([0.6, 0.9])
+    assert found.bins["low"].tolist() == found.bins["high"].tolist() == pytest.approx([0.65, 0.95])
     assert found.ece == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
 
 
+@pytest.mark.parametrize(("images", "bins"), [(7, 1), (36, 1), (40, 2), (199, 9), (1000, 10)])
+def test_bins_hold_equally_many_images_at_least_twenty(images: int, bins: int) -> None:
+    logits = torch.randn(images, 5, generator=torch.Generator().manual_seed(0))
+    counts = reliability(logits, torch.arange(images) % 5).bins["n"]
+    assert len(counts) == bins
+    assert counts.sum() == images
+    assert counts.max() - counts.min() <= 1
+    assert bins == 1 or counts.min() >= IN_A_BIN
+
+
+def test_images_of_one_confidence_share_a_bin() -> None:
+    found = reliability(torch.zeros(100, 4), torch.arange(100) % 4, bins=5)
+    assert found.bins["n"].tolist() == [100]
+    assert found.ece == pytest.approx(0)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_calibration_error_is_torchmetrics(temperature: float) -> None:
+def test_calibration_error_in_one_bin_is_torchmetrics(temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(200, 5, generator=generator)
+    labels = torch.randint(5, (200,), generator=generator)
+    expected = multiclass_calibration_error((logits / temperature).softmax(1), labels, 5, n_bins=1)
+    assert reliability(logits, labels, 1, temperature).ece == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_calibration_error_is_the_weighted_gap_of_sorted_slices() -> None:
+    generator = torch.Generator().manual_seed(1)
     logits, labels = (
         3 * torch.randn(200, 5, generator=generator),
         torch.randint(5, (200,), generator=generator),
     )
-    expected = multiclass_calibration_error((logits / temperature).softmax(1), labels, 5, n_bins=15)
-    assert reliability(logits, labels, 15, temperature).ece == pytest.approx(float(expected), abs=1e-5)
+    sure, said = logits.double().softmax(1).max(1)
+    order = sure.argsort()
+    slices = zip(sure[order].chunk(5), (said == labels).double()[order].chunk(5), strict=True)
+    expected = sum(float((right.mean() - sure.mean()).abs()) / 5 for sure, right in slices)
+    assert reliability(logits, labels, bins=5).ece == pytest.approx(expected)
 
 
 def test_what_has_no_reliability_is_named(tiny_vit: Callable[..., nn.Module]) -> None:

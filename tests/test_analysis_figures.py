@@ -11,8 +11,16 @@ from adapters_lib.analysis.confusion import Confusion
 from adapters_lib.analysis.features import Projection
 from adapters_lib.analysis.reliability import reliability
 from adapters_lib.analysis.rollout import GroupRollout
+from adapters_lib.exits.costs import ExitCosts
+from adapters_lib.exits.simulate import StoredExits
 from adapters_lib.experiments.statistics import Interval
-from adapters_lib.figures import accuracy, accuracy_against_cost, attention as maps_of, classes as scores
+from adapters_lib.figures import (
+    accuracy,
+    accuracy_against_cost,
+    attention as maps_of,
+    classes as scores,
+    reliability_diagrams,
+)
 from adapters_lib.vit.layout import Layout
 
 IMAGES = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -32,6 +40,22 @@ def test_signed_maps_have_white_at_zero() -> None:
     figure = maps_of.attribution_panels(IMAGES, {"gradients": torch.randn(2, 8, 8)})
     low, high = figure.axes[1].images[0].get_clim()
     assert low == -high < 0
+    assert figure.axes[1].get_title() == "gradients\nsigned"
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == [
+        "against\nthe class",
+        "for\nthe class",
+    ]
+
+
+def test_maps_that_cannot_speak_against_a_class_are_not_drawn_as_if_they_could() -> None:
+    figure = maps_of.attribution_panels(
+        IMAGES, {"gradients": torch.randn(2, 8, 8), "attention": torch.rand(2, 8, 8)}
+    )
+    signed, unsigned = figure.axes[1].images[0], figure.axes[2].images[0]
+    assert figure.axes[2].get_title() == "attention\nunsigned"
+    assert unsigned.get_clim()[0] == 0
+    assert signed.get_cmap().name != unsigned.get_cmap().name
+    assert [t.get_text().strip() for t in figure.axes[-1].get_xticklabels()] == ["0", "max"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +90,9 @@ def test_cka_has_one_scale_and_lines_between_groups() -> None:
     )
     frozen, ila = figure.axes[:2]
     assert frozen.images[0].get_clim() == ila.images[0].get_clim() == (0, 1)
+    narrow = maps_of.cka_pairs({"a": np.array([[1, 0.7], [0.7, 1]]), "b": np.array([[0.9, 0.6], [0.6, 0.9]])})
+    assert narrow.axes[0].images[0].get_clim() == narrow.axes[1].images[0].get_clim() == (0.6, 1)
+    assert "from 0.60 to 1.00" in narrow.axes[-1].get_ylabel()
     assert len(frozen.lines) == 0
     assert ila.lines[0].get_xdata()[0] == 2.5
     with pytest.raises(al.AdapterError, match="at least one matrix"):
@@ -83,22 +110,49 @@ def test_every_heads_distance_is_a_point_and_the_line_is_their_mean() -> None:
         maps_of.attention_distances({"frozen": []})
 
 
-def test_curves_carry_their_areas_and_the_number_of_images() -> None:
-    curve = PerturbationCurves(
-        torch.tensor([0, 0.5, 1]), torch.tensor([[1.0, 0.5, 0]] * 3), torch.tensor([[0.0, 1, 1]] * 3)
-    )
-    figure = scores.perturbation_areas({"occlusion": curve})
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
-        "occlusion: deletion 0.500, insertion 0.750"
-    ]
-    left, _ = figure.axes
+def _curves(deletion: list[float], insertion: list[float]) -> PerturbationCurves:
+    """Curves of constant height, one image each."""
+    level = lambda heights: torch.tensor(heights)[:, None].expand(-1, 3)  # noqa: E731
+    return PerturbationCurves(torch.tensor([0, 0.5, 1]), level(deletion), level(insertion))
+
+
+def test_a_maps_areas_are_compared_with_the_random_maps_image_by_image() -> None:
+    curves = {
+        "noise": _curves([0.2, 0.5, 0.8], [0.2, 0.5, 0.8]),
+        "worse": _curves([0.3, 0.6, 0.9], [0.2, 0.5, 0.8]),
+        "better": _curves([0.1, 0.4, 0.7], [0.3, 0.6, 0.9]),
+    }
+    figure = scores.perturbation_areas(curves)
+    left, _, right = figure.axes
     assert "n = 3 images" in left.get_ylabel()
+    np.testing.assert_allclose(left.lines[0].get_ydata(), 0.5, atol=1e-6)  # a mean over images, no band
+    assert not left.collections
+    assert [t.get_text() for t in right.get_yticklabels()] == ["better", "noise", "worse"]
+    # The images differ by far more than the maps do; paired, the interval has no width.
+    (insertion, _, (bar,)) = right.containers[0].lines
+    assert insertion.get_xdata()[0] == pytest.approx(0.1)
+    assert np.ptp(bar.get_segments()[0][:, 0]) == pytest.approx(0, abs=1e-6)
+    assert right.containers[1].lines[0].get_xdata()[0] == pytest.approx(-0.1)
+
+
+def test_areas_without_a_random_map_or_of_other_images_are_refused() -> None:
+    one = _curves([0.1, 0.2], [0.1, 0.2])
+    with pytest.raises(al.AdapterError, match="no map is called 'noise'"):
+        scores.perturbation_areas({"occlusion": one})
+    with pytest.raises(al.AdapterError, match=r"'occlusion' has another number of images than 'noise' \(3\)"):
+        scores.perturbation_areas({"occlusion": one, "noise": _curves([0.1] * 3, [0.1] * 3)})
 
 
 def test_the_sanity_curve_goes_from_head_to_embedding() -> None:
     table = pd.DataFrame({"stage": ["head", "block 1", "embedding"], "correlation": [0.9, 0.4, 0.0]})
     ax = scores.sanity_curves({"gradients": table}).axes[0]
     assert list(ax.lines[0].get_ydata()) == [0.9, 0.4, 0.0]
+
+
+def test_four_projections_stand_two_by_two() -> None:
+    points = Projection(np.arange(8.0).reshape(4, 2), "pca", (0.6, 0.3))
+    figure = scores.feature_scatter(dict.fromkeys("abcd", points), torch.tensor([0, 1, 1, 0]))
+    assert {ax.get_subplotspec().get_geometry()[:2] for ax in figure.axes} == {(2, 2)}
 
 
 def test_features_are_drawn_by_class_with_the_explained_variance() -> None:
@@ -121,14 +175,27 @@ def test_a_confusion_matrix_is_in_percent_of_the_true_class() -> None:
     assert ax.get_title() == "top-1 75.0 %, n = 4"
 
 
-def test_a_reliability_diagram_names_error_and_number() -> None:
+def test_a_reliability_diagram_names_error_bins_and_number() -> None:
     p = torch.tensor([[0.95, 0.05]] * 4)
-    figure = scores.reliability_diagram({"ILA": reliability(p.log(), torch.tensor([0, 0, 0, 1]))})
-    top, below = figure.axes
-    assert figure.legends[0].get_texts()[0].get_text() == "ILA: ECE 20.0 %, n = 4"
-    assert list(below.lines[0].get_ydata()) == [100]
-    low, high = top.collections[0].get_segments()[0][:, 1]  # Wilson's interval of 3 in 4
+    found = reliability(p.log(), torch.tensor([0, 0, 0, 1]))
+    (ax,) = scores.reliability_diagram({"ILA": found}).axes
+    assert ax.get_title() == "ILA\nECE 20.0 %\n1 bin, n = 4"
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 1), (0, 1))
+    low, high = ax.collections[1].get_segments()[0][:, 1]  # Wilson's interval of 3 in 4
     assert (low, high) == (pytest.approx(0.3006, abs=1e-3), pytest.approx(0.9544, abs=1e-3))
+
+
+def test_exits_are_judged_in_the_same_panels_as_models() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(2, 60, 3, generator=generator), torch.arange(60) % 3
+    costs = ExitCosts((3, 6), (10, 20), (10, 20), 20, (4, 4))
+    stored = StoredExits(logits, labels, costs)
+    mine = reliability_diagrams(stored)
+    theirs = scores.reliability_diagram(
+        {"block 3": reliability(logits[0], labels), "block 6": reliability(logits[1], labels)}
+    )
+    assert [ax.get_title() for ax in mine.axes] == [ax.get_title() for ax in theirs.axes]
+    assert "3 bins, n = 60" in mine.axes[0].get_title()
 
 
 def test_differences_say_how_many_seeds_they_stand_on() -> None:

@@ -1,5 +1,6 @@
 """Figures hold what the table holds, carry labels with units, and are written as PNG and PDF."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,32 @@ def test_the_shares_of_a_breakdown_fill_the_bar() -> None:
     assert sorted(widths) == [25, 50, 50, 75]
 
 
-def test_a_method_has_one_look_in_all_figures_of_many_and_few_names_never_share_a_color() -> None:
+def test_a_method_has_one_look_in_all_figures() -> None:
     every = figures.method_style(METHODS)
     assert figures.method_style(reversed(list(METHODS))) == every
+    assert len(set(every.values())) == len(METHODS)
     few = figures.method_style(["ila", "full", "adpt", "my own", "linear"])
-    assert len({color for color, _ in few.values()}) == 5
-    assert {name: few[name] for name in ("full", "linear")} == {
-        name: every[name] for name in ("full", "linear")
-    }
-    assert all(few[name][1] == every[name][1] for name in ("ila", "adpt"))
+    assert {name: few[name] for name in few if name in METHODS} == {n: every[n] for n in few if n in METHODS}
+    assert few["my own"][0] not in {color for name, (color, _) in few.items() if name != "my own"}
+
+
+def test_names_that_begin_with_a_method_have_its_color_and_variants_a_marker_of_their_own() -> None:
+    names = ["ILA", "ILA, near one", "ILA, 1/9", "LoRA", "frozen", "linear probe", "ILA × LoRA", "noise"]
+    looks = figures.method_style(names)
+    every = figures.method_style(METHODS)
+    assert looks["ILA"] == every["ila"]
+    assert looks["LoRA"] == every["lora"]
+    assert {looks[name][0] for name in ("ILA, near one", "ILA, 1/9")} == {every["ila"][0]}
+    assert len({looks[name] for name in names}) == len(names)
+    assert {looks["frozen"][0], looks["linear probe"][0]} == {"#000000", "#7F7F7F"}
+    assert looks["ILA × LoRA"][0] not in {every["ila"][0], every["lora"][0]}
+
+
+def test_a_narrow_share_has_its_number_above_the_bar() -> None:
+    (axes,) = figures.cost_breakdown({"MACs": {"a": 95.0, "b": 2.0, "c": 2.98, "d": 0.02}}).axes
+    written = {text.get_text(): text.get_position() for text in axes.texts}
+    assert set(written) == {"95 %", "2 %", "3 %", "< 0.1 %"}
+    assert written["95 %"][1] == 0
+    over = sorted(x for text, (x, y) in written.items() if text != "95 %" and y < -0.3)
+    assert len(over) == 3
+    assert min(b - a for a, b in itertools.pairwise(over)) >= 5

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_vit
+from matplotlib import pyplot as plt
 from tiny_clips import clip_model
 from torch import Tensor
 
 import adapters_lib as al
+from adapters_lib.analysis.neighbours import neighbours
 from adapters_lib.analysis.prompts import cat_share, prompt_norms, prompt_similarity, prompts_of
 from adapters_lib.figures import clips as figures
 
@@ -104,7 +106,53 @@ def test_an_images_prompts_are_one_slice_without_a_title() -> None:
     figure = figures.prompt_norm_maps(model, which=1)
     assert "norm of prompt Q" in figure.get_suptitle()
     assert [ax.get_ylabel() for ax in figure.axes[:3]] == ["block 1", "block 2", "block 4"]
+    assert [t.get_text() for t in figure.axes[-1].get_yticklabels()] == ["block 1", "block 2", "block 4"]
     assert not figures.prompt_similarity_curves(model).legends
+
+
+def test_a_smooth_map_has_neighbours_that_are_alike_and_its_shuffle_has_not() -> None:
+    smooth = torch.linspace(0, 1, 6).expand(4, 6, 6).clone()
+    found = neighbours(smooth)
+    assert found.value > 0.8 > found.high > 0 > found.low
+    assert "more alike than in shuffled maps" in found.verdict
+    shuffled = smooth.flatten()[torch.randperm(144, generator=torch.Generator().manual_seed(0))].view(4, 6, 6)
+    again = neighbours(shuffled)
+    assert again.low <= again.value <= again.high
+    assert "no more alike" in again.verdict
+    chessboard = (torch.arange(6)[:, None] + torch.arange(6)) % 2
+    assert neighbours(chessboard).value == pytest.approx(-1)
+    assert "less alike" in neighbours(chessboard).verdict
+
+
+def test_neighbours_is_morans_i_by_hand() -> None:
+    # Mean 2; pairs: rows 1·2, 3·2, columns 1·3, 2·2 → (−1·0 + 1·0 − 1·1 + 0·0) / 4 pairs, variance 2 / 4.
+    assert neighbours([[1, 2], [3, 2]], shuffles=10).value == pytest.approx((-1 / 4) / (2 / 4))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (1.0, "no neighbours"),
+        ([2.0], "no neighbours"),
+        ([[1.0, np.nan]], "not finite"),
+        (np.ones((3, 3)), "the same"),
+    ],
+)
+def test_a_map_without_a_pattern_to_test_is_refused(values: object, message: str) -> None:
+    with pytest.raises(al.AdapterError, match=message):
+        neighbours(values)
+
+
+def test_noise_is_hollow_beside_its_shuffles_and_a_pattern_is_filled() -> None:
+    _, ax = plt.subplots()
+    noise = torch.rand(12, 12, generator=torch.Generator().manual_seed(0))
+    figures.likeness_panel(
+        ax, {"noise": noise, "ramp": torch.arange(144.0).view(12, 12), "flat": torch.ones(3, 3)}
+    )
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [dot.get_markerfacecolor() for dot in dots] == ["white", "#0072B2"]
+    assert len(ax.patches) == 2  # nothing can be said of a flat map
+    plt.close()
 
 
 def test_similarity_has_a_line_for_every_lag() -> None:

@@ -9,7 +9,7 @@ import pytest
 import adapters_lib as al
 from adapters_lib.costs.latency_model import LatencyModel, Measured, fit_latency
 from adapters_lib.figures import tuner
-from adapters_lib.figures.tuner import KINDS, Choice, price
+from adapters_lib.figures.tuner import KINDS, Choice, Point, price
 from adapters_lib.widgets import tuner as widgets_tuner
 from adapters_lib.widgets.tuner import BottleneckTuner
 
@@ -88,6 +88,25 @@ def test_unknown_knobs_are_named() -> None:
 def test_the_live_curve_shows_a_loss_however_high(loss: float) -> None:
     curve = tuner.tuner_figure((), rows=[{"epoch": 1, "train_loss": loss, "val_top1": 5.0}]).axes[1]
     assert curve.get_ylim()[0] <= loss < curve.get_ylim()[1]
+
+
+def test_every_point_has_its_name_and_loss_and_accuracy_a_panel_each() -> None:
+    points = [
+        Point(Choice("PAdapter", 8, None, 48), {"trained": 2e4}, 21.0, 6, 6),
+        Point(Choice("LoRA", 4, None, 48), {"trained": 2e4}, 21.2, 2, 6),
+    ]
+    rows = [
+        {"epoch": 1, "train_loss": 3.0, "val_top1": 5.0},
+        {"epoch": 2, "train_loss": 2.0, "val_top1": 9.0},
+    ]
+    left, loss, accuracy = tuner.tuner_figure(points, rows=rows).axes
+    beside = {t.get_text(): t.get_position() for t in left.texts if "px" in t.get_text()}
+    assert set(beside) == {"PAdapter 8, 48 px", "LoRA 4, 48 px, 2 of 6 epochs"}
+    heights = [y for _, y in beside.values()]
+    assert abs(heights[0] - heights[1]) > 0.03  # of the panel's height: they do not touch
+    assert list(loss.lines[0].get_ydata()) == [3, 2]
+    assert list(accuracy.lines[0].get_ydata()) == [5, 9]
+    assert loss.get_xlim() == accuracy.get_xlim()
 
 
 # ---- the widget ----------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ from .leaf_truth import (
     truth_mask as truth_mask,
     truth_of as truth_of,
 )
+from .neighbours import Neighbours as Neighbours, neighbours as neighbours
 from .prompts import (
     BlockPrompts as BlockPrompts,
     Similarity as Similarity,

@@ -172,14 +172,16 @@ def perturbation_curves(
         )
     rank = _ranks(maps.flatten(1), seed).view_as(maps)[:, None]  # (B, 1, H, W), 0 is the highest
     fractions = torch.arange(steps + 1) / steps
+    # Nothing changed and everything changed: the same two ends for both curves.
+    whole, gone = (_probability(forward, all_, targets, internal_batch_size) for all_ in (images, grounds))
     curves = []
     # What the highest pixels become, and what the rest is.
-    for chosen, other in ((grounds, images), (images, grounds)):
+    for chosen, other, ends in ((grounds, images, (whole, gone)), (images, grounds, (gone, whole))):
         points = []
-        for fraction in fractions.tolist():
+        for fraction in fractions[1:-1].tolist():
             mixed = torch.where(rank < round(fraction * maps[0].numel()), chosen, other)
             points.append(_probability(forward, mixed, targets, internal_batch_size))
-        curves.append(torch.stack(points, 1))
+        curves.append(torch.stack([ends[0], *points, ends[1]], 1))
     return PerturbationCurves(fractions, *curves)
 
 

@@ -25,12 +25,14 @@ from .classes import (
     feature_scatter as feature_scatter,
     perturbation_areas as perturbation_areas,
     reliability_diagram as reliability_diagram,
+    reliability_panel as reliability_panel,
     sanity_curves as sanity_curves,
 )
 from .clip_samples import clip_sheet as clip_sheet
 from .clips import (
     attention_over_time as attention_over_time,
     cat_bias as cat_bias,
+    likeness_panel as likeness_panel,
     prompt_norm_maps as prompt_norm_maps,
     prompt_similarity_curves as prompt_similarity_curves,
 )

@@ -22,7 +22,7 @@ from ..analysis.attention import on_image
 from ..analysis.rollout import GroupRollout
 from ..errors import AdapterError
 from ..text import drawn
-from .styling import COLUMN, look_of, style
+from .styling import COLUMN, method_style, style
 
 __all__ = ["attention_distances", "attention_panels", "attribution_panels", "cka_pairs", "rollout_panels"]
 
@@ -55,24 +55,52 @@ def attention_panels(
 def attribution_panels(
     images: Tensor, maps: Mapping[str, Tensor], *, labels: Sequence[str] | None = None, title: str = ""
 ) -> Figure:
-    """As `attention_panels` for signed maps: red speaks for the class, blue against it; white is nothing.
+    """As `attention_panels` for attributions; above each column stands whether its maps are signed.
 
-    A map's scale is symmetric and ends at the 99th percentile of its absolute values, so that single pixels
-    do not hide the rest.
+    Signed maps, those with a value below 0, are red where pixels speak for the class, blue where they speak
+    against it, and white at 0. Unsigned maps cannot speak against anything: they go from dark, 0, to bright.
+    Each map has a scale of its own that ends at the 99th percentile of its absolute values, so that single
+    pixels do not hide the rest.
     """
     grey = _check(images, maps, labels)
+    signed = {name: bool((values < 0).any()) for name, values in maps.items()}
+    titled = {f"{name}\n{'signed' if signed[name] else 'unsigned'}": maps[name] for name in maps}
+    shown: list[Any] = []
 
     def show(ax: Axes, row: int, values: np.ndarray) -> None:
+        both = list(signed.values())[len(shown) % len(signed)]
         most = max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
-        ax.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most)
+        layer = ax.imshow(values, cmap="RdBu_r" if both else "viridis", vmin=-most if both else 0, vmax=most)
+        shown.append(layer)
         # An outline of what is seen, not of the sensor's noise.
         soft = gaussian_filter(grey[row], max(grey.shape[1:]) / 48)
         if np.ptp(soft) > 0:
             ax.contour(
-                soft, levels=[(float(soft.min()) + float(soft.max())) / 2], colors="0.35", linewidths=0.3
+                soft,
+                levels=[(float(soft.min()) + float(soft.max())) / 2],
+                colors="0.35" if both else "white",
+                linewidths=0.3,
             )
 
-    return _panels(images, maps, labels, title, show)
+    figure = _panels(images, titled, labels, title, show)
+    panels = np.array(figure.axes[: len(images) * (len(maps) + 1)]).reshape(len(images), -1)
+    figure.set_figheight(figure.get_figheight() + 0.35)
+    last = shown[-len(maps) :]
+    with style():
+        for column, layer in enumerate([last[0], *last]):  # the images' column only keeps the place
+            bar = figure.colorbar(layer, ax=panels[:, column], location="bottom", aspect=9, pad=0.02)
+            low, high = layer.get_clim()
+            bar.set_ticks(
+                [low, high], labels=["against\nthe class", "for\nthe class"] if low else ["0\n", "max\n"]
+            )
+            bar.ax.tick_params(labelsize=5.5, length=2)
+            for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
+                text.set_ha(side)
+            if column == 0:
+                for part in bar.ax.get_children():
+                    part.set_alpha(0)
+                bar.ax.tick_params(color="none", labelcolor="none")
+    return figure
 
 
 def rollout_panels(
@@ -112,7 +140,7 @@ def attention_distances(models: Mapping[str, Sequence[Tensor]], *, title: str = 
     """
     if not models or not all(len(blocks) for blocks in models.values()):
         raise AdapterError("attention_distances needs at least one model with at least one block")
-    look = look_of(list(models))
+    look = method_style(models)
     with style():
         figure, axes = plt.subplots(
             1, len(models), figsize=(max(COLUMN, 2.2 * len(models)), 2.1), sharey=True, squeeze=False
@@ -140,7 +168,10 @@ def cka_pairs(
     axes_of: tuple[str, str] | None = None,
     title: str = "",
 ) -> Figure:
-    """CKA of every pair of blocks as heat maps on one scale from 0 to 1, e.g. {"frozen": …, "ILA": …}.
+    """CKA of every pair of blocks as heat maps on one scale, e.g. {"frozen": …, "ILA": …}.
+
+    CKA lies between 0 and 1, but attention's seldom below one half: the colors span what the matrices of this
+    figure hold, and the color bar says from where to where.
 
     Args:
         matrices: name → (rows, columns), from `analysis.cka.attention_cka`.
@@ -158,6 +189,7 @@ def cka_pairs(
         raise AdapterError(
             f"cka_pairs: {wrong[0]!r} has shape {arrays[wrong[0]].shape}; give a matrix of blocks × blocks"
         )
+    low, high = min(np.nanmin(a) for a in arrays.values()), max(np.nanmax(a) for a in arrays.values())
     vertical, horizontal = axes_of or ("block", "block")
     with style():
         figure, axes = plt.subplots(1, len(arrays), figsize=(1.9 * len(arrays) + 0.6, 2.15), squeeze=False)
@@ -166,8 +198,8 @@ def cka_pairs(
             shown = ax.imshow(
                 array,
                 cmap="viridis",
-                vmin=0,
-                vmax=1,
+                vmin=low,
+                vmax=max(high, low + 1e-6),
                 origin="lower",
                 extent=(0.5, columns + 0.5, 0.5, rows + 0.5),
             )
@@ -179,7 +211,8 @@ def cka_pairs(
                 axis.set_major_locator(MaxNLocator(6, integer=True))
             ax.set(title=drawn(name), xlabel=drawn(horizontal))
         axes[0, 0].set_ylabel(drawn(vertical))
-        figure.colorbar(shown, ax=axes, label="CKA of attention", shrink=0.85)
+        label = f"CKA of attention,\ncolors from {low:.2f} to {high:.2f}"
+        figure.colorbar(shown, ax=axes, label=label, shrink=0.85)
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..analysis.attribution_checks import PerturbationCurves
@@ -19,60 +19,94 @@ from ..analysis.reliability import Reliability
 from ..errors import AdapterError
 from ..experiments.statistics import mean_interval
 from ..text import drawn
-from .parts import outside_legend
-from .styling import (
-    COLUMN,
-    look_of,
-    style,
-)
+from .parts import mark, outside_legend
+from .styling import COLUMN, look_of, method_style, style
 
 __all__ = [
     "confusion_matrix",
     "feature_scatter",
     "perturbation_areas",
     "reliability_diagram",
+    "reliability_panel",
     "sanity_curves",
 ]
 
 _MANY = 20  # classes or names that can still be told apart in a legend or on an axis
 
 
-def perturbation_areas(curves: Mapping[str, PerturbationCurves], *, title: str = "") -> Figure:
-    """Deletion and insertion curves, the mean over images with the 95 % interval as a band, and the areas
-    under them in the legend.
+def perturbation_areas(
+    curves: Mapping[str, PerturbationCurves], *, random: str = "noise", title: str = ""
+) -> Figure:
+    """Deletion and insertion curves, means over images; then each map's areas minus those of the random map,
+    image by image, with 95 % t-intervals.
 
-    curves: name → `perturbation_curves` of the same images; include a random map, which is what the others
-    must beat.
+    In the third panel a row is a map, the best above: whoever beats the random map has its insertion right of
+    0 and its deletion left of 0. The rows' colors and markers are those of the curves.
+
+    curves: name → `perturbation_curves` of the same images. random: the name of the random map, which is what
+    the others must beat.
 
     Raises:
-        AdapterError: no curve.
+        AdapterError: no curve, none of that name, or another number of images.
     """
     _some(curves, "perturbation_areas")
+    if random not in curves:
+        raise AdapterError(
+            f"perturbation_areas: no map is called {random!r}; give the curves of a random map"
+            " (torch.rand_like) by that name, or say which one it is"
+        )
+    images = len(curves[random].deletion)
+    if wrong := [name for name, found in curves.items() if len(found.deletion) != images]:
+        raise AdapterError(
+            f"perturbation_areas: {wrong[0]!r} has another number of images than {random!r} ({images});"
+            " areas are compared image by image, so give every map the same images"
+        )
     look = look_of(list(curves))
-    images = len(next(iter(curves.values())).deletion)
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.8), sharey=True)
-        for ax, which, better in zip(axes, ("deletion", "insertion"), ("smaller", "larger"), strict=True):
+        figure, axes = plt.subplots(1, 3, figsize=(2 * COLUMN, 2.5))
+        for ax, which, better in zip(axes, ("deletion", "insertion"), ("low", "high"), strict=False):
             for name, found in curves.items():
                 color, marker = look[name]
-                values, x = getattr(found, which).double(), 100 * found.fractions
-                intervals = [mean_interval(column) for column in values.T.tolist()]
-                mean, half = (np.array([getattr(i, part) for i in intervals]) for part in ("mean", "half"))
-                areas = [float(area.mean()) for area in (found.deletion_area, found.insertion_area)]
-                label = f"{drawn(name)}: deletion {areas[0]:.3f}, insertion {areas[1]:.3f}"
-                ax.plot(x, mean, color=color, marker=marker, ms=3.5, markevery=4, label=label)
-                ax.fill_between(
-                    x, mean - np.nan_to_num(half), mean + np.nan_to_num(half), color=color, alpha=0.15, lw=0
-                )
-            ax.set(
-                xlabel=f"pixels {'taken away' if which == 'deletion' else 'put in'} (%)",
-                title=f"{which}: {better} area is better",
-            )
-        axes[0].set_ylabel(f"probability of the class\nn = {images} images")
-        outside_legend(figure, *axes[0].get_legend_handles_labels())
+                mean = getattr(found, which).double().mean(0)
+                ax.plot(100 * found.fractions, mean, color=color, marker=marker, ms=3.5, markevery=4)
+            done = "taken away" if which == "deletion" else "put in"
+            ax.set(xlabel=f"pixels {done} (%)", title=f"{which}: {better} is good")
+        axes[1].sharey(axes[0])
+        axes[1].tick_params(labelleft=False)
+        axes[0].set_ylabel(f"probability of the class\nmean of n = {images} images")
+        _areas_against(axes[2], curves, random, look)
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure
+
+
+def _areas_against(
+    ax: Axes, curves: Mapping[str, PerturbationCurves], random: str, look: Mapping[str, tuple[str, str]]
+) -> None:
+    """Two marks a row: the areas under insertion (filled) and deletion (hollow) minus the random map's."""
+
+    def gains(name: str, which: str) -> Interval:
+        area = f"{which}_area"
+        return mean_interval((getattr(curves[name], area) - getattr(curves[random], area)).tolist())
+
+    def merit(name: str) -> float:
+        return gains(name, "insertion").mean - gains(name, "deletion").mean
+
+    order = sorted(curves, key=merit, reverse=True)
+    for row, name in enumerate(order):
+        for shift, which in ((-0.16, "insertion"), (0.16, "deletion")):
+            if name != random:
+                found = gains(name, which)
+                hollow = which == "deletion"
+                mark(ax, found.mean, row + shift, found.half, look[name], outdated=hollow, across=True)
+    ax.axvline(0, color=look[random][0], lw=0.9)
+    ax.plot(0, order.index(random), look[random][1], color=look[random][0], ms=4.5)
+    ax.yaxis.tick_right()
+    ax.set_yticks(range(len(order)), [drawn(name) for name in order])
+    for label, name in zip(ax.get_yticklabels(), order, strict=True):
+        label.set_color(look[name][0])
+    ax.set(ylim=(len(order) - 0.5, -0.5), xlabel=f"area minus that of {drawn(random)}, 95 % interval")
+    ax.set_title("filled: insertion; hollow: deletion")
 
 
 def sanity_curves(tables: Mapping[str, pd.DataFrame], *, title: str = "") -> Figure:
@@ -101,8 +135,8 @@ def feature_scatter(
     notes: Mapping[str, str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Projected features side by side, a color and a marker a class. notes: name → a line under its title,
-    e.g. the neighbour accuracy.
+    """Projected features, two or three panels a row, a color and a marker a class. notes: name → a line
+    under its title, e.g. the neighbour accuracy.
 
     Raises:
         AdapterError: no projection, or another number of labels than points.
@@ -117,13 +151,18 @@ def feature_scatter(
     present = np.unique(target)
     names = [drawn(classes[c]) if classes is not None else str(c) for c in present]
     look = list(look_of([str(c) for c in present]).values())
-    per_row = min(len(present), 3 * len(projections))
+    columns = min(len(projections), 3 if len(projections) % 2 else 2)  # four are two by two
+    rows = -(-len(projections) // columns)
+    per_row = min(len(present), 3 * columns)
     legend = 0.17 * -(-len(present) // per_row) if len(present) <= _MANY else 0.0  # inches
     with style():
+        side = 2 * COLUMN / max(columns, 2)
         figure, axes = plt.subplots(
-            1, len(projections), figsize=(2.6 * len(projections), 2.4 + legend), squeeze=False
+            rows, columns, figsize=(side * columns, 0.85 * side * rows + legend), squeeze=False
         )
-        for ax, (name, found) in zip(axes.flat, projections.items(), strict=True):
+        for ax in axes.flat[len(projections) :]:
+            ax.set_visible(False)
+        for ax, (name, found) in zip(axes.flat, projections.items(), strict=False):
             for label, text, (color, marker) in zip(present, names, look, strict=True):
                 ax.scatter(
                     *found.points[target == label].T,
@@ -187,33 +226,49 @@ def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
 
 
 def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -> Figure:
-    """Accuracy against confidence, bin by bin, with each bin's 95 % binomial interval (Wilson); below, how
-    many images a bin holds.
+    """Accuracy against confidence, a panel a model, see `reliability_panel`.
 
     Raises:
         AdapterError: no model.
     """
     _some(models, "reliability_diagram")
-    look = look_of(list(models))
+    look = method_style(models)
+    columns = min(len(models), 4)
+    rows = -(-len(models) // columns)
     with style():
-        figure, (top, below) = plt.subplots(2, 1, figsize=(COLUMN, 3.6), sharex=True, height_ratios=(3, 1))
-        top.plot([0, 1], [0, 1], color="0.5", ls="--", lw=0.8)
-        for name, found in models.items():
-            color, marker = look[name]
-            bins = found.bins
-            low, high = _wilson(bins["accuracy"].to_numpy(), bins["n"].to_numpy())
-            label = f"{drawn(name)}: ECE {100 * found.ece:.1f} %, n = {found.n}"
-            top.plot(bins["confidence"], bins["accuracy"], color=color, marker=marker, ms=4, label=label)
-            top.vlines(bins["confidence"], low, high, color=color, lw=0.8)
-            below.plot(
-                (bins["low"] + bins["high"]) / 2, 100 * bins["n"] / found.n, color=color, marker=marker, ms=3
-            )
-        top.set(ylabel="accuracy", ylim=(-0.02, 1.02), title=title)
-        outside_legend(figure, *top.get_legend_handles_labels())
-        below.set(xlabel="confidence (highest probability)", ylabel="images (%)", xlim=(0, 1))
-        below.yaxis.set_major_locator(MaxNLocator(3))
+        side = min(2 * COLUMN / columns, 2.2)
+        size = (max(COLUMN, side * columns), (side + 0.35) * rows + 0.2)
+        figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for ax, (name, found) in zip(axes.flat, models.items(), strict=False):
+            reliability_panel(ax, found, look[name], name)
+        for ax in axes.flat[len(models) :]:
+            ax.set_visible(False)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("accuracy, 95 % interval")
+        for ax in axes[-1]:
+            ax.set_xlabel("confidence")
+        figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure
+
+
+def reliability_panel(ax: Axes, found: Reliability, look: tuple[str, str], name: str = "") -> None:
+    """Accuracy against mean confidence, bin by bin; on the dashed diagonal a model is as often right as it
+    says, below it is too sure.
+
+    Vertical: the 95 % binomial interval (Wilson); horizontal: the confidences in the bin. The title says the
+    expected calibration error over just these bins, how many there are, and of how many images.
+    """
+    color, marker = look
+    bins = found.bins
+    low, high = _wilson(bins["accuracy"].to_numpy(), bins["n"].to_numpy())
+    ax.plot([0, 1], [0, 1], color="0.5", ls="--", lw=0.8)
+    ax.hlines(bins["accuracy"], bins["low"], bins["high"], color=color, lw=2.2, alpha=0.3)
+    ax.vlines(bins["confidence"], low, high, color=color, lw=0.9)
+    ax.plot(bins["confidence"], bins["accuracy"], color=color, marker=marker, ms=4, lw=0.8)
+    counted = f"{len(bins)} bin{'s' * (len(bins) > 1)}"
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    ax.set_title(f"{drawn(name)}\nECE {100 * found.ece:.1f} %\n{counted}, n = {found.n}".strip())
 
 
 def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:

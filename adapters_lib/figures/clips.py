@@ -7,7 +7,7 @@ time slice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,13 +17,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..analysis.neighbours import neighbours
 from ..analysis.prompts import BlockPrompts, cat_share, prompt_norms, prompt_similarity, prompts_of
 from ..errors import AdapterError
 from ..text import drawn
 from ..vit.model import AdaptedViT
 from .styling import COLUMN, look_of, style
 
-__all__ = ["attention_over_time", "cat_bias", "prompt_norm_maps", "prompt_similarity_curves"]
+__all__ = [
+    "attention_over_time",
+    "cat_bias",
+    "likeness_panel",
+    "prompt_norm_maps",
+    "prompt_similarity_curves",
+]
 
 _PANEL = 0.85  # inches a side
 
@@ -32,7 +39,7 @@ def prompt_norm_maps(
     model: AdaptedViT, blocks: Sequence[int] | None = None, *, which: int = 0, title: str = ""
 ) -> Figure:
     """The length of every patch's prompt, one row a block, one column a time slice; every block has a scale
-    of its own.
+    of its own. At the right: are neighbours more alike than in a shuffled map (`likeness_panel`)?
 
     Args:
         model: with PAdapter among its methods.
@@ -150,30 +157,56 @@ def attention_over_time(
 
 
 def _maps(chosen: Sequence[BlockPrompts], maps: Sequence[Tensor], what: str, title: str) -> Figure:
-    """Heat maps (slices, rows, columns) of every block, a scale a row."""
+    """Heat maps (slices, rows, columns) of every block, a scale a row; at the right, whether there is
+    anything to see: Moran's I beside that of shuffled maps."""
     slices = max(len(m) for m in maps)
+    names = [f"block {prompts.block}" for prompts in chosen]
     with style():
-        figure, axes = plt.subplots(
-            len(maps), slices, figsize=(_PANEL * slices + 1.0, _PANEL * len(maps) + 0.45), squeeze=False
-        )
-        for row, (prompts, found) in enumerate(zip(chosen, maps, strict=True)):
-            for ax, values in zip(axes[row], found, strict=True):
-                drawn = ax.imshow(
-                    values.numpy(),
-                    cmap="viridis",
-                    vmin=float(found.min()),
-                    vmax=float(found.max()),
-                    interpolation="nearest",
+        size = (max(_PANEL * slices + 2.9, COLUMN), _PANEL * len(maps) + 0.8)
+        figure = plt.figure(figsize=size)
+        left, right = figure.subfigures(1, 2, width_ratios=(size[0] - 1.9, 1.9))
+        axes = left.subplots(len(maps), slices, squeeze=False)
+        for name, row, found in zip(names, axes, maps, strict=True):
+            low, high = float(found.min()), float(found.max())
+            for ax, values in zip(row, found, strict=True):
+                layer = ax.imshow(
+                    values.numpy(), cmap="viridis", vmin=low, vmax=high, interpolation="nearest"
                 )
-            figure.colorbar(drawn, ax=axes[row], shrink=0.9, aspect=10, format="%.3g")
-            axes[row, 0].set_ylabel(f"block {prompts.block}", fontsize=7)
+            left.colorbar(layer, ax=row, shrink=0.9, aspect=10, format="%.3g")
+            row[0].set_ylabel(name, fontsize=7)
         if slices > 1:
             for index, ax in enumerate(axes[0]):
                 ax.set_title(f"slice {index + 1}", fontsize=7, pad=2)
         _bare(axes)
+        likeness_panel(right.subplots(), dict(zip(names, maps, strict=True)))
+        what += "\nright: are neighbours alike? grey: 95 % of shuffled maps"
         figure.suptitle(f"{title}\n{what}" if title else what, fontsize=8)
     plt.close(figure)
     return figure
+
+
+def likeness_panel(ax: Axes, maps: Mapping[str, Tensor]) -> None:
+    """How alike neighbours are in every map (Moran's I, a dot), beside the middle 95 % of the same values in
+    1,000 random orders (a bar): a dot on its bar is noise.
+
+    maps: name → one value a place, as for `analysis.neighbours`. A map whose values are all the same has no
+    dot.
+    """
+    for row, values in enumerate(maps.values()):
+        if torch.as_tensor(values).unique().numel() < 2:
+            continue
+        found = neighbours(torch.as_tensor(values).detach().cpu())
+        ax.barh(row, found.high - found.low, left=found.low, height=0.3, color="0.8")
+        noise = found.low <= found.value <= found.high
+        ax.plot(found.value, row, "o", color="#0072B2", mfc="white" if noise else "#0072B2", ms=4.5)
+        ax.annotate(f"{found.value:+.2f}", (found.value, row), (0, 4), textcoords="offset points",
+            fontsize=6, ha="center", va="bottom")  # fmt: skip
+    ax.axvline(0, color="0.4", lw=0.6)
+    ax.set_yticks(range(len(maps)), [drawn(name) for name in maps])
+    ax.set(ylim=(len(maps) - 0.5, -0.5), xlabel="Moran's I")
+    ax.use_sticky_edges = False
+    ax.margins(x=0.15)
+    ax.set_title("hollow: as if shuffled", fontsize=7)
 
 
 def _bare(axes: np.ndarray) -> None:

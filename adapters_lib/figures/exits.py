@@ -18,14 +18,15 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
+from ..analysis.reliability import reliability
 from ..errors import AdapterError
 from ..exits.costs import ExitCosts
-from ..exits.simulate import StoredExits, confidences, simulate
+from ..exits.simulate import StoredExits, simulate
 from ..methods.dyn import SCHEDULES, exit_weights
 from ..text import drawn
-from .styling import COLUMN, look_of, style
+from .classes import reliability_diagram
+from .styling import COLUMN, look_of, method_style, style
 
 __all__ = [
     "exit_curve",
@@ -64,46 +65,16 @@ def exits_by_granularity(
     return figure
 
 
-def reliability_diagrams(stored: StoredExits, *, bins: int = 10, title: str = "") -> Figure:
-    """Accuracy against confidence (max softmax) in bins of equal width, per exit; on the diagonal an exit is
-    as often right as it says.
+def reliability_diagrams(stored: StoredExits, *, bins: int | None = None, title: str = "") -> Figure:
+    """`reliability_diagram` of every exit: accuracy against confidence (max softmax), a panel an exit.
 
-    Above each: the expected calibration error (torchmetrics, L1 over the same bins). Empty bins are left out.
+    bins: as for `analysis.reliability`.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    sure = confidences(stored.logits).numpy()
-    right = (stored.logits.argmax(2) == stored.labels).numpy()
-    with style():
-        figure, axes = _row_of_axes(stored.costs)
-        for stage, ax in enumerate(axes):
-            probabilities = stored.logits[stage].softmax(1)
-            error = float(
-                multiclass_calibration_error(
-                    probabilities, stored.labels, stored.logits.shape[2], n_bins=bins, norm="l1"
-                )
-            )
-            which = np.clip(np.digitize(sure[stage], edges[1:-1], right=True), 0, bins - 1)
-            for b in np.unique(which):
-                ax.bar(
-                    edges[b],
-                    right[stage][which == b].mean(),
-                    width=1 / bins,
-                    align="edge",
-                    color="#0072B2",
-                    edgecolor="white",
-                    lw=0.5,
-                )
-            ax.plot([0, 1], [0, 1], color="0.4", ls="--", lw=0.8)
-            ax.set(
-                title=f"block {stored.costs.blocks[stage]}, ECE {100 * error:.1f} %",
-                xlabel="confidence",
-                xlim=(0, 1),
-                ylim=(0, 1),
-            )
-        axes[0].set_ylabel("accuracy")
-        figure.suptitle(title, fontsize=8)
-    plt.close(figure)
-    return figure
+    found = {
+        name: reliability(logits, stored.labels, bins)
+        for name, logits in zip(_exit_names(stored.costs), stored.logits, strict=True)
+    }
+    return reliability_diagram(found, title=title)
 
 
 def exit_curve(
@@ -130,7 +101,7 @@ def exit_curve(
         "macs": "expected MACs per image",
         "ms": "milliseconds per image",
     }
-    look = look_of(list(curves))
+    look = method_style(curves)
     with style():
         figure, ax = plt.subplots(figsize=(1.2 * COLUMN, 2.6))
         for name, table in curves.items():
@@ -202,9 +173,3 @@ def _exit_names(costs: ExitCosts) -> list[str]:
 def _shades(count: int) -> list[Any]:
     """Light for early, dark for late: an order that survives a black-and-white print."""
     return [mpl.colormaps["cividis"](value) for value in np.linspace(0.95, 0.1, count)]
-
-
-def _row_of_axes(costs: ExitCosts) -> tuple[Figure, Sequence[Axes]]:
-    columns = len(costs.blocks)
-    figure, axes = plt.subplots(1, columns, figsize=(2 * COLUMN, 1.8), sharey=True, squeeze=False)
-    return figure, list(axes[0])

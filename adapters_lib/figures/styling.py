@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ COLUMN = 3.35
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
-# Names that no method declares begin here in the cycle, behind the styles that the methods took.
-_DECLARED = 21
+_BLACK = "#000000"
 
 COST_AXES = {
     "trained": "trained parameters, head included",
@@ -103,28 +103,41 @@ def look_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """A color and a marker for every name: those that a registered method declares are its own in every
-    figure.
+    """A color and a marker for every name: a method looks the same in every figure, whoever stands beside it.
 
-    Up to 8 names never share a color: of two that do, the one that comes later in `METHODS` takes a color
-    that is free.
+    A name is a method's if it begins with it, in capitals or not: "ILA", "ila:bottleneck=4" and "ILA, near
+    one" have ILA's color, each with a marker of its own. The frozen model is black and the probe grey.
+    Other names, and combinations ("ILA × PAdapter"), take colors that nobody here has.
     """
-    here = set(names)
-    declared = {name: (cls.color, cls.marker) for name, cls in METHODS.items() if cls.color and cls.marker}
-    others = sorted(here - set(declared))
-    cycle = list(look_of([*map(str, range(_DECLARED)), *others]).items())[_DECLARED:]
-    every = {**declared, **dict(cycle)}
-    wanted = {name: (str(color), str(marker)) for name, (color, marker) in every.items() if name in here}
-    if len(wanted) > len(_COLORS):
-        return wanted
-    taken = {color for color, _ in wanted.values()}
-    free = [color for color in _COLORS if color not in taken]
-    for name, (color, marker) in wanted.items():
-        if color in taken:
-            taken.remove(color)
-        else:
-            wanted[name] = (free.pop(0), marker)
-    return wanted
+    here = sorted(set(names), key=lambda name: (name.lower() not in METHODS, name))
+    looks: dict[str, tuple[str, str]] = {}
+    for name in here:
+        if declared := _declared(name):
+            color, marker = declared
+            kin = {cls.marker for cls in METHODS.values() if cls.color == color}
+            taken = {m for c, m in looks.values() if c == color}
+            free = [m for m in (marker, *(m for m in _MARKERS if m not in kin)) if m not in taken]
+            looks[name] = (color, (free or [marker])[0])
+    taken = {color for color, _ in looks.values()}
+    colors = [color for color in _COLORS if color not in {*taken, _BLACK}] or list(_COLORS)
+    period = lcm(len(colors), len(_MARKERS))
+    for i, name in enumerate(name for name in here if name not in looks):
+        looks[name] = (colors[i % len(colors)], _MARKERS[(i + i // period) % len(_MARKERS)])
+    return looks
+
+
+def _declared(name: str) -> tuple[str, str] | None:
+    """The look of the method that `name` begins with; None for other names and for combinations."""
+    text = name.lower()
+    if text.startswith("frozen") and "×" not in text:
+        return _BLACK, "o"
+    if "×" in text or " + " in text:
+        return None
+    begins = [m for m in METHODS if text.startswith(m) and not text[len(m) :][:1].isalnum()]
+    if not begins:
+        return None
+    method = METHODS[max(begins, key=len)]
+    return (method.color, method.marker) if method.color and method.marker else None
 
 
 def save(figure: Figure, name: str, folder: str | Path | None = None) -> tuple[Path, Path]:
@@ -223,7 +236,7 @@ def training_curves(
     """
     if not histories:
         raise AdapterError("training_curves needs at least one run")
-    look = look_of(list(histories))
+    look = method_style(histories)
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.3))
         for name, history in histories.items():
@@ -264,49 +277,41 @@ def training_curves(
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         left.set(xlabel="epoch", ylabel="training loss (nats)")
         right.set(xlabel="epoch", ylabel="validation top-1 (%)")
-        right.legend()
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(histories), 4)
+        )
         figure.suptitle(title, fontsize=8)
     plt.close(figure)
     return figure
 
 
 def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
-    """Shares of parameters and MACs by part, as two stacked bars. parts: "parameters"/"MACs" → part →
-    count."""
+    """Shares of parameters and MACs by part, as two stacked bars; what is too narrow for its number has it
+    above the bar. parts: "parameters"/"MACs" → part → count."""
     with style():
-        figure, ax = plt.subplots(figsize=(2 * COLUMN, 1.6))
+        figure, ax = plt.subplots(figsize=(2 * COLUMN, 0.5 + 0.6 * len(parts)))
         names = list(dict.fromkeys(name for counts in parts.values() for name in counts))
         for row, counts in enumerate(parts.values()):
             total, left = sum(counts.values()), 0.0
+            narrow: list[tuple[float, float, str]] = []
             for index, name in enumerate(names):
                 share = 100 * counts.get(name, 0) / total
-                color = _COLORS[index % len(_COLORS)]
+                color, label = _COLORS[index % len(_COLORS)], drawn(name) if row == 0 else None
                 ax.barh(
-                    row,
-                    share,
-                    left=left,
-                    color=color,
-                    edgecolor="white",
-                    lw=0.6,
-                    label=drawn(name) if row == 0 else None,
+                    row, share, height=0.6, left=left, color=color, edgecolor="white", lw=0.6, label=label
                 )
-                if share > 6:
-                    ax.text(
-                        left + share / 2,
-                        row,
-                        f"{share:.0f} %",
-                        ha="center",
-                        va="center",
-                        fontsize=7,
-                        color="white",
-                    )
+                if share > _NARROW:
+                    inside = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
+                    ax.text(left + share / 2, row, f"{share:.0f} %", **inside)
+                elif share > 0:
+                    narrow.append((left + share / 2, share, color))
                 left += share
+            _above(ax, row, narrow)
         ax.set_yticks(
             range(len(parts)), [f"{drawn(what)}\n({short(sum(c.values()))})" for what, c in parts.items()]
         )
-        ax.invert_yaxis()
+        ax.set(xlabel="share (%)", xlim=(0, 100), ylim=(len(parts) - 0.6, -0.65), title=title)
         ax.grid(False)
-        ax.set(xlabel="share (%)", xlim=(0, 100), title=title)
         ax.legend(
             ncols=len(names),
             loc="upper center",
@@ -316,6 +321,23 @@ def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "")
         )
     plt.close(figure)
     return figure
+
+
+_NARROW = 6  # percent of the bar: a number does not fit into less
+
+
+def _above(ax: Axes, row: int, narrow: Sequence[tuple[float, float, str]]) -> None:
+    """The numbers of narrow segments (middle, share, color) above their bar, moved apart where they would
+    touch, each with a line to its segment."""
+    places: list[float] = []
+    for middle, *_ in narrow:
+        places.append(max(middle, places[-1] + _NARROW if places else 2.5))
+    for place, bound in zip(reversed(range(len(places))), range(len(places)), strict=True):
+        places[place] = min(places[place], 98.5 - _NARROW * bound)
+    for place, (middle, share, color) in zip(places, narrow, strict=True):
+        number = f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
+        ax.plot([middle, place], [row - 0.3, row - 0.38], color=color, lw=0.7, clip_on=False)
+        ax.text(place, row - 0.39, number, ha="center", va="bottom", fontsize=6.5, color=color)
 
 
 def image_grid(

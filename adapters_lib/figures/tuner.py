@@ -28,7 +28,8 @@ from ..methods import parse_method
 from ..methods.adapt import adapt
 from ..training.fit import Run, fit
 from ..training.offline_recipes import offline_recipe
-from .styling import COLUMN, COST_AXES, look_of, style
+from .parts import names_beside
+from .styling import COLUMN, COST_AXES, method_style, short, style
 
 __all__ = [
     "KINDS",
@@ -207,8 +208,8 @@ def tuner_figure(
     rows: Sequence[dict[str, Any]] = (),
     title: str = "",
 ) -> Figure:
-    """Left: validation accuracy of small runs against one cost. Right: the curve of the run that is going on,
-    or of the last one.
+    """Left: validation accuracy of small runs against one cost, each with its name beside it. Right: loss and
+    accuracy, one above the other, of the run that is going on, or of the last one.
 
     Args:
         points: finished runs; one that was stopped early is hollow. axis: a key of `figures.COST_AXES` that
@@ -221,77 +222,69 @@ def tuner_figure(
     """
     if axis not in COST_AXES:
         raise unknown("cost axis", axis, COST_AXES)
-    look = look_of(list(KINDS))
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.4))
-        for point in points:
-            color, marker = look[point.choice.kind]
-            full = point.epochs >= point.planned
-            fill = color if full else "none"
-            left.plot(
-                point.costs[axis],
-                point.val_top1,
-                marker,
-                color=color,
-                ms=6,
-                mfc=fill,
-                label=point.choice.kind,
-            )
-            note = f"{point.choice.size} · {point.choice.image_size} px" + (
-                "" if full else f" · {point.epochs} of {point.planned} epochs"
-            )
-            left.annotate(
-                note,
-                (point.costs[axis], point.val_top1),
-                xytext=(0, 6),
-                textcoords="offset points",
-                fontsize=6,
-                ha="center",
-            )
-        if now is not None:
-            left.axvline(now[1], color="0.4", ls="--", lw=0.8)
-            left.text(now[1], 97, f"{now[0]} ", rotation=90, ha="right", va="top", fontsize=6)
-        left.axhline(100 / CLASSES, color="0.7", lw=0.8, ls=":")
-        left.set(xlabel=COST_AXES[axis], ylabel="validation top-1 (%), one seed", ylim=(0, 100))
-        left.xaxis.set_major_locator(MaxNLocator(4))
-        left.xaxis.set_major_formatter(
-            lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value:g}"
-        )
-        costs = [point.costs[axis] for point in points] + ([now[1]] if now else [])
-        left.set_xlim(0, 1.25 * max(costs, default=1))
-        _legend_once(left)
-        _live(right, rows)
+        figure = plt.figure(figsize=(2 * COLUMN, 2.7))
+        left, loss, accuracy = figure.subplot_mosaic(
+            "ab\nac",
+            width_ratios=(1.25, 1),  # the names of the points stand between the two
+        ).values()
+        _live(loss, accuracy, rows)
         figure.suptitle(title, fontsize=8)
+        _finished(left, points, axis, now)
     plt.close(figure)
     return figure
 
 
-def _legend_once(ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if unique := dict(zip(labels, handles, strict=True)):
-        ax.legend(list(unique.values()), list(unique), loc="upper left", ncols=2)
+def _finished(ax: Axes, points: Sequence[Point], axis: str, now: tuple[str, float] | None) -> None:
+    """Accuracy against cost, a point a run, names at the right."""
+    look = method_style(KINDS)
+    costs = [point.costs[axis] for point in points]
+    for point, cost_ in zip(points, costs, strict=True):
+        color, marker = look[point.choice.kind]
+        fill = color if point.epochs >= point.planned else "none"
+        ax.plot(cost_, point.val_top1, marker, color=color, ms=6, mfc=fill, label=point.choice.kind)
+    if now is not None:
+        ax.axvline(now[1], color="0.4", ls="--", lw=0.8)
+        ax.annotate(
+            f"{now[0]} ", (now[1], 1), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top",
+            fontsize=6,
+        )  # fmt: skip
+    guess = 100 / CLASSES
+    ax.axhline(guess, color="0.6", lw=0.8, ls=":")
+    ax.annotate(
+        "guessing", (0, guess), xycoords=("axes fraction", "data"), xytext=(2, 1),
+        textcoords="offset points", fontsize=6, color="0.4",
+    )  # fmt: skip
+    top = max([4 * guess, *(1.15 * point.val_top1 for point in points)])
+    ax.set(xlabel=COST_AXES[axis], ylabel="validation top-1 (%), one seed", ylim=(0, min(top, 100)))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_formatter(lambda value, _: short(value))
+    ax.set_xlim(0, 1.1 * max([*costs, *([now[1]] if now else [])], default=1))
+    if points:
+        names = [_note(point) for point in points]
+        heights, colors = [p.val_top1 for p in points], [look[p.choice.kind][0] for p in points]
+        names_beside(ax, costs, heights, names, colors)
 
 
-def _live(ax: Axes, rows: Sequence[dict[str, Any]]) -> None:
-    """Training loss, and validation accuracy on an axis of its own, by epoch."""
-    ax.set(xlabel="epoch", ylabel="training loss (nats)", xlim=(0.5, max(6, len(rows)) + 0.5))
-    ax.set_ylim(0, max([3.5, *(1.1 * row["train_loss"] for row in rows)]))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if not rows:
-        ax.text(0.5, 0.5, "no run yet", transform=ax.transAxes, ha="center", va="center", color="0.4")
-        return
+def _note(point: Point) -> str:
+    told = f"{point.choice.kind} {point.choice.size}, {point.choice.image_size} px"
+    full = point.epochs >= point.planned
+    return told if full else f"{told}, {point.epochs} of {point.planned} epochs"
+
+
+def _live(loss: Axes, accuracy: Axes, rows: Sequence[dict[str, Any]]) -> None:
+    """Training loss above, validation accuracy below, by epoch."""
     epochs = [row["epoch"] for row in rows]
-    loss = ax.plot(
-        epochs, [row["train_loss"] for row in rows], "o-", color="#0072B2", ms=4, label="training loss"
-    )
-    other = ax.twinx()
-    accuracy = other.plot(
-        epochs, [row["val_top1"] for row in rows], "s--", color="#D55E00", ms=4, label="validation top-1"
-    )
-    other.set(ylabel="validation top-1 (%)", ylim=(0, 100))
-    other.spines["right"].set_visible(True)
-    other.grid(False)
-    ax.legend(handles=[*loss, *accuracy], loc="upper center")
+    loss.plot(epochs, [row["train_loss"] for row in rows], "o-", color="#0072B2", ms=4)
+    accuracy.plot(epochs, [row["val_top1"] for row in rows], "s-", color="#D55E00", ms=4)
+    loss.set(ylabel="training\nloss (nats)", ylim=(0, max([3.5, *(1.1 * row["train_loss"] for row in rows)])))
+    accuracy.set(ylabel="validation\ntop-1 (%)", xlabel="epoch", xlim=(0.5, max(6, len(rows)) + 0.5))
+    accuracy.set_ylim(0, min(100, max([400 / CLASSES, *(1.15 * row["val_top1"] for row in rows)])))
+    accuracy.xaxis.set_major_locator(MaxNLocator(integer=True))
+    loss.sharex(accuracy)
+    loss.tick_params(labelbottom=False)
+    if not rows:
+        loss.text(0.5, 0.5, "no run yet", transform=loss.transAxes, ha="center", va="center", color="0.4")
 
 
 def cost_curves(
@@ -303,7 +296,7 @@ def cost_curves(
 ) -> Figure:
     """Adapter parameters, MACs and predicted latency against bottleneck or rank, a line a method, each at
     its first place."""
-    look = look_of(list(KINDS))
+    look = method_style(KINDS)
     panels: tuple[tuple[str, Callable[[Choice, Price], float]], ...] = (
         ("adapter parameters (k)", lambda choice, found: found.adapter / 1e3),
         ("MMACs per image", lambda choice, found: found.macs / 1e6),

@@ -51,7 +51,7 @@ class AdapterPlus(Method):
     """
 
     name: ClassVar[str] = "adapter+"
-    color: ClassVar[str] = "#CC79A7"
+    color: ClassVar[str] = "#AA4499"
     marker: ClassVar[str] = "p"
     source: ClassVar[str] = "Steitz & Roth 2024, arXiv:2406.06820"
 

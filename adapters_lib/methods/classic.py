@@ -33,7 +33,7 @@ class FullFineTuning(Method):
     """Train every weight of the backbone and the head."""
 
     name: ClassVar[str] = "full"
-    color: ClassVar[str] = "#0072B2"
+    color: ClassVar[str] = "#882255"
     marker: ClassVar[str] = "o"
     source: ClassVar[str] = "standard practice"
     mergeable: ClassVar[bool] = True
@@ -56,7 +56,7 @@ class LinearProbe(Method):
     """Train the head only, on frozen features."""
 
     name: ClassVar[str] = "linear"
-    color: ClassVar[str] = "#D55E00"
+    color: ClassVar[str] = "#7F7F7F"
     marker: ClassVar[str] = "s"
     source: ClassVar[str] = "standard practice"
     mergeable: ClassVar[bool] = True
@@ -78,7 +78,7 @@ class BitFit(Method):
     """
 
     name: ClassVar[str] = "bitfit"
-    color: ClassVar[str] = "#009E73"
+    color: ClassVar[str] = "#44AA99"
     marker: ClassVar[str] = "^"
     source: ClassVar[str] = "Ben Zaken et al. 2022, arXiv:2106.10199"
     reparameterizes: ClassVar[bool] = True
@@ -96,7 +96,7 @@ class LayerNormTuning(Method):
     """Train the weights and biases of all norms, and the head. 38,400 parameters on ViT-B/16."""
 
     name: ClassVar[str] = "layernorm"
-    color: ClassVar[str] = "#CC79A7"
+    color: ClassVar[str] = "#999933"
     marker: ClassVar[str] = "D"
     source: ClassVar[str] = "Frankle et al. 2021, arXiv:2003.00152; Qi et al. 2022, arXiv:2211.08682"
     reparameterizes: ClassVar[bool] = True

@@ -76,7 +76,7 @@ class ConvPass(Method):
     """
 
     name: ClassVar[str] = "convpass"
-    color: ClassVar[str] = "#8C6D31"
+    color: ClassVar[str] = "#DDCC77"
     marker: ClassVar[str] = "D"
     source: ClassVar[str] = "Jie & Deng 2022, arXiv:2207.07039"
     looks_inside: ClassVar[bool] = True

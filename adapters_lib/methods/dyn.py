@@ -96,7 +96,7 @@ class DynExits(Method, Objective):
     """
 
     name: ClassVar[str] = "dyn"
-    color: ClassVar[str] = "#E69F00"
+    color: ClassVar[str] = "#785EF0"
     marker: ClassVar[str] = "<"
     source: ClassVar[str] = "Zhang et al. 2024, arXiv:2407.14302"
     mergeable: ClassVar[bool] = True  # nothing to fold: the heads stand beside the backbone

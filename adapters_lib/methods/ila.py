@@ -259,7 +259,7 @@ class ILAPlus(ILA):
     """ILA, and a module that does not down-sample after each of the other blocks."""
 
     name: ClassVar[str] = "ila+"
-    color: ClassVar[str] = "#D55E00"
+    color: ClassVar[str] = "#0072B2"
     marker: ClassVar[str] = "P"
 
     def attach(self, model: AdaptedViT) -> None:
@@ -280,7 +280,7 @@ class ILAPlusPlus(ILA):
     """
 
     name: ClassVar[str] = "ila++"
-    color: ClassVar[str] = "#009E73"
+    color: ClassVar[str] = "#0072B2"
     marker: ClassVar[str] = "X"
     looks_inside: ClassVar[bool] = True
 

@@ -91,7 +91,7 @@ class RepAdapter(Method):
     """
 
     name: ClassVar[str] = "repadapter"
-    color: ClassVar[str] = "#56B4E9"
+    color: ClassVar[str] = "#117733"
     marker: ClassVar[str] = "s"
     source: ClassVar[str] = "Luo et al. 2023, arXiv:2302.08106"
     reparameterizes: ClassVar[bool] = True

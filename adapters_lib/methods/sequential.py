@@ -77,7 +77,7 @@ class Pfeiffer(Method):
     """
 
     name: ClassVar[str] = "pfeiffer"
-    color: ClassVar[str] = "#0072B2"
+    color: ClassVar[str] = "#CC6677"
     marker: ClassVar[str] = "<"
     source: ClassVar[str] = "Pfeiffer et al. 2021, arXiv:2005.00247"
     looks_inside: ClassVar[bool] = True

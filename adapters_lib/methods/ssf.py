@@ -86,7 +86,7 @@ class SSF(Method):
     """
 
     name: ClassVar[str] = "ssf"
-    color: ClassVar[str] = "#000000"
+    color: ClassVar[str] = "#661100"
     marker: ClassVar[str] = "^"
     source: ClassVar[str] = "Lian et al. 2022, arXiv:2210.08823"
     reparameterizes: ClassVar[bool] = True

@@ -68,7 +68,7 @@ class VPTShallow(Method):
     """
 
     name: ClassVar[str] = "vpt-shallow"
-    color: ClassVar[str] = "#E69F00"
+    color: ClassVar[str] = "#88CCEE"
     marker: ClassVar[str] = "v"
     source: ClassVar[str] = "Jia et al. 2022, arXiv:2203.12119"
     changes_tokens: ClassVar[bool] = True

@@ -122,7 +122,7 @@ class VQT(Method):
     """
 
     name: ClassVar[str] = "vqt"
-    color: ClassVar[str] = "#000000"
+    color: ClassVar[str] = "#332288"
     marker: ClassVar[str] = "X"
     source: ClassVar[str] = "Tu et al. 2023, arXiv:2212.03220"
     looks_inside: ClassVar[bool] = True

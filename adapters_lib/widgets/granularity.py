@@ -19,7 +19,7 @@ from ..errors import AdapterError
 from ..experiments.run import read_table
 from ..experiments.statistics import summarise
 from ..figures.samples import granularity_sheet
-from ..figures.styling import COLUMN, look_of, style
+from ..figures.styling import COLUMN, method_style, style
 from ..files import output_folder
 from ..text import drawn
 from .panel import FigurePanel
@@ -76,7 +76,7 @@ def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, tit
     with style():
         figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 2.4))
         names = sorted(found["method"].unique())
-        for name, (color, marker) in look_of(names).items():
+        for name, (color, marker) in method_style(names).items():
             line = found[found["method"] == name].sort_values("granularity")
             half = np.nan_to_num(line["half"].to_numpy(dtype=float))  # one seed has no interval
             ax.errorbar(

@@ -1,3 +1,4 @@
+from .pictures import sharp_pictures as sharp_pictures, sharp_png as sharp_png
 from .quick import pick as pick
 from .run import (
     FIRST_CELL as FIRST_CELL,
