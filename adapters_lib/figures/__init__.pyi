@@ -36,6 +36,10 @@ from .clips import (
     prompt_norm_maps as prompt_norm_maps,
     prompt_similarity_curves as prompt_similarity_curves,
 )
+from .diagrams import (
+    DIAGRAMS as DIAGRAMS,
+    diagram as diagram,
+)
 from .exit_board import (
     RIGHT as RIGHT,
     WRONG as WRONG,
