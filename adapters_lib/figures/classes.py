@@ -17,7 +17,7 @@ from ..analysis.confusion import Confusion
 from ..analysis.features import Projection
 from ..analysis.reliability import Reliability
 from ..errors import AdapterError
-from ..experiments.statistics import mean_interval
+from ..experiments.statistics import Interval, mean_interval
 from ..text import drawn
 from .parts import mark, outside_legend
 from .styling import COLUMN, look_of, method_style, style
