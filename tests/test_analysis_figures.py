@@ -171,7 +171,8 @@ def test_features_are_drawn_by_class_with_the_explained_variance() -> None:
 
 def test_a_confusion_matrix_is_in_percent_of_the_true_class() -> None:
     ax = scores.confusion_matrix(Confusion(np.array([[3, 1], [0, 0]]), ("a", "b"))).axes[0]
-    assert ax.images[0].get_array().filled(-1).tolist() == [[75, 25], [-1, -1]]
+    assert ax.collections[0].get_array().filled(-1).tolist() == [[75, 25], [-1, -1]]
+    assert [text.get_text() for text in ax.texts] == ["75", "25"]
     assert ax.get_title() == "top-1 75.0 %, n = 4"
 
 

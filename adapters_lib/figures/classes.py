@@ -4,9 +4,11 @@ reliability, paired comparisons."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -197,30 +199,29 @@ def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
     side = min(2 * COLUMN, max(COLUMN, 0.2 * count + 1.2))
     with style():
         figure, ax = plt.subplots(figsize=(side, 0.85 * side))
-        shown = ax.imshow(percent, cmap="cividis", vmin=0, vmax=100)
-        if count <= 10:
-            for i, j in np.argwhere(found.matrix > 0):
-                ax.text(
-                    j,
-                    i,
-                    f"{percent[i, j]:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="black" if percent[i, j] > 55 else "white",
-                )
-        if count <= 2 * _MANY:
-            names = [drawn(name) for name in found.classes]
-            ax.set_xticks(range(count), names, rotation=90, fontsize=6)
-            ax.set_yticks(range(count), names, fontsize=6)
-        ax.grid(False)
+        names: Any = [drawn(name) for name in found.classes] if count <= 2 * _MANY else False
+        written = np.where(found.matrix > 0, np.char.mod("%.0f", np.nan_to_num(percent)), "")
+        numbers: Any = {"annot": written if count <= 10 else None, "fmt": "", "annot_kws": {"fontsize": 6}}
+        bar = {"label": "% of the true class", "shrink": 0.85}
+        sns.heatmap(
+            percent,
+            ax=ax,
+            cmap="cividis",
+            vmin=0,
+            vmax=100,
+            xticklabels=names,
+            yticklabels=names,
+            cbar_kws=bar,
+            **numbers,
+        )
+        ax.set_facecolor("white")
+        ax.tick_params(labelsize=6, length=0)
         top1 = 100 * np.trace(found.matrix) / found.matrix.sum()
         ax.set(
             xlabel="said",
             ylabel="true",
             title=f"{title}{': ' if title else ''}top-1 {top1:.1f} %, n = {int(found.matrix.sum())}",
         )
-        figure.colorbar(shown, label="% of the true class", shrink=0.85)
     plt.close(figure)
     return figure
 
