@@ -109,7 +109,7 @@ def test_frozen_prefix_then_rest_equals_the_whole(method: str, tiny_vit, images)
     options = ":class_token=false" if method not in ("linear", "lora", "full") else ""
     model = al.adapt(tiny_vit(), method + options, 5, seed=1).eval()
     if method == "full":
-        assert model.cut == 0
+        assert model.first_trainable_stage == 0
         with pytest.raises(al.AdapterError, match="embedding is trainable"):
             model.run_frozen(images)
         return
@@ -120,7 +120,7 @@ def test_frozen_prefix_then_rest_equals_the_whole(method: str, tiny_vit, images)
 
 def test_the_cut_stands_before_the_first_trainable_module(tiny_vit) -> None:
     cuts = {
-        m: al.adapt(tiny_vit(), m, 5).cut
+        m: al.adapt(tiny_vit(), m, 5).first_trainable_stage
         for m in ("full", "adpt", "adpt:class_token=false", "ila:class_token=false", "linear")
     }
     assert cuts == {
@@ -131,7 +131,7 @@ def test_the_cut_stands_before_the_first_trainable_module(tiny_vit) -> None:
         "linear": 6,
     }
     late = al.adapt(tiny_vit(depth=12), "ila:class_token=false,after=8", 5)
-    assert late.cut == 8
+    assert late.first_trainable_stage == 8
 
 
 def test_a_noisy_frozen_prefix_is_not_cacheable(tiny_vit) -> None:

@@ -92,7 +92,7 @@ def test_exits_of_cached_features_are_those_of_the_images() -> None:
     data = _data()
     data.part = "val"
     features = al.cache_features(model, data)
-    assert features.cut == 3
+    assert features.first_stage == 3
     from_images, from_features = store_exits(model, data), store_exits(model, features)
     torch.testing.assert_close(from_features.logits, from_images.logits)
     assert from_features.part == "val"

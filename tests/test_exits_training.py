@@ -50,11 +50,13 @@ def test_exits_go_with_any_host_and_leave_its_logits_alone(host: str, tiny_vit, 
     assert [z.shape for z in early] == [(3, 5)] * 3
     assert torch.equal(last, model(images))
     torch.testing.assert_close(last, alone(images))
-    if model.cut:
+    if model.first_trainable_stage:
         features = model.run_frozen(images)
         assert all(
             torch.equal(a, b)
-            for a, b in zip(run_exits(model, *features, model.cut - 1), [*early, last], strict=True)
+            for a, b in zip(
+                run_exits(model, *features, model.first_trainable_stage - 1), [*early, last], strict=True
+            )
         )
 
 
@@ -104,7 +106,7 @@ def test_only_heads_train_if_there_is_no_host_and_features_before_the_first_exit
     tiny_vit, images
 ) -> None:
     model = al.adapt(tiny_vit(), replace(PLAIN, at=(2, 3)), 5)
-    assert model.cut == 3  # embedding, blocks 1 and 2
+    assert model.first_trainable_stage == 3  # embedding, blocks 1 and 2
     assert {name.split(".")[0] for name in model.trainable_state_dict()} == {"exits", "backbone"}
 
 

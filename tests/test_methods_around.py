@@ -75,10 +75,10 @@ def test_dropout_changes_nothing_in_evaluation_and_is_gone_at_zero(name: str, im
 
 def test_frozen_blocks_with_sublayer_dropout_are_not_computed_once_and_kept() -> None:
     kept = adapted("ila:class_token=false,after=3")
-    assert kept.cut == 3
+    assert kept.first_trainable_stage == 3
     assert kept.cacheable
     dropped = adapted("ila:class_token=false,after=3,sublayer_dropout=0.1")
-    assert dropped.cut == 3
+    assert dropped.first_trainable_stage == 3
     assert not dropped.cacheable
 
 

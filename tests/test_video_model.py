@@ -81,7 +81,7 @@ def test_sinusoid_positions_are_vaswanis_over_all_tokens() -> None:
 def test_positions_stay_fixed_when_everything_else_trains() -> None:
     model = clip_model("full")
     assert "backbone.pos_embed" not in dict(model.named_parameters())
-    assert model.cut == 0
+    assert model.first_trainable_stage == 0
 
 
 def test_the_norm_behind_the_pooling_trains_with_the_head() -> None:

@@ -47,7 +47,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "ImageFiles": ("paths", "labels", "transform", "deterministic"),
     "VideoClips": ("paths", "labels", "size", "mean", "std", "sampler", "augment"),
     "ClipViews": ("clips", "temporal", "spatial"),
-    "Features": ("tokens", "labels", "layout", "cut"),
+    "Features": ("tokens", "labels", "layout", "first_stage"),
 }
 _VIEWS = ("mean", "std", "augment", "size", "interpolation", "transform", "deterministic", "sampler")
 _MARKED = ("part", "origin")  # what a `Task` writes on its data sets

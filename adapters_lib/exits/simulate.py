@@ -74,7 +74,7 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
     forward = model.forward_exits
     if isinstance(dataset, Features):
         dataset.check(model)
-        forward = partial(run_exits, model, layout=dataset.layout, start=dataset.cut - 1)
+        forward = partial(run_exits, model, layout=dataset.layout, start=dataset.first_stage - 1)
     kept = []
     with on_device(model) as device, evaluating(model):
         for images, _ in make_loader(dataset, batch_size):

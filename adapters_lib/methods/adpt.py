@@ -51,7 +51,7 @@ class ADPT(Method):
         sublayer_dropout: on the output of the frozen attention and MLP in training, 0.1 in the authors' code.
         start: `published` (Xavier, so the adapted model differs from the host from the start), or `zero`.
         class_token: whether the class token trains too, as in the authors' code (then nothing of the network
-            can be computed once and kept, see `AdaptedViT.cut`).
+            can be computed once and kept, see `AdaptedViT.first_trainable_stage`).
     """
 
     name: ClassVar[str] = "adpt"

@@ -211,12 +211,14 @@ class DynExits(Method, Objective):
     # ---- training -----------------------------------------------------------------------------------------
 
     def outputs(
-        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None
+        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, first_stage: int | None = None
     ) -> list[Tensor]:
         """Logits (B, C) of every exit, in order."""
         if layout is None:
             return model.forward_exits(x)
-        return run_exits(model, x, layout, (model.cut if cut is None else cut) - 1)
+        return run_exits(
+            model, x, layout, (model.first_trainable_stage if first_stage is None else first_stage) - 1
+        )
 
     def loss(
         self, model: AdaptedViT, outputs: list[Tensor], y: Tensor, criterion: Criterion, progress: float

@@ -160,7 +160,7 @@ def forward_on(model: Any, dataset: Dataset) -> Callable[[Tensor], Tensor]:
     features."""
     if isinstance(dataset, Features):
         dataset.check(model)
-        return lambda tokens: model.run_from(tokens, dataset.layout, dataset.cut)
+        return lambda tokens: model.run_from(tokens, dataset.layout, dataset.first_stage)
     return model
 
 

@@ -51,7 +51,7 @@ class Features(Dataset):
         tokens: float32 (N, ...), the first value of `model.run_frozen`.
         labels: (N,).
         layout: the second value of `model.run_frozen`, the same for all images.
-        digest, cut: which frozen weights made them, and how many leading stages they have passed.
+        digest, first_stage: which frozen weights made them, and how many leading stages they have passed.
 
     Attributes:
         part, origin: those of the data set that they come from, if a `Task` marked it.
@@ -65,9 +65,9 @@ class Features(Dataset):
     marks: Tensor | None = None
     source: str | None = None
 
-    def __init__(self, tokens: Tensor, labels: Tensor, layout: Any, digest: str, cut: int) -> None:
+    def __init__(self, tokens: Tensor, labels: Tensor, layout: Any, digest: str, first_stage: int) -> None:
         self.tokens, self.labels, self.layout = tokens, labels, layout
-        self.digest, self.cut = digest, cut
+        self.digest, self.first_stage = digest, first_stage
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,18 +82,24 @@ class Features(Dataset):
     def identity(self) -> tuple[Any, ...]:
         """What tells these features from others: the images where they are known, as their features may
         round differently next time."""
-        return (self.source, self.cut, self.labels) if self.source else (self.tokens, self.cut, self.labels)
+        return (
+            (self.source, self.first_stage, self.labels)
+            if self.source
+            else (self.tokens, self.first_stage, self.labels)
+        )
 
     def relabelled(self, labels: Tensor, classes: Sequence[str]) -> Features:
         """The same features under other labels (N,), which are numbers of `classes`."""
-        found = Features(self.tokens, labels, self.layout, self.digest, self.cut)
+        found = Features(self.tokens, labels, self.layout, self.digest, self.first_stage)
         found.part, found.marks, found.source = self.part, self.marks, self.source
         found.origin = dataclasses.replace(self.origin, classes=tuple(classes))
         return found
 
     def chosen(self, indices: Tensor) -> Features:
         """Those of some images: (M,) numbers of samples."""
-        some = Features(self.tokens[indices], self.labels[indices], self.layout, self.digest, self.cut)
+        some = Features(
+            self.tokens[indices], self.labels[indices], self.layout, self.digest, self.first_stage
+        )
         some.part, some.origin = self.part, self.origin
         return some
 
@@ -104,16 +110,18 @@ class Features(Dataset):
 
     def check(self, model: Any) -> None:
         """Raise AdapterError unless these features come from this model's frozen part."""
-        if self.cut != model.cut or self.digest != frozen_digest(model):
+        wanted = model.first_trainable_stage
+        if self.first_stage != wanted or self.digest != frozen_digest(model):
             raise AdapterError(
-                f"these cached features (after stage {self.cut}) come from other frozen weights or another"
-                f" place than this model's (stage {model.cut}); call cache_features(model, dataset) again"
+                f"these cached features (after stage {self.first_stage}) come from other frozen weights or"
+                f" another place than this model's (stage {wanted}); call cache_features(model, dataset)"
+                " again"
             )
 
 
 def why_not_cacheable(model: Any, dataset: Dataset) -> str | None:
     """The reason why features of this data set cannot be cached for this model; None when they can."""
-    if model.cut == 0:
+    if model.first_trainable_stage == 0:
         return "the embedding is trained (a class token, for instance), so nothing in front of it is frozen"
     if not model.cacheable:
         return (
@@ -195,7 +203,7 @@ def cache_features(
             store[done : done + len(tokens)] = tokens.float()
             done += len(tokens)
             bar.update(len(tokens))
-    features = Features(store, labels, layout, frozen_digest(model), model.cut)
+    features = Features(store, labels, layout, frozen_digest(model), model.first_trainable_stage)
     features.part, features.origin = getattr(dataset, "part", None), getattr(dataset, "origin", None)
     features.marks, features.source = marks(dataset), identity(dataset)
     return features

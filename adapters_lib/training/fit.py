@@ -293,7 +293,7 @@ def _cached(
             raise AdapterError(f'fit: cache_features=True, but {why_not}; use cache_features="auto"')
         elif wanted is False or why_not:
             notes[name] = f"not cached: {why_not or 'cache_features=False'}"
-        elif wanted == "auto" and (recipe.epochs == 1 or model.cut < 2):
+        elif wanted == "auto" and (recipe.epochs == 1 or model.first_trainable_stage < 2):
             notes[name] = (
                 "not cached: one epoch reads them once"
                 if recipe.epochs == 1
@@ -314,7 +314,11 @@ def _cached(
 
 
 def _place(model: AdaptedViT) -> str:
-    return "the final norm" if model.cut > model.depth + 1 else f"block {model.cut - 1} of {model.depth}"
+    return (
+        "the final norm"
+        if model.first_trainable_stage > model.depth + 1
+        else f"block {model.first_trainable_stage - 1} of {model.depth}"
+    )
 
 
 @contextlib.contextmanager

@@ -56,8 +56,8 @@ class _Trainee(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: Tensor, layout: Layout | None = None, cut: int | None = None) -> Any:
-        return (self.model.objective or Objective()).outputs(self.model, x, layout, cut)
+    def forward(self, x: Tensor, layout: Layout | None = None, first_stage: int | None = None) -> Any:
+        return (self.model.objective or Objective()).outputs(self.model, x, layout, first_stage)
 
 
 class Loop:
@@ -103,7 +103,7 @@ class Loop:
         Not through accelerate's wrapper: that one talks to the other processes, which may have a batch less
         to evaluate.
         """
-        place = (dataset.layout, dataset.cut) if isinstance(dataset, Features) else ()
+        place = (dataset.layout, dataset.first_stage) if isinstance(dataset, Features) else ()
 
         def logits(x: Tensor) -> Tensor:
             with self.accelerator.autocast():
@@ -141,7 +141,7 @@ class Loop:
             generator=workers,
             pin_memory=torch.cuda.is_available(),
         )
-        place = (train.layout, train.cut) if isinstance(train, Features) else ()
+        place = (train.layout, train.first_stage) if isinstance(train, Features) else ()
         self.model.train()
         total = 0.0
         for step, (x, y) in enumerate(loader):

@@ -221,7 +221,7 @@ class AdaptedViT(IntermediateFeatures, nn.Module):
     # ---- the frozen part, computed once ----------------------------------------------------------
 
     @property
-    def cut(self) -> int:
+    def first_trainable_stage(self) -> int:
         """Number of leading stages without a trainable parameter.
 
         Stage 0 is the embedding, stage i block i with its sites, stage L+1 norm and pooling, stage L+2 the
@@ -231,50 +231,51 @@ class AdaptedViT(IntermediateFeatures, nn.Module):
 
     @property
     def cacheable(self) -> bool:
-        """Whether the stages before the cut give the same features at every visit, so that they can be
-        kept."""
+        """Whether the stages before the first trainable one give the same features at every visit, so that
+        they can be kept."""
         noisy = (
             m
-            for stage in list(self._stages())[: self.cut]
+            for stage in list(self._stages())[: self.first_trainable_stage]
             for part in stage
             if isinstance(part, nn.Module)
             for m in part.modules()
             if (isinstance(m, nn.Dropout) and m.p > 0) or (getattr(m, "drop_prob", 0) or 0) > 0
         )
-        return self.cut > 0 and next(noisy, None) is None
+        return self.first_trainable_stage > 0 and next(noisy, None) is None
 
     def run_frozen(self, images: Tensor) -> tuple[Tensor, Layout]:
-        """The stages before the cut: images (B, C, H, W) → features (B, N, D), or (B, D) if only the
-        classifier trains.
+        """The stages before the first trainable one: images (B, C, H, W) → features (B, N, D), or (B, D) if
+        only the classifier trains.
 
         `run_from(*run_frozen(images))` equals `forward(images)`.
 
         Raises:
-            AdapterError: the embedding itself is trainable, so nothing stands before the cut.
+            AdapterError: the embedding itself is trainable, so nothing stands before the first trainable one.
         """
-        cut = self.cut
-        if cut == 0:
+        first = self.first_trainable_stage
+        if first == 0:
             raise AdapterError(
                 "the embedding is trainable, so no feature is fixed; train without cached features"
             )
         x, layout = self.embed(images)
-        for index in range(min(cut - 1, self.depth)):
+        for index in range(min(first - 1, self.depth)):
             x, layout = self.run_block(index, x, layout)
-        if cut > self.depth + 1:
+        if first > self.depth + 1:
             x, layout = self.normalise(x, layout)
             if self._pools_plainly:
                 x = self.backbone.fc_norm(self.backbone.pool(x))
         return x, layout
 
-    def run_from(self, x: Tensor, layout: Layout, cut: int | None = None) -> Tensor:
-        """The stages from the cut on: what `run_frozen` gave → logits (B, classes).
+    def run_from(self, x: Tensor, layout: Layout, first_stage: int | None = None) -> Tensor:
+        """The stages from the first trainable one on: what `run_frozen` gave → logits (B, classes).
 
-        A training loop passes `cut`, since finding it again takes longer than a linear probe's whole step.
+        A training loop passes `first_stage`, since finding it again takes longer than a linear probe's whole
+        step.
         """
-        cut = self.cut if cut is None else cut
-        for index in range(min(cut - 1, self.depth), self.depth):
+        first = self.first_trainable_stage if first_stage is None else first_stage
+        for index in range(min(first - 1, self.depth), self.depth):
             x, layout = self.run_block(index, x, layout)
-        if cut <= self.depth + 1:
+        if first <= self.depth + 1:
             x, layout = self.normalise(x, layout)
         elif self._pools_plainly:
             return self.backbone.head(self.backbone.head_drop(x))

@@ -24,11 +24,11 @@ class Objective:
     does without one."""
 
     def outputs(
-        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, cut: int | None = None
+        self, model: AdaptedViT, x: Tensor, layout: Layout | None = None, first_stage: int | None = None
     ) -> Any:
         """What `loss` reads: from images (B, C, H, W), or from features with their layout (see
         `AdaptedViT.run_from`)."""
-        return model(x) if layout is None else model.run_from(x, layout, cut)
+        return model(x) if layout is None else model.run_from(x, layout, first_stage)
 
     def loss(
         self, model: AdaptedViT, outputs: Any, y: Tensor, criterion: Criterion, progress: float
