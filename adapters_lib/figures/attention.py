@@ -95,7 +95,7 @@ def attribution_panels(
             )
             bar.ax.tick_params(labelsize=5.5, length=2)
             for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
-                text.set_ha(side)
+                text.set_horizontalalignment(side)
             if column == 0:
                 for part in bar.ax.get_children():
                     part.set_alpha(0)
