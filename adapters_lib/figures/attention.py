@@ -94,8 +94,9 @@ def attribution_panels(
                 [low, high], labels=["against\nthe class", "for\nthe class"] if low else ["0\n", "max\n"]
             )
             bar.ax.tick_params(labelsize=5.5, length=2)
-            for text, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
-                text.set_ha(side)
+            left, right = bar.ax.get_xticklabels()
+            left.set_horizontalalignment("left")
+            right.set_horizontalalignment("right")
             if column == 0:
                 for part in bar.ax.get_children():
                     part.set_alpha(0)

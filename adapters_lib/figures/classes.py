@@ -70,7 +70,8 @@ def perturbation_areas(
             for name, found in curves.items():
                 color, marker = look[name]
                 mean = getattr(found, which).double().mean(0)
-                ax.plot(100 * found.fractions, mean, color=color, marker=marker, ms=3.5, markevery=4)
+                every = max(len(mean) // 5, 1)
+                ax.plot(100 * found.fractions, mean, color=color, marker=marker, ms=3.5, markevery=every)
             done = "taken away" if which == "deletion" else "put in"
             ax.set(xlabel=f"pixels {done} (%)", title=f"{which}: {better} is good")
         axes[1].sharey(axes[0])

@@ -8,6 +8,7 @@ time slice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,7 +165,8 @@ def _maps(chosen: Sequence[BlockPrompts], maps: Sequence[Tensor], what: str, tit
     with style():
         size = (max(_PANEL * slices + 2.9, COLUMN), _PANEL * len(maps) + 0.8)
         figure = plt.figure(figsize=size)
-        left, right = figure.subfigures(1, 2, width_ratios=(size[0] - 1.9, 1.9))
+        halves: Any = figure.subfigures(1, 2, width_ratios=(size[0] - 1.9, 1.9))
+        left, right = halves
         axes = left.subplots(len(maps), slices, squeeze=False)
         for name, row, found in zip(names, axes, maps, strict=True):
             low, high = float(found.min()), float(found.max())

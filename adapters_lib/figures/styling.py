@@ -301,7 +301,7 @@ def cost_breakdown(parts: Mapping[str, Mapping[str, float]], *, title: str = "")
                     row, share, height=0.6, left=left, color=color, edgecolor="white", lw=0.6, label=label
                 )
                 if share > _NARROW:
-                    inside = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
+                    inside: Any = {"ha": "center", "va": "center", "fontsize": 7, "color": "white"}
                     ax.text(left + share / 2, row, f"{share:.0f} %", **inside)
                 elif share > 0:
                     narrow.append((left + share / 2, share, color))
@@ -334,10 +334,10 @@ def _above(ax: Axes, row: int, narrow: Sequence[tuple[float, float, str]]) -> No
         places.append(max(middle, places[-1] + _NARROW if places else 2.5))
     for place, bound in zip(reversed(range(len(places))), range(len(places)), strict=True):
         places[place] = min(places[place], 98.5 - _NARROW * bound)
-    for place, (middle, share, color) in zip(places, narrow, strict=True):
+    for x, (middle, share, color) in zip(places, narrow, strict=True):
         number = f"{share:.0f} %" if share >= 1 else f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
-        ax.plot([middle, place], [row - 0.3, row - 0.38], color=color, lw=0.7, clip_on=False)
-        ax.text(place, row - 0.39, number, ha="center", va="bottom", fontsize=6.5, color=color)
+        ax.plot([middle, x], [row - 0.3, row - 0.38], color=color, lw=0.7, clip_on=False)
+        ax.text(x, row - 0.39, number, ha="center", va="bottom", fontsize=6.5, color=color)
 
 
 def image_grid(
