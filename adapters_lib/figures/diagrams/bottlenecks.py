@@ -232,7 +232,7 @@ def draw_convpass(dark: bool) -> Board:
 
 
 def _numbers(name: str) -> str:
-    return sizes(name, r=option(name, "bottleneck"), s=option(name, "scale"))
+    return sizes(name, r=option(name, "bottleneck"), s=f"{option(name, 'scale'):g}")
 
 
 def draw_places(dark: bool) -> Board:
