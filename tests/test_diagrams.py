@@ -76,7 +76,8 @@ def test_no_two_labels_touch_and_none_leaves_the_page(name: str) -> None:
     page = ax.get_window_extent(renderer)
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in ax.texts]
     for number, (words, box) in enumerate(boxes):
-        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, words
+        assert page.x0 <= box.x0 < box.x1 <= page.x1, words
+        assert page.y0 <= box.y0 < box.y1 <= page.y1, words
         for others, other in boxes[number + 1 :]:
             assert not box.overlaps(other), (words, others)
     assert min(text.get_fontsize() for text in ax.texts) >= 7
@@ -129,7 +130,9 @@ def test_down_sampling_modules_stand_behind_the_blocks_where_the_method_puts_the
     trapezoids = [patch for patch in drawn.ax.patches if type(patch) is mpl.patches.Polygon]
     for block in after:
         (x, y), (next_x, _) = blocks[block], blocks[block + 1]
-        found = [p for p in trapezoids if x < p.get_xy()[:, 0].mean() < next_x and abs(p.get_xy()[0, 1] - y) < 5]
+        found = [
+            p for p in trapezoids if x < p.get_xy()[:, 0].mean() < next_x and abs(p.get_xy()[0, 1] - y) < 5
+        ]
         assert found, f"no module between blocks {block} and {block + 1}"
 
 
@@ -146,10 +149,8 @@ def test_the_block_names_every_site_and_the_linear_layers_inside() -> None:
 def test_six_positions_stand_at_the_sites_of_the_library() -> None:
     assert set(POSITIONS) == set(_SITE)
     words = labels("padapter-positions")
-    drawn = dict(zip(words[words.index("p_a_m") :: 6], words[words.index("p_a_m") + 1 :: 6], strict=False))
     for position, site in _SITE.items():
-        at = words.index(position)
-        assert words[at + 1] == f"site {site}", drawn
+        assert words[words.index(position) + 1] == f"site {site}"
 
 
 def test_forms_join_as_many_channels_as_the_up_projection_reads() -> None:
@@ -183,6 +184,22 @@ def test_a_dark_page_has_light_strokes() -> None:
         assert (sum(ink) > sum(figure.get_facecolor()[:3])) is brighter
     words = [[text.get_text() for text in figure.axes[0].texts] for figure in (light, dark)]
     assert words[0] == words[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_diagram_is_saved_twice_as_any_other_figure_and_keeps_its_size(tmp_path: Path) -> None:
+    figure = figures.diagram("linear")
+    size = tuple(figure.get_size_inches())
+    assert figures.save(figure, "a", tmp_path)[1].read_bytes().startswith(b"%PDF")
+    figures.save(figure, "b", tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert tuple(figure.get_size_inches()) == size
+
+
+def test_a_method_has_its_own_mark_beside_its_name() -> None:
+    for name, method in METHODS.items():
+        (mark,) = (line for line in board(name).ax.lines if line.get_marker() not in ("None", "", None))
+        assert (mark.get_markerfacecolor(), mark.get_marker()) == (method.color, method.marker)
 
 
 def test_an_unknown_diagram_is_refused_with_the_nearest_name() -> None:

@@ -20,13 +20,13 @@ _INLINE = {
     "enter": 5.8,
     "before": 9.7,
     "after_attention": 29.6,
-    "between": 36.8,
+    "between": 36.4,
     "after_mlp": 54.8,
-    "after": 61.6,
-    "leave": 64.9,
+    "after": 62.0,
+    "leave": 65.5,
 }
 _BESIDE = {"beside": 4.7, "around": 8.3}
-_BRANCHES, _LAYERS, _SUBLAYERS, _SUMS = (13.0, 39.4), (15.9, 42.1), (23.4, 48.6), (33.2, 58.2)
+_BRANCHES, _LAYERS, _SUBLAYERS, _SUMS = (12.9, 38.8), (15.9, 41.8), (23.4, 48.6), (33.2, 58.2)
 _FRAME = (12.0, 60.0)
 _AROUND_BLOCK = 11.9
 
@@ -76,7 +76,9 @@ def block_row(
         if site in slots:
             places[site] = _at(board, x, y, slots[site], "" if named else slots[site].text)
             if named:
-                board.text(x, y + 3.1, site, size=7, family="monospace")
+                board.text(
+                    x - (1.1 if site == "after_attention" else 0), y + 3.1, site, size=7, family="monospace"
+                )
     for index, (norm, layer) in enumerate((("LN1", "Attn"), ("LN2", "MLP"))):
         places[norm] = board.box(_LAYERS[index], y, 3.6, 4, "LN", "frozen", mine[norm])
         places[layer] = board.box(_SUBLAYERS[index], y, 6.6, 4.6, layer, "frozen", mine[layer])
@@ -115,7 +117,7 @@ def _parallel(board: Board, y: float, site: str, slot: Slot, named: bool) -> Spo
         start, end, below, middle = _BRANCHES[0], _SUMS[1], _AROUND_BLOCK, 36.0
     else:
         around = site.startswith("around")
-        start = _BRANCHES[which] if around else _LAYERS[which] + 2.5
+        start = _BRANCHES[which] if around else _LAYERS[which] + 2.3
         below = _BESIDE["around" if around else "beside"]
         end, middle = _SUMS[which], _SUBLAYERS[which] + 1.8
     words = site if named else slot.text

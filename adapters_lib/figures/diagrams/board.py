@@ -19,7 +19,8 @@ from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch, Polygon, Rectangle
 from matplotlib.path import Path
 
-from ..styling import style
+from ...methods import METHODS
+from ..styling import method_style, style
 from .theme import DARK, LIGHT, SIZE, WIDTH, Part, Point, Spot
 
 __all__ = ["WIDTH", "Board", "Part", "Point", "Spot"]
@@ -37,9 +38,7 @@ class Board:
             self.figure: Figure = plt.figure(figsize=(WIDTH / 10, height / 10))
             plt.close(self.figure)
         # An engine that does nothing: with none at all, saving would bring back that of the house's style.
-        self.figure.set_layout_engine(
-            PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True)
-        )
+        self.figure.set_layout_engine(PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=True))
         self.figure.set_facecolor(self.theme.face)
         self.ax = self.figure.add_axes((0, 0, 1, 1))
         self.ax.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")
@@ -67,11 +66,17 @@ class Board:
     def heading(self, name: str, says: str, equations: Sequence[str] = (), facts: str = "") -> float:
         """The name, what it does in a sentence, its equations; returns the height that is left below them.
 
-        facts: sizes of the model drawn, at the right of the last line.
+        A method's name has in front of it the method's mark in all other figures. facts: sizes of the model
+        drawn, at the right of the last line.
         """
-        y = self.height - 1.9
-        self.text(1.2, y, name, size=9.5, ha="left", weight="bold")
-        self.text(2.4 + self.width_of(name, 9.5) * 1.12, y, says, size=8, ha="left")
+        y, left = self.height - 1.9, 1.2
+        if name in METHODS:
+            color, marker = method_style([name])[name]
+            look: Any = {"mfc": color, "mec": self.theme.ink, "mew": 0.5 if self.theme is DARK else 0}
+            self.ax.plot(left + 0.7, y + 0.05, marker=marker, ms=6.5, ls="", **look)
+            left += 2.2
+        self.text(left, y, name, size=9.5, ha="left", weight="bold")
+        self.text(left + 1.2 + self.width_of(name, 9.5) * 1.12, y, says, size=8, ha="left")
         for equation in equations:
             y -= 2.5
             self.text(1.2, y, equation, size=8.5, ha="left")

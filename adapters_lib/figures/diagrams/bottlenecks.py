@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .block import Slot, block_row, lowest
 from .board import WIDTH, Board, Spot
 from .chain import Step, act, chain, down, drop, scale, up
-from .facts import adapted, option, sizes
+from .facts import adapted, option, sizes, trains_class_token
 
 __all__ = [
     "BOTTLENECKS",
@@ -18,7 +18,6 @@ __all__ = [
     "draw_bottleneck",
     "draw_convpass",
     "draw_places",
-    "trains_class_token",
     "zoomed",
 ]
 
@@ -184,12 +183,6 @@ def around(board: Board, x: float, y: float, spot: Spot, height: float = 4.6) ->
     board.arrow((x, y), (x, y + height), (spot.x, y + height), spot.top)
 
 
-def trains_class_token(name: str) -> bool:
-    """Whether the method trains the class token."""
-    token = adapted(name).backbone.cls_token
-    return token is not None and token.requires_grad
-
-
 def draw_convpass(dark: bool) -> Board:
     """`convpass`: a bottleneck with a 3 × 3 convolution over the patches' map."""
     name, phi = "convpass", r"$\varphi$"
@@ -232,7 +225,7 @@ def draw_convpass(dark: bool) -> Board:
 
 
 def _numbers(name: str) -> str:
-    return sizes(name, r=option(name, "bottleneck"), s=option(name, "scale"))
+    return sizes(name, r=option(name, "bottleneck"), s=f"{option(name, 'scale'):g}")
 
 
 def draw_places(dark: bool) -> Board:

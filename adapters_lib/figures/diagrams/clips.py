@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .board import Board, Point
 from .facts import CLIP_FRAMES, clip_model
 
@@ -11,7 +13,8 @@ __all__ = ["draw_inflation"]
 def draw_inflation(dark: bool) -> Board:
     """The kernel in time above; the way of a clip from its frames to the head below."""
     model = clip_model()
-    layout, embed = model.first_layout(), model.backbone.patch_embed
+    layout = model.first_layout()
+    embed: Any = model.backbone.patch_embed
     rows, columns = layout.grid
     t, patch = embed.tubelet, embed.patch_size[0]
     board = Board(42.4, dark)

@@ -21,6 +21,7 @@ _LEAVING = (4, 4, 2, 2)
 def draw_dyn(dark: bool) -> Board:
     """Groups of blocks from left to right; above each exit its head, its test, and the images that leave."""
     method, model = DynExits(), adapted("dyn")
+    off = "" if method.distil else " (off)"
     blocks, costs = method.blocks(model.depth), exit_costs(model)
     board = Board(42.6, dark)
     board.heading(
@@ -53,7 +54,7 @@ def draw_dyn(dark: bool) -> Board:
     board.text(
         _WIDE * 3 + 6.2,
         _TAUGHT + 1.0,
-        f"distillation: $\\tau$, $\\delta$ = {method.distil:g}",
+        f"distillation: $\\tau$, $\\delta$ = {method.distil:g}{off}",
         size=7,
         soft=True,
     )

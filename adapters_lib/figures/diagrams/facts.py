@@ -14,7 +14,17 @@ from ...methods.adapt import adapt
 from ...vit.layout import Layout
 from ...vit.model import AdaptedViT
 
-__all__ = ["BACKBONE", "CLASSES", "CLIP_FRAMES", "adapted", "clip_model", "layouts", "option", "sizes"]
+__all__ = [
+    "BACKBONE",
+    "CLASSES",
+    "CLIP_FRAMES",
+    "adapted",
+    "clip_model",
+    "layouts",
+    "option",
+    "sizes",
+    "trains_class_token",
+]
 
 BACKBONE = "vit_base_patch16_224"
 CLASSES = 100
@@ -53,3 +63,9 @@ def sizes(name: str, **more: object) -> str:
     known = {"L": model.depth, "N": counts, "D": model.width, **more}
     told = ",  ".join(f"${key}$ = {value}" for key, value in known.items() if value is not None)
     return f"ViT-B/16 at {model.image_size} px:  {told}"
+
+
+def trains_class_token(name: str) -> bool:
+    """Whether the method trains the class token."""
+    token = adapted(name).backbone.cls_token
+    return token is not None and bool(token.requires_grad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...methods.ila import InterLayerAdapter
 from .board import Board, Part, Point, Spot
 from .chain import DOWN, UP
-from .facts import adapted, layouts, option, sizes
+from .facts import adapted, layouts, option, sizes, trains_class_token
 
 __all__ = ["draw_ila", "draw_stack"]
 
@@ -19,7 +19,7 @@ def _stack(board: Board, y: float, name: str) -> dict[int, Spot]:
     Returns the modules that shrink the grid, by the number (from 1) of the block in front of them.
     """
     model, before = adapted(name), layouts(name)
-    trained = model.backbone.cls_token.requires_grad
+    trained = trains_class_token(name)
     board.column(2.6, y, ["class_trained" if trained else "class", "token", "token", "token"])
     if trained:
         board.parts.append(Part("class token", "trained", ("backbone.cls_token",)))

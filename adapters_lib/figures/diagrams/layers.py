@@ -24,7 +24,7 @@ class Layer:
 
 _BLOCK = "backbone.blocks.*"
 _LAYERS = (
-    Layer("patches", 8.0, "backbone.patch_embed.proj"),
+    Layer("patches", 7.2, "backbone.patch_embed.proj"),
     Layer("LN", 18.2, f"{_BLOCK}.norm1", True),
     Layer("qkv", 23.6, f"{_BLOCK}.attn.qkv"),
     Layer("proj", 33.2, f"{_BLOCK}.attn.proj"),
@@ -61,7 +61,7 @@ PLAIN: dict[str, tuple[str, str]] = {
 def draw_layers(name: str, dark: bool) -> Board:
     """The network from the patches to the head: which weights and biases train is asked of the model."""
     says, equation = PLAIN[name]
-    board = Board(28.6 if name == "ssf" else 24.0, dark)
+    board = Board(27.6 if name == "ssf" else 24.0, dark)
     model = adapted(name)
     training = {parameter for parameter, tensor in model.named_parameters() if tensor.requires_grad}
     y = board.heading(name, says, (equation,), sizes(name)) - 8.0

@@ -22,11 +22,13 @@ def draw_lora(dark: bool) -> Board:
         "low-rank updates of frozen linear layers; here the layer that makes q, k and v",
         (
             r"$W x \to W x + (\alpha / r) \cdot B A\,x$,   "
-            r"$A: (r, \mathrm{in})$,   $B: (\mathrm{out}, r)$, zero at the start",
+            r"$A: (r, \mathrm{in})$,   $B: (\mathrm{out}, r)$",
         ),
         {},
         26.6,
-        words="inside Attn: $W$ and the updates of " + " and ".join(f"${t}$" for t in targets),
+        words="inside Attn: $W$ and the updates of "
+        + " and ".join(f"${t}$" for t in targets)
+        + "; $B$ is 0 at first",
         facts=sizes("lora", r=r, **{r"\alpha": f"{alpha:g}"}),
         enlarged="Attn",
         owns={"Attn": ("backbone.blocks.*.attn.qkv.base.*", "backbone.blocks.*.attn.proj.*")},
