@@ -112,7 +112,10 @@ BROKEN = {
         "hits beyond the last of 7 images",
     ),
     "a configuration that is not JSON": (_cells(configuration="{"), "line 2: the configuration is not JSON"),
-    "a configuration without a bottom": (_cells(configuration="[" * 100_000), "the configuration is not JSON"),
+    "a configuration without a bottom": (
+        _cells(configuration="[" * 100_000),
+        "the configuration is not JSON",
+    ),
     "a row of another run": (
         _cells(configuration=CONFIGURATION.replace("lora", "ssf")),
         "is not that of its configuration",

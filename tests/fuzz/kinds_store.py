@@ -340,7 +340,7 @@ def check_summary(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Stored:
-    """make: once; mutate: a copy of it; check: what became of it; writes: what `check` may leave beside it."""
+    """make: once; mutate: a copy of it; check: what became of it; writes: what it may leave beside it."""
 
     make: Callable[[Path], None]
     mutate: Callable[[Path, random.Random], str]
