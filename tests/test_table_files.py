@@ -98,7 +98,11 @@ BROKEN = {
     "cut short at the end": (_cells().rstrip("\n"), "the last row has no end"),
     "a key twice": (_cells() + _cells().splitlines()[1] + "\n", "stands in line 2 already"),
     "no key": (_cells(key=""), "line 2: a row without a key"),
-    "a word for a number": (_cells(top1="high"), "line 2: top1 is 'high', no number"),
+    "a word for a number": (_cells(top1="high"), "line 2: top1 is 'high', no finite number"),
+    "no number at all": (_cells(loss="inf"), "line 2: loss is 'inf', no finite number"),
+    "hits of NaN images": (_cells(n_test="nan"), "line 2: n_test is 'nan', no finite number"),
+    "half an image": (_cells(n_test=8.5), "line 2: n_test is 8.5, no whole number from 0"),
+    "a seed below 0": (_cells(seed=-1), "line 2: seed is -1, no whole number from 0"),
     "more than all": (_cells(top1=162.5), "line 2: top1 is 162.5, no percentage"),
     "hits of other images": (_cells(hits="f8ff"), "line 2: hits of 16 images at most, but n_test is 8"),
     "hits that are no digits": (_cells(hits="xy"), "line 2: hits 'xy' are no hexadecimal digits"),
@@ -108,6 +112,10 @@ BROKEN = {
         "hits beyond the last of 7 images",
     ),
     "a configuration that is not JSON": (_cells(configuration="{"), "line 2: the configuration is not JSON"),
+    "a configuration without a bottom": (
+        _cells(configuration="[" * 100_000),
+        "the configuration is not JSON",
+    ),
     "a row of another run": (
         _cells(configuration=CONFIGURATION.replace("lora", "ssf")),
         "is not that of its configuration",

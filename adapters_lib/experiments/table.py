@@ -1,8 +1,8 @@
 """Tables of runs as text: a row that was written once keeps its digits, whatever is added to the file later.
 
 A table is read cell by cell and written back cell by cell; numbers are made of the text only for who computes
-with them. What is not a whole,
-well-formed row of its own is named, with its line, and nothing is computed from such a table or added to it.
+with them. What is not a whole, well-formed row of its own is named, with its line, and nothing is computed
+from such a table or added to it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ TEXT = ("key", "hits", "configuration")
 _WHOLE = re.compile(r"-?\d{1,18}")
 _KEY = re.compile(r"[0-9a-f]{16}(-.+)?")  # of `Experiment.key`, and of a study's row of one operating point
 PERCENT = ("top1", "balanced", "top5", "val_top1")
+COUNTS = ("n_test", "seed")
 REMEDY = "restore the file from a copy, or delete that line, and the grid runs it again"
 
 
@@ -39,10 +40,9 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
     Raises:
         AdapterError: a row of another length, a key that stands there twice, or a cell that cannot be what
-            its column says: hits that do
-        not
-            decode or do not add up to the row's accuracy, a percentage outside 0 … 100, a configuration that
-            is not JSON or has another key. Line and value are named.
+            its column says: hits that do not decode or do not add up to the row's accuracy, a percentage
+            outside 0 … 100, NaN or infinity, a count that is none, a configuration that is not JSON or has
+            another key. Line and value are named.
     """
     if not path.exists():
         return [], []
@@ -90,16 +90,21 @@ def _check(path: Path, line: int, row: Mapping[str, str]) -> None:
     """Raise an AdapterError for a cell of a run's row that cannot be right."""
     numbers = {
         name: _number(path, line, name, row[name])
-        for name in (*PERCENT, "n_test", "seed", "macs", "loss")
+        for name in (*PERCENT, *COUNTS, "macs", "loss")
         if row.get(name)
     }
+    for name in COUNTS:
+        if name in numbers and (numbers[name] < 0 or numbers[name] % 1):
+            raise AdapterError(
+                f"{path}, line {line}: {name} is {row[name][:40]}, no whole number from 0; {REMEDY}"
+            )
     for name in PERCENT:
         if name in numbers and not 0 <= numbers[name] <= 100:
             raise AdapterError(f"{path}, line {line}: {name} is {row[name]}, no percentage; {REMEDY}")
     if configuration := row.get("configuration"):
         try:
             known = json.loads(configuration)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AdapterError(
                 f"{path}, line {line}: the configuration is not JSON ({error}); {REMEDY}"
             ) from error
@@ -124,10 +129,14 @@ def _check(path: Path, line: int, row: Mapping[str, str]) -> None:
 
 
 def _number(path: Path, line: int, name: str, cell: str) -> float:
+    """The finite number that a cell holds, or an AdapterError that names its place."""
     try:
-        return float(cell)
+        number = float(cell)
     except ValueError:
-        raise AdapterError(f"{path}, line {line}: {name} is {cell[:40]!r}, no number; {REMEDY}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise AdapterError(f"{path}, line {line}: {name} is {cell[:40]!r}, no finite number; {REMEDY}")
+    return number
 
 
 def unpacked(text: str, n: int) -> np.ndarray:

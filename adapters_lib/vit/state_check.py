@@ -17,10 +17,12 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     finite numbers."""
     if missing := sorted(own.keys() - state.keys()):
         what = f"{len(missing)} tensors that this model trains, first {missing[0]!r}"
-        raise AdapterError(f"the state lacks {what}; was it another method?")
+        raise AdapterError(
+            f"the state lacks {what}; use one of the same method, options and backbone, and its whole file"
+        )
     if extra := sorted(state.keys() - own.keys()):
         what = f"{len(extra)} tensors that this model does not train, first {extra[0]!r}"
-        raise AdapterError(f"the state has {what}; was it another method?")
+        raise AdapterError(f"the state has {what}; use one of the same method, options and backbone")
     for name, tensor in own.items():
         check_tensor(name, state[name], tensor)
 

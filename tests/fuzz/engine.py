@@ -41,7 +41,7 @@ REMEDY = re.compile(
     r"known: |\b(give|pass|use|replace|remove|put|write|fetch|did you"
     r" mean|save|lower|raise|shrink|correct|choose|ask|leave|"
     r"convert|add|name|must|are needed|is needed|needs|install|unpack|take|copy|cut|lie in|at"
-    r" (least|most)|complete|say|"
+    r" (least|most)|complete|say|export|"
     r"retrain|rebuild|create|call|set|start|load|run|delete|make|a row is|expected|allowed|free|check)\b",
     re.IGNORECASE,
 )

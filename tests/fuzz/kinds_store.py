@@ -1,17 +1,18 @@
 """What is stored, damaged at random: adapters, run checkpoints, tables and JSON files.
 
-Every kind has `make_*(folder)`, which writes a sound one; `mutate_*(folder, dice)`, which damages it and says
-how; and `check_*(folder)`, which
-uses it as a user would: "right" if the result is what the sound one gives or may give, "refused" for an
-`AdapterError` that leaves everything
-as it was. Anything else is a raw error or an AssertionError, and a find. `KINDS` lists them for whoever runs
-them by the thousand.
+A kind of `STORED` has `make(folder)`, which writes a sound one; `mutate(folder, dice)`, which damages a copy
+of it and says how; and `check(folder)`, which uses the copy as a user would. `check` ends if the result is
+what the sound one gives or may give, raises the `AdapterError` of a refusal that left everything as it was,
+and anything else is a fault.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,7 @@ from adapters_lib.saving.header import CONFIG, WEIGHTS
 from adapters_lib.saving.tensors import load_tensors, save_tensors
 from adapters_lib.training.fit import fit
 from adapters_lib.training.recipe import Recipe
+from fuzz.engine import Case, kind
 
 ODD: list[Any] = [
     None, True, False, 0, -1, 1, 3, 2**31, 10**18, 0.5, -0.0, float("nan"), float("inf"), 1e308,
@@ -43,12 +45,12 @@ def odd_json(value: Any, dice: random.Random) -> Any:
     """The value with one of its parts, at any depth, replaced, dropped, doubled or renamed."""
     if isinstance(value, dict) and value and dice.random() < 0.85:
         key = dice.choice(sorted(value))
-        kind = dice.random()
-        if kind < 0.12:
+        how = dice.random()
+        if how < 0.12:
             return {k: v for k, v in value.items() if k != key}
-        if kind < 0.2:
+        if how < 0.2:
             return {**{k: v for k, v in value.items() if k != key}, f"{key}_": value[key]}
-        if kind < 0.28:
+        if how < 0.28:
             return {
                 **value,
                 dice.choice(["checkpoint_path", "pretrained_cfg", "weights", "x", "rank"]): dice.choice(ODD),
@@ -56,10 +58,10 @@ def odd_json(value: Any, dice: random.Random) -> Any:
         return {**value, key: odd_json(value[key], dice)}
     if isinstance(value, list) and value and dice.random() < 0.7:
         place = dice.randrange(len(value))
-        kind = dice.random()
-        if kind < 0.2:
+        how = dice.random()
+        if how < 0.2:
             return value[:place] + value[place + 1 :]
-        if kind < 0.35:
+        if how < 0.35:
             return [*value, value[place]]
         return [*value[:place], odd_json(value[place], dice), *value[place + 1 :]]
     return dice.choice(ODD)
@@ -67,16 +69,16 @@ def odd_json(value: Any, dice: random.Random) -> Any:
 
 def odd_bytes(content: bytes, dice: random.Random) -> bytes:
     """A few bits flipped, a stretch cut out, zeroed, doubled or replaced, or the end cut off."""
-    kind, size = dice.randrange(6), len(content)
-    if kind == 0:
+    how, size = dice.randrange(6), len(content)
+    if how == 0:
         changed = bytearray(content)
         for _ in range(dice.choice([1, 1, 3, 20])):
             changed[dice.randrange(size)] ^= 1 << dice.randrange(8)
         return bytes(changed)
     start = dice.randrange(size)
     stop = min(size, start + dice.choice([1, 8, 100, 5000]))
-    middle = [b"", bytes(stop - start), content[start:stop] * 2, dice.randbytes(stop - start), b""][kind - 1]
-    return content[:start] + middle + (content[stop:] if kind < 5 else b"")
+    middle = [b"", bytes(stop - start), content[start:stop] * 2, dice.randbytes(stop - start), b""][how - 1]
+    return content[:start] + middle + (content[stop:] if how < 5 else b"")
 
 
 def odd_tensors(tensors: dict[str, Tensor], dice: random.Random) -> dict[str, Tensor]:
@@ -144,37 +146,32 @@ def mutate_adapter(folder: Path, dice: random.Random) -> str:
     return change(folder / WEIGHTS, dice)
 
 
-def check_adapter(folder: Path) -> str:
+def check_adapter(folder: Path) -> None:
     vit = tiny_backbone()
     layout = repr(vit)
     try:
         model = load_pretrained(folder, backbone=vit)
     except al.AdapterError:
         assert repr(vit) == layout, "a refused adapter left its traces in the backbone"
-        return "refused"
+        raise
     with torch.no_grad():
         found = model(_images())
     assert bool(torch.isfinite(found).all()) or bool(
         (torch.stack([p.abs().max() for p in model.parameters()]) > 1e20).any()
     )
     assert model.classes is None or len(model.classes) == found.shape[1]
-    return "right"
 
 
 def mutate_adapter_bytes(folder: Path, dice: random.Random) -> str:
     return _unsigned(folder / WEIGHTS, dice)
 
 
-def check_adapter_bytes(folder: Path) -> str:
+def check_adapter_bytes(folder: Path) -> None:
     """Damage that nobody signed: refused, or without any effect."""
-    try:
-        model = load_pretrained(folder, backbone=tiny_backbone())
-    except al.AdapterError:
-        return "refused"
+    model = load_pretrained(folder, backbone=tiny_backbone())
     with torch.no_grad():
         assert torch.equal(model(_images()), _sound_logits())
     assert model.classes == ["ash", "beech", "cedar", "elm"]
-    return "right"
 
 
 def mutate_rebuilt(folder: Path, dice: random.Random) -> str:
@@ -190,15 +187,11 @@ def make_rebuilt(folder: Path) -> None:
     al.adapt(al.create_backbone(image_size=32), "bitfit", 3, seed=0).save_pretrained(folder)
 
 
-def check_rebuilt(folder: Path) -> str:
+def check_rebuilt(folder: Path) -> None:
     """A header that says how to build the backbone."""
-    try:
-        model = load_pretrained(folder)
-    except al.AdapterError:
-        return "refused"
+    model = load_pretrained(folder)
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
-    return "right"
 
 
 # ---- run checkpoints -----------------------------------------------------------------------------
@@ -224,20 +217,19 @@ def mutate_run(folder: Path, dice: random.Random) -> str:
     return f"{path.name}: {change(path, dice)}"
 
 
-def check_run(folder: Path) -> str:
+def check_run(folder: Path) -> None:
     model = tiny_model("linear")
     before = {name: tensor.clone() for name, tensor in model.trainable_state_dict().items()}
     try:
         run = fit(model, striped_images(16), None, RECIPE, out=folder, progress=False)
     except al.TrainingDiverged:
-        return "refused"  # huge weights that are finite, signed by somebody
+        raise  # huge weights that are finite, signed by somebody
     except al.AdapterError:
         assert all(torch.equal(before[name], tensor) for name, tensor in model.trainable_state_dict().items())
-        return "refused"
+        raise
     assert list(run.history["epoch"]) == [1, 2, 3]
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     assert len(labels_of(striped_images(16))) == 16
-    return "right"
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -265,14 +257,14 @@ def make_table(folder: Path) -> None:
 def mutate_table(folder: Path, dice: random.Random) -> str:
     path = folder / "t.csv"
     lines = path.read_text().splitlines(keepends=True)
-    place, kind = dice.randrange(len(lines)), dice.randrange(5)
-    if kind == 0:
+    place, how = dice.randrange(len(lines)), dice.randrange(5)
+    if how == 0:
         return _unsigned(path, dice)
-    if kind == 1:
+    if how == 1:
         lines.insert(dice.randrange(len(lines)), lines[place])
-    elif kind == 2:
+    elif how == 2:
         lines[place] = lines[place][: dice.randrange(len(lines[place]))]
-    elif kind == 3:
+    elif how == 3:
         cells = lines[place].split(",")
         cells[dice.randrange(len(cells))] = str(dice.choice(ODD))
         lines[place] = ",".join(cells)
@@ -280,10 +272,10 @@ def mutate_table(folder: Path, dice: random.Random) -> str:
         at = dice.randrange(len(lines[place]))
         lines[place] = lines[place][:at] + dice.choice('0123456789abcf,."\n') + lines[place][at + 1 :]
     path.write_text("".join(lines))
-    return ["bytes", "a line twice", "a line cut short", "a cell", "a character"][kind]
+    return ["bytes", "a line twice", "a line cut short", "a cell", "a character"][how]
 
 
-def check_table(folder: Path) -> str:
+def check_table(folder: Path) -> None:
     path = folder / "t.csv"
     content = path.read_bytes()
     try:
@@ -291,14 +283,13 @@ def check_table(folder: Path) -> str:
         store_row({"key": "new", "top1": 50.0}, path)
     except al.AdapterError:
         assert path.read_bytes() == content, "a refused table was written to"
-        return "refused"
+        raise
     assert "key" not in table or table["key"].is_unique
     if {"top1", "hits", "n_test"} <= set(table.columns):
         for row in table.dropna(subset=["hits", "top1", "n_test"]).itertuples():
             assert abs(100 * unpack_hits(row.hits, int(row.n_test)).mean() - row.top1) < 1e-3
     again = read_table(path)
     assert len(again) == len(table) + 1
-    return "right"
 
 
 # ---- JSON beside them ----------------------------------------------------------------------------
@@ -317,17 +308,16 @@ def mutate_peft(folder: Path, dice: random.Random) -> str:
     return str(changed)[:300]
 
 
-def check_peft(folder: Path) -> str:
+def check_peft(folder: Path) -> None:
     vit = tiny_backbone()
     layout = repr(vit)
     try:
         model = al.import_peft(folder, vit)
     except al.AdapterError:
         assert repr(vit) == layout, "a refused adapter left its traces in the backbone"
-        return "refused"
+        raise
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(_images()), _sound_logits())
-    return "right"
 
 
 def mutate_summary(folder: Path, dice: random.Random) -> str:
@@ -341,29 +331,56 @@ def mutate_summary(folder: Path, dice: random.Random) -> str:
     return path.name
 
 
-def check_summary(folder: Path) -> str:
+def check_summary(folder: Path) -> None:
     """Neither is believed: the run goes on from its checkpoint and writes both anew."""
-    assert check_run(folder) == "right"
+    check_run(folder)
     assert json.loads((folder / "run.json").read_text())["finished"] is True
     assert json.loads((folder / CONFIG).read_text())["num_classes"] == 4
-    return "right"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """make: once; mutate: a copy of it; check: what became of it."""
+class Stored:
+    """make: once; mutate: a copy of it; check: what became of it; writes: what it may leave beside it."""
 
     make: Callable[[Path], None]
     mutate: Callable[[Path, random.Random], str]
-    check: Callable[[Path], str]
+    check: Callable[[Path], None]
+    writes: tuple[str, ...] = ()
 
 
-KINDS = {
-    "adapters": Kind(make_adapter, mutate_adapter, check_adapter),
-    "adapters, bytes": Kind(make_adapter, mutate_adapter_bytes, check_adapter_bytes),
-    "adapters that rebuild": Kind(make_rebuilt, mutate_rebuilt, check_rebuilt),
-    "run checkpoints": Kind(make_run, mutate_run, check_run),
-    "tables": Kind(make_table, mutate_table, check_table),
-    "peft configurations": Kind(make_peft, mutate_peft, check_peft),
-    "run summaries": Kind(make_run, mutate_summary, check_summary),
+RUN_FILES = ("run.json", CONFIG, WEIGHTS, "training.json")
+
+STORED = {
+    "adapters": Stored(make_adapter, mutate_adapter, check_adapter),
+    "adapters, bytes": Stored(make_adapter, mutate_adapter_bytes, check_adapter_bytes),
+    "adapters that rebuild": Stored(make_rebuilt, mutate_rebuilt, check_rebuilt),
+    "run checkpoints": Stored(make_run, mutate_run, check_run, RUN_FILES),
+    "tables": Stored(make_table, mutate_table, check_table, ("t.csv.lock",)),
+    "peft configurations": Stored(make_peft, mutate_peft, check_peft),
+    "run summaries": Stored(make_run, mutate_summary, check_summary, RUN_FILES),
 }
+
+
+@functools.cache
+def _sound(make: Callable[[Path], None]) -> Path:
+    """A folder with what `make` writes, made once a process."""
+    home = tempfile.TemporaryDirectory(prefix="fuzz-sound-")
+    _HOMES.append(home)  # removed at the end of the process
+    make(Path(home.name) / "sound")
+    return Path(home.name) / "sound"
+
+
+_HOMES: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def damaged(name: str, dice: random.Random, place: Path) -> Case:
+    """A case of one kind of `STORED`: a sound folder's copy, damaged."""
+    stored, folder = STORED[name], place / "stored"
+    shutil.copytree(_sound(stored.make), folder)
+    what = stored.mutate(folder, dice)
+    writes = tuple(f"{folder.name}/{file}" for file in stored.writes)
+    return Case(what[:300], lambda: stored.check(folder), lambda _found: True, writes)
+
+
+for _name in STORED:
+    kind(_name)(functools.partial(damaged, _name))
