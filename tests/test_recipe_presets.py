@@ -36,6 +36,20 @@ def test_ila_trains_as_its_paper_says() -> None:
     assert al.recipes.adpt_paper == recipe  # the paper trains what it compares with in the same way
 
 
+def test_the_methods_of_the_ila_paper_drop_what_its_code_drops_and_train_the_class_token() -> None:
+    """0.1 on the modules' output and on frozen attention and MLP, by default or by the recipe's text."""
+    named = {
+        method.name: method
+        for name in ("ila_paper", "adpt_paper")
+        for method in map(parse_method, PRESETS[name].methods)
+    }
+    assert set(named) == {"ila", "ila+", "ila++", "adpt", "convpass", "vqt"}
+    for name in ("ila", "ila+", "ila++", "adpt"):
+        assert (named[name].dropout, named[name].sublayer_dropout) == (0.1, 0.1)
+    assert named["ila++"].adpt_dropout == 0.1
+    assert all(method.class_token for method in named.values())
+
+
 def test_ilas_curve_on_cotton80_is_that_of_its_code() -> None:
     """240 images in batches of 8 for 50 epochs: 1,500 updates, of which 500 warm up."""
     recipe, w, T = replace(al.recipes.ila_paper, lr=0.03), 500, 1500

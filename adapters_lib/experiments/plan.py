@@ -209,9 +209,8 @@ class Pace:
 
     def __init__(self, folder: Path) -> None:
         parts = [_paces(read_table(path)) for path in sorted(folder.glob("*.csv"))]
-        rows = pd.concat(
-            [pd.DataFrame(columns=["method", "data", "pace"]), *(part for part in parts if len(part))]
-        )
+        parts = [part for part in parts if len(part)]
+        rows = pd.concat(parts) if parts else pd.DataFrame(columns=["method", "data", "pace"])
         rows["name"] = [str(method).partition(":")[0] for method in rows["method"]]
         self._known: dict[tuple[str, ...], float] = {}
         for by in (["method", "data"], ["name", "data"], ["name"], ["data"]):

@@ -90,8 +90,8 @@ def names_beside(
     Moving the names least in the sense of squares, without changing their order or letting two touch, is an
     isotonic regression of y_i − i · gap (Dwyer et al. 2006, "Fast node overlap removal").
     """
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    figure = ax.figure.figure  # the whole one, where the axes stand in a part of it
+    assert isinstance(figure, Figure)
     figure.draw_without_rendering()  # settles the limits and the size of the axes
     heights = ax.transAxes.inverted().transform(ax.transData.transform(np.column_stack([x, y])))[:, 1]
     gap = 8.6 / 72 / (ax.get_window_extent().height / figure.dpi)  # a line of 6.5 points, and air

@@ -40,6 +40,7 @@ META = "adapters_lib.json"
 """Where a file keeps class names and preparation: an extra file of `.pt2`, an entry of ONNX's metadata."""
 
 NEEDED = ("onnx", "onnxscript")
+MOST_IMAGES = 2**31  # of a batch, more than any memory holds
 CHECKED = (1, 3)  # batch sizes with which the file is compared with the model
 LIMIT = 2**31  # bytes of an ONNX file that is one file
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}  # of logits; shorter types: 0.1
@@ -165,7 +166,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _traced(whole: nn.Module, examples: Tensor) -> torch.export.ExportedProgram:
-    any_batch = ({0: torch.export.Dim("batch", min=1)},)
+    # Without an upper bound torch 2.6 finds its own largest number among the sizes, and refuses.
+    any_batch = ({0: torch.export.Dim("batch", min=1, max=MOST_IMAGES)},)
     try:
         return torch.export.export(whole, (examples,), dynamic_shapes=any_batch, strict=False)
     except Exception as error:

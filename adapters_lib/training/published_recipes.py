@@ -131,22 +131,26 @@ _FINE_RATES = (50.0, 25.0, 10.0, 5.0, 2.5, 1.0, 0.5, 0.25, 0.1, 0.05)
 PRESETS: dict[str, Preset] = {
     "ila_paper": Preset(
         _ILA,
-        ("ila", "ila+", "ila++"),
+        ("ila:sublayer_dropout=0.1", "ila+:sublayer_dropout=0.1", "ila++"),
         _ILA_SOURCE,
         rates=_ILA_RATES,
         head="linear_xavier",
         note=(
             "ImageNet-21k ViT-B/16 at 224 or 448; square resize to 1.34 × size, random crop and flip; lr"
-            " picked on the validation split"
+            " picked on the validation split; the code drops 0.1 of what frozen attention and MLP add, which"
+            " ila and ila+ leave out unless the option says so"
         ),
     ),
     "adpt_paper": Preset(
         _ILA,
-        ("adpt", "convpass:class_token=true"),
+        ("adpt", "convpass:class_token=true", "vqt:class_token=true"),
         _ILA_SOURCE,
         rates=_ILA_RATES,
         head="linear_xavier",
-        note="trained as ila in that paper",
+        note=(
+            "trained as ila in that paper, its dropout of frozen attention and MLP too, which only adpt and"
+            " ila have here"
+        ),
     ),
     "dyn_paper": Preset(
         _VTAB,
