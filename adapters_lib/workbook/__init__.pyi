@@ -1,12 +1,18 @@
+from .copying import (
+    Copied as Copied,
+    copy_workbook as copy_workbook,
+)
 from .quick import pick as pick
 from .run import (
     FIRST_CELL as FIRST_CELL,
     LIMIT_MB as LIMIT_MB,
     Ran as Ran,
     execute as execute,
+    first_cell as first_cell,
     repository as repository,
     run_notebooks as run_notebooks,
 )
+from .reference import build_reference as build_reference
 from .site import (
     Page as Page,
     build as build,
