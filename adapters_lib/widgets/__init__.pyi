@@ -12,3 +12,7 @@ from .granularity import (
 from .panel import FigurePanel as FigurePanel
 from .results import ResultsExplorer as ResultsExplorer
 from .tuner import BottleneckTuner as BottleneckTuner
+from .upload import (
+    PictureUpload as PictureUpload,
+    upload as upload,
+)

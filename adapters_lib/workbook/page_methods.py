@@ -43,14 +43,14 @@ def method_page(root: Path, name: str) -> tuple[str, list[Path]]:
     cls = METHODS[name]
     about = inspect.getdoc(cls) or ""
     module = sys.modules[cls.__module__]
-    text, _, arguments = about.partition("\nArgs:\n")
+    text = about.partition("\nArgs:\n")[0]
     parts = [f"# {name}", f"*{cls.source}* · `al.{cls.__name__}`", text.strip()]
     shown: list[Path] = []
     if diagram := diagram_of(root, name):
         shown.append(diagram)
         parts.append(f"![How {name} changes a block](../{diagram.relative_to(root).as_posix()})")
     parts += ["## Equation and shapes", inspect.getdoc(module) or ""]
-    parts += ["## Options", _options(cls, _meanings(arguments))]
+    parts += ["## Options", _options(cls)]
     named = [preset for preset in PRESETS if name in map(_name_of, PRESETS[preset].methods)]
     recipes = ", ".join(f"`al.recipes.{preset}`" for preset in named) or "none of its own"
     yes_no = {True: "yes", False: "no"}
@@ -71,25 +71,30 @@ def _name_of(text: str) -> str:
 _ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
-def _meanings(arguments: str) -> dict[str, str]:
-    """Option → what a docstring's Args section says of it; `a, b: text` speaks of both."""
+def _meanings(cls: type[Method]) -> dict[str, str]:
+    """Option → what the Args section of the class, or of one that it inherits from, says of it; `a, b: text`
+    speaks of both."""
     found = {}
-    for names, text in _ARGUMENT.findall(arguments):
-        for name in names.split(", "):
-            found[name] = " ".join(text.split()).replace("|", "\\|")
+    for base in reversed(cls.__mro__):
+        arguments = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:\n")[2]
+        for names, text in _ARGUMENT.findall(arguments):
+            found |= {name: " ".join(text.split()).replace("|", "\\|") for name in names.split(", ")}
     return found
 
 
-def _options(cls: type[Method], meanings: Mapping[str, str]) -> str:
-    fields = dataclasses.fields(cls)
+def _options(cls: type[Method]) -> str:
+    fields, meanings = dataclasses.fields(cls), _meanings(cls)
     if not fields:
         return "It has none."
-    rows = []
+    explained = any(field.name in meanings for field in fields)
+    rows = ["| option | type | default |", "|---|---|---|"]
     for field in fields:
         kind = str(field.type).replace("|", "or")  # a bar would end the cell
-        meaning = meanings.get(field.name, "")
-        rows.append(f"| `{field.name}` | `{kind}` | `{field.default!r}` | {meaning} |")
-    return "\n".join(["| option | type | default | meaning |", "|---|---|---|---|", *rows])
+        rows.append(f"| `{field.name}` | `{kind}` | `{field.default!r}` |")
+    if explained:  # else the text above speaks of them
+        said = ["meaning |", "---|", *(f"{meanings.get(field.name, '')} |" for field in fields)]
+        rows = [f"{row} {more}" if row.startswith("| ") else row + more for row, more in zip(rows, said, strict=True)]
+    return "\n".join(rows)
 
 
 def methods_index() -> str:
