@@ -1,5 +1,6 @@
-"""What pyproject.toml cannot say: the wheel holds the notebooks and the tables that they read, inside the package,
-from where `adapters-lib workbook --copy` lays them out. In the repository they stay where readers look for them.
+"""What pyproject.toml cannot say: the wheel holds the notebooks and the tables that they read, inside the
+package, from where `adapters-lib workbook --copy` lays them out. In the repository they stay where readers
+look for them.
 """
 
 import shutil

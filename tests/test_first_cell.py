@@ -1,5 +1,5 @@
-"""The first cell of a notebook tries the variable, an installed package, the package index, the repository, in this
-order, and ends in one sentence. pip is pretended: what it is asked for is what is tested."""
+"""The first cell of a notebook tries the variable, an installed package, the package index, the repository,
+in this order, and ends in one sentence. pip is pretended: what it is asked for is what is tested."""
 
 import subprocess
 import sys
@@ -17,8 +17,8 @@ PACKAGE = workbook._project(ROOT)["name"]
 def first_cell(
     monkeypatch: pytest.MonkeyPatch, *, given: str | None, here: bool, works: tuple[str, ...]
 ) -> list[str]:
-    """Run the cell; return what pip was asked for. here: the library is installed; works: sources that pip can
-    install."""
+    """Run the cell; return what pip was asked for. here: the library is installed; works: sources that pip
+    can install."""
     asked: list[str] = []
     state = {"here": here}
 
@@ -61,7 +61,7 @@ def test_at_the_end_one_sentence_says_what_was_tried(monkeypatch: pytest.MonkeyP
     with pytest.raises(ImportError) as raised:
         first_cell(monkeypatch, given="my.whl", here=False, works=())
     assert str(raised.value) == (
-        "adapters_lib is not installed, and pip could not install it from my.whl or "
+        "adapters_lib is not installed; pip could not install it from my.whl or "
         f"{PACKAGE} or {REPOSITORY}; set ADAPTERS_LIB_SOURCE to a wheel, a folder or an address that pip can"
         " install."
     )

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = {path.stem: path.read_text() for path in (ROOT / "adapters_lib/workbook/pages").glob("*.md")}
 OFFLINE = " ".join(PAGES["offline"].split())
-COMMANDS = re.findall(r"^ {4}python -m adapters_lib (.+?)(?: +#.*)?$", "\n".join([README, *PAGES.values()]), re.M)
+COMMANDS = re.findall(
+    r"^ {4}python -m adapters_lib (.+?)(?: +#.*)?$", "\n".join([README, *PAGES.values()]), re.M
+)
 
 
 @pytest.mark.parametrize("name", METHODS)

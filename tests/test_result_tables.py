@@ -1,5 +1,5 @@
-"""Tables of stored runs: right means, intervals and columns, in three formats, and the page of results holds what
-the runs say."""
+"""Tables of stored runs: right means, intervals and columns, in three formats, and the page of results holds
+what the runs say."""
 
 import json
 import warnings

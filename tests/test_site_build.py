@@ -5,7 +5,6 @@ Skipped where the packages of the extra `site` are not installed; the pages' sou
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -24,14 +23,14 @@ needs_the_extra = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site") / "site"
     out.mkdir()
     (out / "old.html").write_text("of an earlier build")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page_tables, "BACKBONES", ())
         reference.build_reference(ROOT, out)
-    yield out
+    return out
 
 
 @needs_the_extra
@@ -70,7 +69,9 @@ def test_the_reference_shows_shapes_errors_and_signatures(site: Path) -> None:
 
 @needs_the_extra
 def test_the_search_knows_notebooks_docstrings_and_the_glossary_without_a_server(site: Path) -> None:
-    places = {entry["location"] for entry in json.loads((site / "search/search_index.json").read_text())["docs"]}
+    places = {
+        entry["location"] for entry in json.loads((site / "search/search_index.json").read_text())["docs"]
+    }
     for wanted in ("glossary.html#pareto-front", "reference/costs.html#adapters_lib.costs.cost.cost"):
         assert wanted in places
     assert any(place.startswith("notebooks/03_ila.html#") for place in places)
@@ -83,7 +84,9 @@ def test_the_search_knows_notebooks_docstrings_and_the_glossary_without_a_server
 def test_every_equation_of_the_notebooks_becomes_mathml(site: Path) -> None:
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
-        equations = [tex for cell in cells for tex in re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", cell.source, re.S)]
+        equations = [
+            tex for cell in cells for tex in re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", cell.source, re.S)
+        ]
         page = (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         assert page.count("<math") == len(equations)
         assert "arithmatex" not in page
@@ -114,7 +117,9 @@ def test_what_mkdocs_finds_wrong_is_said_and_the_old_site_stays(
     assert old.read_text() == "old"
 
 
-def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_extra_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(reference, "NEEDED", ("no_such_module",))
     monkeypatch.setattr(reference, "make_sources", lambda root: reference.Sources({}, {}, [], {}, {}))
     with pytest.raises(al.AdapterError, match=r'\(no_such_module\): pip install -e "\.\[site\]"'):

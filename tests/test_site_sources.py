@@ -44,7 +44,10 @@ def test_every_page_is_in_the_menu_once(sources: Sources) -> None:
 
 def test_no_link_leads_nowhere_and_one_that_does_is_named(sources: Sources) -> None:
     assert broken_links(sources) == []
-    pages = {"a.md": "[x](b.md) [y](c.md#z) [w](https://a.b) `[n](o.md)`\n\n```\n[n](o.md)\n```\n", "b.md": ""}
+    pages = {
+        "a.md": "[x](b.md) [y](c.md#z) [w](https://a.b) `[n](o.md)`\n\n```\n[n](o.md)\n```\n",
+        "b.md": "",
+    }
     assert broken_links(sources._replace(pages=pages)) == ["a.md: c.md#z"]
 
 
@@ -81,7 +84,9 @@ def test_a_method_shows_its_diagram_if_somebody_has_drawn_it(tmp_path: Path) -> 
 def test_every_module_with_public_names_stands_in_the_reference(sources: Sources) -> None:
     for package, modules in public_modules().items():
         assert re.findall(r"^::: (.+)$", sources.pages[f"reference/{package}.md"], re.MULTILINE) == modules
-    homes = {getattr(al, name).__module__ for name in al.__all__ if hasattr(getattr(al, name), "__qualname__")}
+    homes = {
+        getattr(al, name).__module__ for name in al.__all__ if hasattr(getattr(al, name), "__qualname__")
+    }
     assert homes - {module for modules in public_modules().values() for module in modules} == set()
 
 

@@ -1,5 +1,5 @@
-"""What is built from the tree is whole: the wheel has weights, notebooks and tables, the source archive all that
-tests need; and a copy of the workbook works where nothing but the wheel is."""
+"""What is built from the tree is whole: the wheel has weights, notebooks and tables, the source archive all
+that tests need; and a copy of the workbook works where nothing but the wheel is."""
 
 import os
 import shutil
@@ -72,7 +72,12 @@ def test_the_wheel_says_whose_it_is_and_what_it_is_for(installed: Path) -> None:
     (metadata,) = installed.glob("adapters_lib-*.dist-info/METADATA")
     text = metadata.read_text(encoding="utf-8")
     assert "Author: the authors" in text
-    for wanted in ("Keywords: ", "Classifier: Topic ::", "Project-URL: Repository, ", "Project-URL: Issues, "):
+    for wanted in (
+        "Keywords: ",
+        "Classifier: Topic ::",
+        "Project-URL: Repository, ",
+        "Project-URL: Issues, ",
+    ):
         assert wanted in text, wanted
 
 
@@ -84,7 +89,9 @@ def test_the_source_archive_holds_every_tracked_file_of_code_notebooks_tables_an
     (archive,) = (tree / "dist").glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         held = {name.partition("/")[2] for name in opened.getnames()}
-    listed = run("git", "ls-files", "-z", "--", "adapters_lib", "notebooks", "data", "tests", cwd=ROOT).split("\0")
+    listed = run("git", "ls-files", "-z", "--", "adapters_lib", "notebooks", "data", "tests", cwd=ROOT).split(
+        "\0"
+    )
     tracked = {name for name in listed if name and (ROOT / name).exists()}
     assert len(tracked) > 200
     assert tracked - held == set()

@@ -1,5 +1,5 @@
-"""The upload widget names a dropped picture as `classify` does, shows where the model looked, and says of a file
-that is no picture what it is."""
+"""The upload widget names a dropped picture as `classify` does, shows where the model looked, and says of a
+file that is no picture what it is."""
 
 import io
 from datetime import UTC, datetime
@@ -16,7 +16,14 @@ from adapters_lib.figures import answer_figure, answer_picture
 from adapters_lib.figures.one_picture import LINES, WIDTH, wrapped
 from adapters_lib.widgets import PictureUpload, upload
 
-TREES = ["oak", "ash", "elm", "fir", "yew", "a very long name of a cultivar_of_which_the_end tells it apart: no. 7"]
+TREES = [
+    "oak",
+    "ash",
+    "elm",
+    "fir",
+    "yew",
+    "a very long name of a cultivar_of_which_the_end tells it apart: no. 7",
+]
 
 
 def _model(method: object = "lora:rank=2", classes: list[str] | None = TREES) -> al.AdaptedViT:
@@ -31,7 +38,12 @@ def _picture(size: tuple[int, int] = (50, 40), mode: str = "RGB") -> Image.Image
 
 def _dropped(name: str, content: bytes) -> tuple[dict, ...]:
     """The value of a FileUpload after one file was dropped."""
-    about = {"name": name, "type": "", "size": len(content), "last_modified": datetime(2026, 1, 1, tzinfo=UTC)}
+    about = {
+        "name": name,
+        "type": "",
+        "size": len(content),
+        "last_modified": datetime(2026, 1, 1, tzinfo=UTC),
+    }
     return ({**about, "content": memoryview(content)},)
 
 
@@ -113,7 +125,11 @@ def test_long_names_are_wrapped_and_keep_both_ends() -> None:
     lines = wrapped("a rather long name that needs two lines").split("\n")
     assert len(lines) == 2
     assert " ".join(lines) == "a rather long name that needs two lines"
-    for name in ("begin " + "and so on " * 20 + "end.", "begin" + "x" * 200 + "end.", "begin_" + "y_" * 99 + "end."):
+    for name in (
+        "begin " + "and so on " * 20 + "end.",
+        "begin" + "x" * 200 + "end.",
+        "begin_" + "y_" * 99 + "end.",
+    ):
         lines = wrapped(name).split("\n")
         assert len(lines) <= LINES
         assert all(len(line) <= WIDTH for line in lines)

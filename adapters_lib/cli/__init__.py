@@ -106,7 +106,7 @@ def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"adapters-lib {__version__}")
-    shtab.add_argument_to(parser, COMPLETION, help="a script that completes `adapters-lib`; eval it in the shell")
+    shtab.add_argument_to(parser, COMPLETION, help="a script for the shell that completes `adapters-lib`")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None
     for name, (module, summary) in COMMANDS.items():

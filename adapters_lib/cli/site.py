@@ -48,4 +48,5 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     pages = result["pages"]
     more = f" and {result['others']} other pages" if result["others"] else ""
-    return f"{result['index']}: {len(pages)} notebooks, {sum(page['figures'] for page in pages)} figures{more}"
+    figures = sum(page["figures"] for page in pages)
+    return f"{result['index']}: {len(pages)} notebooks, {figures} figures{more}"

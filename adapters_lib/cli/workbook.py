@@ -1,5 +1,5 @@
-"""`workbook`: run the notebooks and write them back with their outputs; `workbook --copy DIR` lays them out, with the
-tables that they read, in a folder of one's own."""
+"""`workbook`: run the notebooks and write them back with their outputs; `workbook --copy DIR` lays them out,
+with the tables that they read, in a folder of one's own."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """{"notebooks": [{"name", "minutes", "megabytes"}]}; each is said as soon as it is done. With --copy {"folder",
-    "written": files, "kept": files}.
+    """{"notebooks": [{"name", "minutes", "megabytes"}]}; each is said as soon as it is done. With --copy
+    {"folder", "written": files, "kept": files}.
 
     What a failing cell printed goes to stderr as it is, before the one line that says which notebook stopped.
     """
@@ -68,6 +68,7 @@ def _copy(args: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     if "kept" in result:
         kept = f"; {len(result['kept'])} were there and stay as they are (--force replaces them)"
-        return f"{result['folder']}: {len(result['written'])} files written" + (kept if result["kept"] else "")
+        written = f"{result['folder']}: {len(result['written'])} files written"
+        return written + (kept if result["kept"] else "")
     ran = result["notebooks"]
     return f"{len(ran)} notebooks in {sum(notebook['minutes'] for notebook in ran):.1f} minutes"

@@ -1,4 +1,5 @@
-"""One picture of one's own, answered: the likeliest names with their probabilities, and where the model looked."""
+"""One picture of one's own, answered: the likeliest names with their probabilities, and where the model
+looked."""
 
 from __future__ import annotations
 
@@ -33,9 +34,10 @@ LINES = 3
 class Answer:
     """What a model says of one picture.
 
-    names, probabilities: the likeliest classes, the likeliest first; in [0, 1]. seen: uint8 (3, H, W), the picture
-    as the model sees it, cut and resized. where: (H, W), attention rollout of the last blocks with equal tokens,
-    not negative; NaN on a rim that a smaller grid has left. block: behind which the model answered.
+    names, probabilities: the likeliest classes, the likeliest first; in [0, 1]. seen: uint8 (3, H, W), the
+    picture as the model sees it, cut and resized. where: (H, W), attention rollout of the last blocks with
+    equal tokens, not negative; NaN on a rim that a smaller grid has left. block: behind which the model
+    answered.
     """
 
     names: tuple[str, ...]
@@ -50,8 +52,8 @@ def answer_picture(model: AdaptedViT, picture: Any, top: int = 5) -> Answer:
 
     picture: a path or a PIL image, of any size and mode. top: names, at most as many as there are classes.
 
-    The names are those of `classify`, with the early exits that the model was calibrated for; where it looked is
-    shown of all blocks, those behind such an exit included.
+    The names are those of `classify`, with the early exits that the model was calibrated for; where it looked
+    is shown of all blocks, those behind such an exit included.
 
     Raises:
         AdapterError: no picture, a model of clips or without names, or what `classify` refuses.
@@ -61,7 +63,9 @@ def answer_picture(model: AdaptedViT, picture: Any, top: int = 5) -> Answer:
     if isinstance(picture, list | tuple | Tensor) or (
         isinstance(picture, str | os.PathLike) and os.path.isdir(picture)
     ):
-        raise AdapterError(f"{type(picture).__name__} {str(picture)[:60]!r}: give one picture, a path or a PIL image")
+        raise AdapterError(
+            f"{type(picture).__name__} {str(picture)[:60]!r}: give one picture, a path or a PIL image"
+        )
     table = classify(model, picture, top)
     row = table.iloc[0]
     ranks = range(1, 1 + sum(str(column).startswith("class_") for column in table))
@@ -86,7 +90,8 @@ def _as_seen(model: AdaptedViT, image: Tensor) -> Tensor:
 
 
 def answer_figure(answer: Answer, title: str = "") -> Figure:
-    """The picture, where the model looked in it (bright is much), and a bar for each of the likeliest names."""
+    """The picture, where the model looked in it (bright is much), and a bar for each of the likeliest
+    names."""
     pixels = answer.seen.numpy().transpose(1, 2, 0)
     where = answer.where.numpy()
     with style():
@@ -115,8 +120,9 @@ def answer_figure(answer: Answer, title: str = "") -> Figure:
 
 
 def wrapped(name: str, width: int = WIDTH, lines: int = LINES) -> str:
-    """A class name for a label: at most `lines` lines of `width` characters, broken at spaces, underscores and
-    hyphens where there are some; of what is longer the middle is left out, since names differ at their ends."""
+    """A class name for a label: at most `lines` lines of `width` characters, broken at spaces, underscores
+    and hyphens where there are some; of what is longer the middle is left out, since names differ at their
+    ends."""
     most = width * lines
     words = " ".join(name.split()) or name
     found = _lines(words, width)

@@ -37,21 +37,26 @@ class PictureUpload(FigurePanel):
 
     def __init__(self, model: AdaptedViT, classes: Sequence[str] | None = None, top: int = 5) -> None:
         if len(input_shape(model)) == 4:
-            raise AdapterError("this model takes clips, and a picture is none; use al.classify with video files")
+            raise AdapterError(
+                "this model takes clips, and a picture is none; use al.classify with video files"
+            )
         if classes is not None:
             model.classes = classes  # type: ignore[assignment]
         if model.classes is None:
             raise AdapterError(
-                f"the model does not know what its {model.num_classes} outputs are called; pass classes=[…], one"
-                " name for each output in the order of the labels"
+                f"the model does not know what its {model.num_classes} outputs are called; pass classes=[…],"
+                " one name for each output in the order of the labels"
             )
         self.model, self.top = model, top
         button = ipywidgets.FileUpload(
-            accept=",".join(sorted(EXTENSIONS)), multiple=False, description="picture", layout={"width": "16em"}
+            accept=",".join(sorted(EXTENSIONS)),
+            multiple=False,
+            description="picture",
+            layout={"width": "16em"},
         )
         alt = (
-            "Left: the picture as the model sees it. Middle: where it looked; bright is much. Right: the likeliest"
-            " names with their probabilities."
+            "Left: the picture as the model sees it. Middle: where it looked; bright is much. Right: the"
+            " likeliest names with their probabilities."
         )
         super().__init__(self.figure, {"files": button}, alt)
 
@@ -71,7 +76,9 @@ class PictureUpload(FigurePanel):
             try:
                 picture = read_image(path)
             except ImageError as error:
-                raise AdapterError(f"{name}: {error.reason}; drop a JPEG, PNG or TIFF that opens elsewhere") from error
+                raise AdapterError(
+                    f"{name}: {error.reason}; drop a JPEG, PNG or TIFF that opens elsewhere"
+                ) from error
         return answer_figure(answer_picture(self.model, picture, self.top), name)
 
 

@@ -3,6 +3,7 @@ from .copying import (
     copy_workbook as copy_workbook,
 )
 from .quick import pick as pick
+from .reference import build_reference as build_reference
 from .run import (
     FIRST_CELL as FIRST_CELL,
     LIMIT_MB as LIMIT_MB,
@@ -12,7 +13,6 @@ from .run import (
     repository as repository,
     run_notebooks as run_notebooks,
 )
-from .reference import build_reference as build_reference
 from .site import (
     Page as Page,
     build as build,

@@ -1,5 +1,5 @@
-"""The workbook in a folder of one's own: `adapters-lib workbook --copy DIR` lays out the notebooks and the tables
-that they read, from an installed wheel or from the repository."""
+"""The workbook in a folder of one's own: `adapters-lib workbook --copy DIR` lays out the notebooks and the
+tables that they read, from an installed wheel or from the repository."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Copied(NamedTuple):
 def copy_workbook(folder: str | Path, words: Sequence[str] = (), *, force: bool = False) -> Copied:
     """Write `folder`/notebooks and `folder`/data, which is where the notebooks look for their tables.
 
-    words: only notebooks whose names contain one of these; all tables come along. force: replace files that are
-    there; without it they stay as they are.
+    words: only notebooks whose names contain one of these; all tables come along. force: replace files that
+    are there; without it they stay as they are.
 
     Raises:
         AdapterError: no such notebook, an installation without notebooks, or a folder that cannot be written.
@@ -43,7 +43,9 @@ def copy_workbook(folder: str | Path, words: Sequence[str] = (), *, force: bool 
         if not words or any(word in path.name for word in words)
     ]
     if not notebooks:
-        said = f"matches {list(words)}; give a part of a name, such as 02" if words else "came with the package"
+        said = (
+            f"matches {list(words)}; give a part of a name, such as 02" if words else "came with the package"
+        )
         raise AdapterError(f"no notebook in {source / 'notebooks'} {said}")
     copied = Copied([], [])
     for path in [*notebooks, *(path for pattern in HELD for path in sorted(source.glob(pattern)))]:

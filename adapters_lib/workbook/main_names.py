@@ -1,5 +1,5 @@
-"""The twenty names that a reader meets first, in the order in which they are used; each has a runnable example
-in its docstring."""
+"""The twenty names that a reader meets first, in the order in which they are used; each has a runnable
+example in its docstring."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..backbones import meta_backbone
@@ -93,7 +93,10 @@ def _options(cls: type[Method]) -> str:
         rows.append(f"| `{field.name}` | `{kind}` | `{field.default!r}` |")
     if explained:  # else the text above speaks of them
         said = ["meaning |", "---|", *(f"{meanings.get(field.name, '')} |" for field in fields)]
-        rows = [f"{row} {more}" if row.startswith("| ") else row + more for row, more in zip(rows, said, strict=True)]
+        rows = [
+            f"{row} {more}" if row.startswith("| ") else row + more
+            for row, more in zip(rows, said, strict=True)
+        ]
     return "\n".join(rows)
 
 

@@ -45,8 +45,8 @@ def costs_page() -> str:
     """What every method costs, counted when the site is built."""
     text = [
         "# Costs",
-        f"Counted for one image and {CLASSES} classes, with the default options of every method. Parameters of"
-        " the adapter, of the backbone that a method unfreezes, and of the head stand apart; MACs are"
+        f"Counted for one image and {CLASSES} classes, with the default options of every method. Parameters"
+        " of the adapter, of the backbone that a method unfreezes, and of the head stand apart; MACs are"
         " multiply-accumulate operations of one forward pass, 2 FLOPs each. Measured times are in the"
         " [results](results.md); `al.latency` and `al.memory_use` measure on your machine.",
     ]

@@ -95,8 +95,8 @@ def settings(sources: Sources, docs: Path, out: Path) -> dict[str, Any]:
 
 
 def build_reference(root: str | Path, out: str | Path) -> Sources:
-    """Build the site of the repository `root` into the folder `out`, which is replaced as a whole; return what
-    it was made from.
+    """Build the site of the repository `root` into the folder `out`, which is replaced as a whole; return
+    what it was made from.
 
     Raises:
         AdapterError: what `make_sources` refuses, the extra `site` is not installed, or mkdocs found a fault.

@@ -20,7 +20,16 @@ from ..cores import thread_settings
 from ..errors import AdapterError
 from ..files import atomic_write
 
-__all__ = ["FIRST_CELL", "LIMIT_MB", "Ran", "colab_badge", "execute", "first_cell", "repository", "run_notebooks"]
+__all__ = [
+    "FIRST_CELL",
+    "LIMIT_MB",
+    "Ran",
+    "colab_badge",
+    "execute",
+    "first_cell",
+    "repository",
+    "run_notebooks",
+]
 
 LIMIT_MB = 1.5
 """No notebook may be larger than this with its outputs."""
@@ -42,7 +51,7 @@ if (given := os.environ.get("ADAPTERS_LIB_SOURCE")) or not find_spec("adapters_l
     invalidate_caches()
     if not find_spec("adapters_lib"):
         raise ImportError(
-            f"adapters_lib is not installed, and pip could not install it from {{' or '.join(tried)}};"
+            f"adapters_lib is not installed; pip could not install it from {{' or '.join(tried)}};"
             " set ADAPTERS_LIB_SOURCE to a wheel, a folder or an address that pip can install."
         )
 

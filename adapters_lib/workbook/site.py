@@ -1,5 +1,5 @@
-"""The notebooks as a small web site that needs no generator: `python -m adapters_lib site --notebooks-only` turns
-the executed notebooks into HTML, with a table of contents.
+"""The notebooks as a small web site that needs no generator: `python -m adapters_lib site --notebooks-only`
+turns the executed notebooks into HTML, with a table of contents.
 
 nbconvert renders each notebook with the outputs that it holds; nothing is run, no kernel is needed, and a
 figure is part of its page. A notebook that has no figure to show is refused, since a reader would take the

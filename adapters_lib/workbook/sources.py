@@ -1,8 +1,8 @@
 """The sources of the site: every page in Markdown and every file that it shows, made from what the repository
 holds. Pure text; what makes HTML of it is in `reference`.
 
-A page that is written by hand stands in `workbook/pages` with links that work on GitHub; here they are turned to
-the places that pages have on the site.
+A page that is written by hand stands in `workbook/pages` with links that work on GitHub; here they are turned
+to the places that pages have on the site.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def make_sources(root: str | Path) -> Sources:
     )
     if broken := broken_links(sources):
         raise AdapterError(
-            f"links that lead nowhere: {'; '.join(broken[:5])}; mend them in the files named, or add what they"
-            " point to"
+            f"links that lead nowhere: {'; '.join(broken[:5])}; mend them in the files named, or add what"
+            " they point to"
         )
     return sources
 
@@ -118,7 +118,9 @@ def _relinked(
             files[full] = (root / full).read_bytes()
         if goal is None:
             return found[0]  # `broken_links` names it
-        return f"{found[1]}{posixpath.relpath(goal, posixpath.dirname(place) or '.')}{hash_}{anchor}{found[3]}"
+        return (
+            f"{found[1]}{posixpath.relpath(goal, posixpath.dirname(place) or '.')}{hash_}{anchor}{found[3]}"
+        )
 
     return _outside_code(text, lambda prose: _LINK.sub(turned, prose))
 
@@ -131,7 +133,7 @@ def _outside_code(text: str, change: Any) -> str:
 
 
 def broken_links(sources: Sources) -> list[str]:
-    """"page: link" of every link, outside code, to a page or file that is not there."""
+    """ "page: link" of every link, outside code, to a page or file that is not there."""
     known = {*sources.pages, *sources.files}
     found: list[str] = []
     for place, text in sources.pages.items():
