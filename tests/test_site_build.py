@@ -97,10 +97,10 @@ def test_every_equation_of_the_notebooks_becomes_mathml(site: Path) -> None:
 def test_an_equation_is_drawn_and_one_that_cannot_be_read_is_named() -> None:
     html = on_page_content(r'a <span class="arithmatex">\(x &lt; y\)</span> b', page=None)
     assert "<math" in html
-    assert "&lt;" in html
+    assert "<mo>&#x0003C;</mo>" in html
     assert "arithmatex" not in html
-    with pytest.raises(ValueError, match=r"the equation '\\\\frac\{a' cannot be read"):
-        to_mathml(r"\frac{a")
+    with pytest.raises(ValueError, match=r"the equation 'a\^' cannot be read"):
+        to_mathml("a^")
 
 
 @needs_the_extra

@@ -1,6 +1,7 @@
 """What is built from the tree is whole: the wheel has weights, notebooks and tables, the source archive all
 that tests need; and a copy of the workbook works where nothing but the wheel is."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -98,7 +99,10 @@ def test_the_source_archive_holds_every_tracked_file_of_code_notebooks_tables_an
     assert {"README.md", "Makefile", "setup.py", "figures/02_accuracy_against_cost.png"} <= held
 
 
-def test_a_copy_made_by_the_wheel_alone_runs_and_finds_its_tables(installed: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def copied(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """(the workbook laid out by the wheel in an empty folder, an environment that knows only the wheel)."""
+    empty = tmp_path_factory.mktemp("empty")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("ADAPTERS_")},
         "PYTHONPATH": str(installed),
@@ -106,22 +110,52 @@ def test_a_copy_made_by_the_wheel_alone_runs_and_finds_its_tables(installed: Pat
         "MPLBACKEND": "agg",
     }
     copy = (sys.executable, "-m", "adapters_lib", "workbook", "--copy", "mine")
-    said = run(*copy, cwd=tmp_path, env=environment)
-    assert "files written" in said
-    mine = tmp_path / "mine"
-    assert sorted(path.name for path in (mine / "notebooks").iterdir()) == NOTEBOOKS
-    cells = nbformat.read(mine / "notebooks" / QUICK, as_version=4).cells
-    code = [c.source for c in cells if c.cell_type == "code" and "solution" not in c.metadata.get("tags", [])]
+    assert "files written" in run(*copy, cwd=empty, env=environment)
+    assert ": 0 files written; " in run(*copy, cwd=empty, env=environment)
+    return empty / "mine", environment
+
+
+def _code(path: Path) -> list[str]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [c.source for c in cells if c.cell_type == "code" and "solution" not in c.metadata.get("tags", [])]
+
+
+def _run_there(code: list[str], copied: tuple[Path, dict[str, str]]) -> str:
+    """What the code prints as a notebook of the copy would, and where the library came from."""
+    mine, environment = copied
     script = mine / "notebooks" / "script.py"
-    script.write_text("\n\n".join(code) + "\nprint('came from', al.__file__)\n", encoding="utf-8")
-    said = run(sys.executable, script, cwd=script.parent, env=environment)
+    where = "import adapters_lib\nprint('came from', adapters_lib.__file__)"
+    script.write_text("\n\n".join([*code, where]) + "\n", encoding="utf-8")
+    try:
+        return run(sys.executable, script, cwd=script.parent, env=environment)
+    finally:
+        script.unlink()
+
+
+def test_a_copy_made_by_the_wheel_alone_finds_its_tables(
+    copied: tuple[Path, dict[str, str]], installed: Path
+) -> None:
+    mine, _ = copied
+    assert sorted(path.name for path in (mine / "notebooks").iterdir()) == NOTEBOOKS
+    cells = _code(mine / "notebooks" / "05_padapter.ipynb")
+    (reads_what_papers_say,) = [cell for cell in cells if "published(" in cell]
+    imports = [ast.unparse(node) for node in ast.parse(cells[1]).body if isinstance(node, ast.Import)]
+    reads_runs = (
+        "from adapters_lib.experiments import stored\nfrom adapters_lib.files import output_folder\n"
+        "print('rows', len(stored('methods', output_folder('data/results'))))"
+    )
+    said = _run_there([cells[0], *imports, reads_what_papers_say, reads_runs], copied)
     assert f"came from {installed}" in said
-    again = run(*copy, cwd=tmp_path, env=environment)
-    assert ": 0 files written; " in again
+    assert "rows 0" not in said
+    assert "rows " in said
 
 
-QUICK = "08_accuracy_against_cost.ipynb"
-"""A notebook that reads nearly all tables and takes seconds in its small setting."""
+@pytest.mark.notebooks
+def test_a_whole_notebook_of_the_copy_runs_in_its_small_setting(
+    copied: tuple[Path, dict[str, str]], installed: Path
+) -> None:
+    code = _code(copied[0] / "notebooks" / "02_first_adapters.ipynb")
+    assert f"came from {installed}" in _run_there(code, copied)
 
 
 def test_files_that_are_there_stay_unless_forced(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_dropped_picture_is_named_as_classify_names_it(monkeypatch: pytest.Mon
     panel = upload(model)
     empty = panel.picture.value
     monkeypatch.setattr(
-        "adapters_lib.widgets.upload.answer_figure",
+        "adapters_lib.widgets.picture_upload.answer_figure",
         lambda answer, title: shown.append((answer, title)) or answer_figure(answer, title),
     )
     panel.controls["files"].value = _dropped("leaf.png", _png(_picture()))

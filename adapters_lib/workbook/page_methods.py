@@ -74,7 +74,7 @@ _ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 def _meanings(cls: type[Method]) -> dict[str, str]:
     """Option → what the Args section of the class, or of one that it inherits from, says of it; `a, b: text`
     speaks of both."""
-    found = {}
+    found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         arguments = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:\n")[2]
         for names, text in _ARGUMENT.findall(arguments):

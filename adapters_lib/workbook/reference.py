@@ -89,7 +89,7 @@ def settings(sources: Sources, docs: Path, out: Path) -> dict[str, Any]:
             {"pymdownx.highlight": {"use_pygments": True}},
             "pymdownx.superfences",
         ],
-        "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn", "not_found": "warn"}},
+        "validation": {"links": {"unrecognized_links": "warn", "not_found": "warn"}},
         "nav": sources.nav,
     }
 
@@ -132,10 +132,11 @@ def _write(path: Path, content: bytes) -> None:
 
 def _run(config: Path) -> None:
     path = os.pathsep.join(filter(None, [str(_PACKAGE.parent), os.environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", str(config)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(config)]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"}
     )
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+        said = [line for line in done.stderr.splitlines() if line.startswith(("WARNING", "ERROR", "Aborted"))]
+        said = said or done.stderr.splitlines()
         raise AdapterError(f"mkdocs built no site: {' '.join(said[-12:])}")
