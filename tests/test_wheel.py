@@ -139,7 +139,11 @@ def test_a_copy_made_by_the_wheel_alone_finds_its_tables(
     assert sorted(path.name for path in (mine / "notebooks").iterdir()) == NOTEBOOKS
     cells = _code(mine / "notebooks" / "05_padapter.ipynb")
     (reads_what_papers_say,) = [cell for cell in cells if "published(" in cell]
-    imports = [ast.unparse(node) for node in ast.parse(cells[1]).body if isinstance(node, ast.Import)]
+    imports = [
+        ast.unparse(node)
+        for node in ast.parse(cells[1]).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     reads_runs = (
         "from adapters_lib.experiments import stored\nfrom adapters_lib.files import output_folder\n"
         "print('rows', len(stored('methods', output_folder('data/results'))))"
