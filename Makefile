@@ -34,7 +34,8 @@ results: $(READY)  ## say what the grids behind data/results/ still lack and how
 figures: $(READY)  ## redraw the paper-style figures from the tables, without training
 	$(BIN)/python -m adapters_lib figures
 
-site: $(READY)  ## the executed notebooks as HTML with a table of contents: build/site/index.html
+site: $(READY)  ## the reference to read, with the executed notebooks and a search that needs no network: build/site/index.html
+	$(BIN)/python -m pip install --quiet -e ".[site]"
 	$(BIN)/python -m adapters_lib site
 
 browser: $(READY)  ## run every notebook in JupyterLab and operate its widgets; needs Chromium; screenshots in build/screenshots

@@ -23,7 +23,15 @@ import safetensors
 
 from .errors import AdapterError
 
-__all__ = ["atomic_write", "is_alive", "load_json", "output_folder", "save_json", "this_host"]
+__all__ = [
+    "atomic_write",
+    "is_alive",
+    "load_json",
+    "output_folder",
+    "save_json",
+    "this_host",
+    "workbook_files",
+]
 
 FORGOTTEN = 24 * 3600.0
 """Seconds after which a temporary file of another host was left by a process that died; on this host we
@@ -132,3 +140,11 @@ def output_folder(name: str) -> Path:
         return Path(chosen) / name
     here = Path.cwd()
     return (here.parent if here.name == "notebooks" else here) / name
+
+
+def workbook_files() -> Path:
+    """The folder that holds `notebooks/` and `data/` as they came with this library: the repository, or,
+    installed from a wheel, a folder inside the package."""
+    package = Path(__file__).parent
+    packed = package / "workbook" / "files"
+    return packed if packed.is_dir() else package.parent

@@ -80,9 +80,9 @@ def test_every_promised_job_is_a_command() -> None:
     assert set(cli.COMMANDS) >= PROMISED
 
 
-def test_the_readme_lists_the_commands() -> None:
-    readme = (ROOT / "README.md").read_text()
-    (listed,) = re.findall(r"Every job is a command of this one door: ([^;]+);", readme)
+def test_the_page_of_the_library_lists_the_commands() -> None:
+    page = (PACKAGE / "workbook" / "pages" / "library.md").read_text()
+    (listed,) = re.findall(r"Every job is a command of this one door: ([^;]+);", page)
     assert re.findall(r"[\w-]+", listed.replace(" and ", ", ")) == list(cli.COMMANDS)
 
 
@@ -271,7 +271,7 @@ def test_workbook_runs_the_named_notebooks_in_their_small_setting(capsys, tmp_pa
 def test_site_says_how_many_figures_it_shows(capsys, tmp_path) -> None:
     (tmp_path / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "01_frozen_vit_and_costs.ipynb", tmp_path / "notebooks")
-    found = answer(capsys, "site", "--root", str(tmp_path))
+    found = answer(capsys, "site", "--notebooks-only", "--root", str(tmp_path))
     html = (tmp_path / "build" / "site" / "01_frozen_vit_and_costs.html").read_text()
     (page,) = found["pages"]
     assert page["figures"] == html.count('src="data:image/') > 0

@@ -102,7 +102,7 @@ def test_what_a_file_of_the_library_imports_at_its_top_is_a_dependency() -> None
 
 
 def test_what_the_library_imports_within_a_function_is_a_dependency_or_in_an_extra() -> None:
-    assert not _undeclared(_library(top=False), _declared("dependencies", "lab", "export", "test"))
+    assert not _undeclared(_library(top=False), _declared("dependencies", "lab", "export", "site", "test"))
 
 
 def test_what_tests_and_notebooks_import_is_declared() -> None:

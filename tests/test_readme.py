@@ -1,4 +1,4 @@
-"""What the README says is so: its methods, links, commands and numbers."""
+"""What the README and the written pages say is so: methods, links, commands and numbers."""
 
 import re
 import shlex
@@ -13,7 +13,11 @@ from adapters_lib.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^ {4}python -m adapters_lib (.+?)(?: +#.*)?$", README, re.MULTILINE)
+PAGES = {path.stem: path.read_text() for path in (ROOT / "adapters_lib/workbook/pages").glob("*.md")}
+OFFLINE = " ".join(PAGES["offline"].split())
+COMMANDS = re.findall(
+    r"^ {4}python -m adapters_lib (.+?)(?: +#.*)?$", "\n".join([README, *PAGES.values()]), re.M
+)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -27,6 +31,21 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_every_link_of_a_page_leads_somewhere_in_the_repository() -> None:
+    for name, text in PAGES.items():
+        links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+        here = ROOT / "adapters_lib" / "workbook" / "pages"
+        assert not [link for link in links if not (here / link).exists()], name
+
+
+def test_the_readme_takes_two_screens_and_leads_to_every_page() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 100
+    shown = [re.sub(r"\]\([^)]*\)", "]", line) for line in lines]
+    assert not [line for line in shown if len(line) > 112 and not line.startswith("|")]
+    assert [name for name in PAGES if f"pages/{name}.md)" not in README] == []
 
 
 def test_every_notebook_is_in_the_table() -> None:
@@ -50,10 +69,10 @@ def test_every_command_is_understood(command: str) -> None:
 
 def test_the_numbers_of_the_embedded_backbone_are_those_recorded_with_it() -> None:
     info = backbones.embedded_info()
-    assert f"{100 * info['upstream_top1']:.1f} % top-1" in README
+    assert f"{100 * info['upstream_top1']:.1f} % top-1" in OFFLINE
     assert info["command"].removeprefix("python -m adapters_lib ") in COMMANDS
-    assert f"from {len(LEAF_FIELDS)} quantities" in README
-    assert all(name.replace("_", " ") in README for name in HELD_BACK)
+    assert f"from {len(LEAF_FIELDS)} quantities" in OFFLINE
+    assert all(name.replace("_", " ") in OFFLINE for name in HELD_BACK)
 
 
 def test_the_numbers_of_the_embedded_clip_model_are_those_recorded_with_it() -> None:
@@ -64,7 +83,7 @@ def test_the_numbers_of_the_embedded_clip_model_are_those_recorded_with_it() -> 
     assert drift == down
     assert (
         f"explains {drift} of the variance of the speeds of drifting, {turn} of turning and {growth} of"
-        " growing" in README
+        " growing" in OFFLINE
     )
-    assert f"for {info['curve'][-1]['minutes']:.0f} minutes on two cores" in README
-    assert f"{info['curve'][-1]['clips']:,} views of {info['config']['clips']:,} clips" in README
+    assert f"for {info['curve'][-1]['minutes']:.0f} minutes on two cores" in OFFLINE
+    assert f"{info['curve'][-1]['clips']:,} views of {info['config']['clips']:,} clips" in OFFLINE

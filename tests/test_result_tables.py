@@ -1,5 +1,5 @@
-"""Tables of stored runs: right means, intervals and columns, in three formats, and the README holds what
-the runs say."""
+"""Tables of stored runs: right means, intervals and columns, in three formats, and the page of results holds
+what the runs say."""
 
 import json
 import warnings
@@ -15,6 +15,7 @@ from adapters_lib import __version__, cli
 from adapters_lib.experiments.report import block, method_table, render, stored_table, timed_as, update_block
 from adapters_lib.experiments.versions import OutdatedRows
 
+PAGE = "adapters_lib/workbook/pages/results.md"
 ROOT = Path(__file__).parents[1]
 MARKED = "# Title\n\nBefore.\n\n<!-- results: methods -->\nold\n<!-- end of results: methods -->\n\nAfter.\n"
 
@@ -197,11 +198,11 @@ def test_the_command_prints_the_table_and_renews_the_readme(
 
 def test_the_readme_holds_the_table_of_the_stored_runs() -> None:
     """Of the older budget as long as the grid's own has not caught up, see `versions.one_budget`."""
-    written = block((ROOT / "README.md").read_text(), "methods")
+    written = block((ROOT / PAGE).read_text(), "methods")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutdatedRows)
         table = stored_table("methods", ROOT / "data" / "results")
-    assert written == render(table), "python -m adapters_lib results table methods --readme README.md"
+    assert written == render(table), f"python -m adapters_lib results table methods --readme {PAGE}"
 
 
 def test_another_start_takes_the_time_of_the_published_one() -> None:

@@ -89,7 +89,7 @@ def test_a_badge_opens_the_notebook_on_colab_from_the_one_address(path: Path) ->
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_first_cell_installs_on_colab_from_the_one_address(path: Path) -> None:
     first = _code(nbformat.read(path, as_version=4))[0].source
-    assert first == workbook.FIRST_CELL.format(url=workbook.repository(ROOT)).rstrip()
+    assert first == workbook.first_cell(ROOT)
 
 
 @pytest.mark.notebooks

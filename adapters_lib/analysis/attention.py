@@ -143,6 +143,13 @@ def capture_attention(
 
     Raises:
         AdapterError: a block that does not exist, no block at all, or a model without attention maps.
+
+    Examples:
+        >>> model = al.adapt(al.create_backbone(), "ila", num_classes=20).eval()
+        >>> with al.capture_attention(model, blocks=[1, 12]) as seen, torch.no_grad():
+        ...     logits = model(torch.zeros(1, 3, 96, 96))
+        >>> seen[1].shape, seen[12].shape  # ILA leaves the last blocks fewer tokens
+        (torch.Size([1, 4, 145, 145]), torch.Size([1, 4, 65, 65]))
     """
     return AttentionCapture(model, blocks, reduce)
 

@@ -106,6 +106,12 @@ def integrated_gradients(
 
     Raises:
         AdapterError: no image, a target that is not a class, steps or internal_batch_size below 1.
+
+    Examples:
+        >>> model = al.adapt(al.create_backbone(), "lora", num_classes=20).eval()
+        >>> heat = al.integrated_gradients(model, torch.rand(1, 3, 96, 96), target=1, steps=4)
+        >>> heat.pixels.shape
+        torch.Size([1, 96, 96])
     """
     at_least_one(steps=steps, internal_batch_size=internal_batch_size)
     targets, grounds = prepare(forward, images, target, baseline)

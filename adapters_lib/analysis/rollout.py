@@ -91,6 +91,12 @@ def rollout_groups(model: nn.Module, images: Tensor) -> list[GroupRollout]:
 
     Raises:
         AdapterError: no image, or images of another size than the model was built for.
+
+    Examples:
+        >>> model = al.adapt(al.create_backbone(), "ila", num_classes=20)
+        >>> groups = al.rollout_groups(model, torch.zeros(1, 3, 96, 96))
+        >>> [tuple(group.patches.shape) for group in groups]
+        [(1, 12, 12), (1, 10, 10), (1, 8, 8)]
     """
     if len(images) == 0:
         raise AdapterError("rollout of no image; give at least one")

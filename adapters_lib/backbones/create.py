@@ -45,6 +45,11 @@ def create_backbone(
         AdapterError: unknown name, image size not divisible into patches, weights that cannot be fetched (no
             network), or a file of them that does not fit: the message names tensors that are missing,
             unexpected or of another shape.
+
+    Examples:
+        >>> vit = al.create_backbone()  # embedded, 12 blocks
+        >>> len(vit.blocks), vit.embed_dim
+        (12, 128)
     """
     if image_size is not None:
         whole_number("image_size", image_size, 1, MOST_SIDE)

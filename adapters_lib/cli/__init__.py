@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("adapters_lib.cli.tune", "choose learning rates on validation images"),
     "figures": ("adapters_lib.cli.figures", "redraw the paper-style figures from stored tables"),
     "workbook": ("adapters_lib.cli.workbook", "run the notebooks, outputs in place"),
-    "site": ("adapters_lib.cli.site", "the executed notebooks as HTML"),
+    "site": ("adapters_lib.cli.site", "the reference to read, notebooks included, as HTML"),
     "pretrain": ("adapters_lib.cli.pretrain", "pre-train the embedded micro ViT on drawn leaves"),
     "pretrain-clips": (
         "adapters_lib.cli.pretrain_clips",
@@ -106,7 +106,7 @@ def _parser(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, Any]:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"adapters-lib {__version__}")
-    shtab.add_argument_to(parser, COMPLETION, help="a script that completes `adapters-lib`, see the README")
+    shtab.add_argument_to(parser, COMPLETION, help="a script for the shell that completes `adapters-lib`")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None
     for name, (module, summary) in COMMANDS.items():

@@ -1,6 +1,6 @@
 """`results`: the stored runs of the grids. `results run` makes what is missing and `list` says what that is;
-`table GRID` shows the runs of a grid as a table, and makes the README's block from it; `claims` says what
-they decide, `real` sets photographs beside leaves."""
+`table GRID` shows the runs of a grid as a table, and renews the block of a page (--readme) from it; `claims`
+says what they decide, `real` sets photographs beside leaves."""
 
 from __future__ import annotations
 

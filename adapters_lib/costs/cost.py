@@ -118,6 +118,11 @@ def cost(model: nn.Module, image_size: int | Sequence[int] | None = None) -> Cos
     ``model`` changes; a model whose path depends on the values of its input is run once on noise instead.
     Raises AdapterError for a model without ``patch_embed`` and ``blocks``, and for an image size that the
     model was not built for.
+
+    Examples:
+        >>> counted = al.cost(al.adapt(al.create_backbone(), "adaptformer", num_classes=20))
+        >>> counted.trainable["head"], counted.tokens
+        (2580, [145])
     """
     size = image_size_of(model, image_size)
     roles = _parameters(model)

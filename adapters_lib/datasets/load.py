@@ -124,6 +124,11 @@ def load_data(
 
     Raises AdapterError for an unknown name or option, a value of the wrong kind or out of its bounds, a size
     that the model cannot take, and missing or unusable files.
+
+    Examples:
+        >>> task = al.load_data("leaves-ultra", image_size=32, cultivars=2, n_train=4, n_val=2, n_test=2)
+        >>> len(task.train), tuple(task.test[0][0].shape)
+        (8, (3, 32, 32))
     """
     if not isinstance(name, str) or name not in DATA_SETS:
         raise unknown("data set", name, DATA_SETS)

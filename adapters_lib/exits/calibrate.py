@@ -90,6 +90,14 @@ def calibrate(
         AdapterError: `val` is known to be training or test data, or is smaller than the number of exits; a
             budget that cannot be reached; no early exits; logits that are not finite. CalibrationWarning: it
             cannot be known what `val` is.
+
+    Examples:
+        >>> vit = al.create_backbone()
+        >>> task = al.load_data("leaves-ultra", backbone=vit, cultivars=2, n_train=1, n_val=4, n_test=1)
+        >>> model = al.adapt(vit, [al.AdaptFormer(), al.DynExits(every=3)], classes=task.classes)
+        >>> found = al.calibrate(model, task.val, budget=0.5)  # thresholds for half the MACs
+        >>> len(found.thresholds)
+        3
     """
     check_exits(model)
     check_policy(policy)

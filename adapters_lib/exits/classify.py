@@ -79,6 +79,12 @@ def classify(
         AdapterError: the model knows no names, nothing can be read, images of another number of channels, a
             folder without images, thresholds that do not fit (see `predict`), logits that are not finite, an
             option out of its bounds.
+
+    Examples:
+        >>> model = al.adapt(al.create_backbone(), "lora", classes=["oak", "elm"])
+        >>> pixels = torch.zeros(2, 3, 96, 96, dtype=torch.uint8)  # or paths, a folder, PIL images
+        >>> al.classify(model, pixels, top=1).columns.tolist()
+        ['file', 'class_1', 'probability_1']
     """
     whole_number("classify: top", top, 1)
     whole_number("classify: batch_size", batch_size, 1, MOST_BATCH)

@@ -84,6 +84,13 @@ def predict(
     Raises:
         AdapterError: no early exits, no batch of images, no thresholds, thresholds of the wrong number or
             range, unknown policy, or NaN logits.
+
+    Examples:
+        >>> vit = al.create_backbone()
+        >>> model = al.adapt(vit, [al.AdaptFormer(), al.DynExits(every=3)], classes=["oak", "elm"])
+        >>> out = al.predict(model, torch.zeros(2, 3, 96, 96), thresholds=[0, 0, 0])
+        >>> out.exit_index.tolist()  # both images are sure enough at the first exit
+        [0, 0]
     """
     check_exits(model)
     one = input_shape(model)

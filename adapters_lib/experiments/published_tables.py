@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, metadata
-from pathlib import Path
 
 import pandas as pd
 
 from ..errors import AdapterError
-from ..files import output_folder
+from ..files import output_folder, workbook_files
 
 __all__ = ["published"]
 
-_REPOSITORY = Path(__file__).parents[2]
-
 
 def published(name: str) -> pd.DataFrame:
-    """The table `data/<name>.csv` of the repository, e.g. "paper_results"; where only the library is
-    installed (Colab), over the network.
+    """The table `data/<name>.csv` that came with the library, e.g. "paper_results"; where it came without
+    tables, over the network.
 
     Raises:
         AdapterError: there is no such table, or it cannot be fetched; the message says where it was looked
             for.
     """
-    places = [folder / f"{name}.csv" for folder in (_REPOSITORY / "data", output_folder("data"))]
+    places = [folder / f"{name}.csv" for folder in (workbook_files() / "data", output_folder("data"))]
     for path in places:
         if path.is_file():
             return pd.read_csv(path)

@@ -1,7 +1,7 @@
-"""Stored runs as a table for people: Markdown, LaTeX or CSV, and the block of the README that holds it.
+"""Stored runs as a table for people: Markdown, LaTeX or CSV, and the block of a page that holds it.
 
     python -m adapters_lib results table methods --format latex
-    python -m adapters_lib results table methods --readme README.md
+    python -m adapters_lib results table methods --readme adapters_lib/workbook/pages/results.md
 
 One row a method (and data set, if there are several): top-1 as mean and half-width of the 95 % t-interval
 over seeds, how far it is above the linear probe on the same seeds (if the probe was run; methods are sorted

@@ -47,6 +47,10 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
     Raises:
         AdapterError: no value at all, or one that is not finite.
+
+    Examples:
+        >>> print(al.mean_interval([81.0, 83.0, 85.0]))
+        83.0 ± 5.0 (n = 3)
     """
     array = np.asarray(values, dtype=float)
     if array.size == 0 or not np.isfinite(array).all():

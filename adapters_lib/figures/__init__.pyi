@@ -56,6 +56,11 @@ from .exits import (
     loss_weights as loss_weights,
     reliability_diagrams as reliability_diagrams,
 )
+from .one_picture import (
+    Answer as Answer,
+    answer_figure as answer_figure,
+    answer_picture as answer_picture,
+)
 from .paper import (
     FIGURES as FIGURES,
     PaperFigure as PaperFigure,

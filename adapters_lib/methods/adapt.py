@@ -56,6 +56,11 @@ def adapt(
     Raises:
         AdapterError: the model cannot be adapted (the message says what is missing), is adapted already, an
             option is out of range, or two methods contradict each other.
+
+    Examples:
+        >>> model = al.adapt(al.create_backbone(), "lora:rank=4", classes=["oak", "elm"]).eval()
+        >>> model(torch.zeros(1, 3, 96, 96)).shape
+        torch.Size([1, 2])
     """
     chosen = _as_methods(methods)
     check_together(chosen)

@@ -32,6 +32,10 @@ def parse_method(text: str) -> Method:
     Raises:
         AdapterError: unknown method or option (the nearest name is suggested, or today's name of a renamed
             option), or a value of the wrong type.
+
+    Examples:
+        >>> al.parse_method("lora:rank=8") == al.LoRA(rank=8)
+        True
     """
     if not isinstance(text, str):
         raise AdapterError(f"method {text!r} is no text; write name:key=value,key=value")

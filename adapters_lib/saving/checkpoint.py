@@ -96,6 +96,14 @@ def load_pretrained(
         AdapterError: a file is missing, truncated or damaged, asks for what it may not, or the backbone is
             built otherwise or has other weights than the one that the adapter was trained on; the message
             names the difference.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> model = al.adapt(al.create_backbone(), "lora", classes=["oak", "elm"])
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save_pretrained(folder)
+        ...     al.load_pretrained(folder).classes
+        ['oak', 'elm']
     """
     place = Path(folder)
     if not place.is_dir() and is_hub_id(str(folder)):

@@ -70,6 +70,16 @@ def export(
         AdapterError: unknown format, no such exit, a missing package, a model that cannot be traced (the
             message says why), a file that answers otherwise than the model, or one that cannot be written.
             Nothing is left behind then.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> small = {"image_size": 32, "patch_size": 16, "depth": 1}
+        >>> vit = al.create_backbone("vit_tiny_patch16_224", pretrained=False, **small)
+        >>> model = al.adapt(vit, "lora", classes=["oak", "elm"])
+        >>> with TemporaryDirectory() as folder:
+        ...     written = al.export(model, f"{folder}/model.pt2")
+        ...     torch.export.load(written["path"]).module()(torch.zeros(5, 3, 32, 32)).shape
+        torch.Size([5, 2])
     """
     path = Path(path)
     format = _format(path, format)

@@ -60,6 +60,14 @@ def evaluate(
         AdapterError: the data set is empty, a label is not one of the model's classes, the data's classes
             have other names than the model's, or a validation or test part holds images that the model was
             trained on (it was split by another seed).
+
+    Examples:
+        >>> vit = al.create_backbone()
+        >>> task = al.load_data("leaves-ultra", backbone=vit, cultivars=2, n_train=1, n_val=1, n_test=4)
+        >>> model = al.adapt(vit, "linear", classes=task.classes)
+        >>> found = al.evaluate(model, task.test)
+        >>> found["n"], 0 <= found["top1"] <= 100
+        (8, True)
     """
     dataset = in_model_order(model, data_set_of(dataset, "evaluate"), "evaluate")
     _check(model, dataset)

@@ -124,6 +124,14 @@ def fit(
             images that it trains on, nothing to train, a merged model, a folder with another run (another
             recipe, other images, …) or in which another process trains, features that cannot be cached
             although asked for.
+
+    Examples:
+        >>> vit = al.create_backbone()
+        >>> task = al.load_data("leaves-ultra", backbone=vit, cultivars=2, n_train=4, n_val=2, n_test=2)
+        >>> model = al.adapt(vit, "linear", classes=task.classes)
+        >>> run = al.fit(model, task.train, task.val, al.Recipe(epochs=2), progress=False)
+        >>> len(run.history)
+        2
     """
     recipe = Recipe() if recipe is None else recipe
     if not isinstance(recipe, Recipe):

@@ -194,6 +194,11 @@ def offline_recipe(
     `REAL_BUDGETS` gets the recipe for CLIP. exits: the recipe that goes
     with exits, e.g. for a comparison with them; default: if dyn is in the list. changes: other fields, e.g.
     seed; a tenth of other `epochs` warms up unless `warmup_epochs` says otherwise.
+
+    Examples:
+        >>> recipe = al.offline_recipe("lora", epochs=2)  # the rest as chosen on validation images
+        >>> recipe.epochs, recipe.lr > 0
+        (2, True)
     """
     rates_of: dict[str, dict[str, float]] = json.loads(
         resources.files("adapters_lib.training").joinpath(_FILE).read_text()

@@ -62,6 +62,11 @@ class Recipe:
 
     Raises:
         AdapterError: a value breaks its rule; the message names value, rule and remedy.
+
+    Examples:
+        >>> recipe = al.Recipe(epochs=20, lr=3e-3, seed=0)
+        >>> recipe.epochs, recipe.lr
+        (20, 0.003)
     """
 
     epochs: int = 20

@@ -56,6 +56,12 @@ class AdaptedViT(IntermediateFeatures, nn.Module):
         trained_on: what `fit` trained on, as JSON values (see `meaning.note_training`); None before.
         trained_images: int64 (K,), which images those were (see `datasets.identity.sketch`); None if that is
             not known.
+
+    Examples:
+        >>> vit = al.create_backbone()
+        >>> model: al.AdaptedViT = al.adapt(vit, [al.ILA(), al.LoRA(rank=4)], num_classes=20)
+        >>> model.token_counts()
+        [145, 101, 65]
     """
 
     trained_on: dict[str, Any] | None = None

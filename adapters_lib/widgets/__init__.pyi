@@ -10,5 +10,9 @@ from .granularity import (
     granularity_runs as granularity_runs,
 )
 from .panel import FigurePanel as FigurePanel
+from .picture_upload import (
+    PictureUpload as PictureUpload,
+    upload as upload,
+)
 from .results import ResultsExplorer as ResultsExplorer
 from .tuner import BottleneckTuner as BottleneckTuner

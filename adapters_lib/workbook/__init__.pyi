@@ -1,10 +1,16 @@
+from .copying import (
+    Copied as Copied,
+    copy_workbook as copy_workbook,
+)
 from .pictures import sharp_pictures as sharp_pictures, sharp_png as sharp_png
 from .quick import pick as pick
+from .reference import build_reference as build_reference
 from .run import (
     FIRST_CELL as FIRST_CELL,
     LIMIT_MB as LIMIT_MB,
     Ran as Ran,
     execute as execute,
+    first_cell as first_cell,
     repository as repository,
     run_notebooks as run_notebooks,
 )

@@ -20,34 +20,62 @@ from ..cores import thread_settings
 from ..errors import AdapterError
 from ..files import atomic_write
 
-__all__ = ["FIRST_CELL", "LIMIT_MB", "Ran", "colab_badge", "execute", "repository", "run_notebooks"]
+__all__ = [
+    "FIRST_CELL",
+    "LIMIT_MB",
+    "Ran",
+    "colab_badge",
+    "execute",
+    "first_cell",
+    "repository",
+    "run_notebooks",
+]
 
 LIMIT_MB = 1.5
 """No notebook may be larger than this with its outputs."""
 
 FIRST_CELL = """\
-# On Colab this installs the library. Then: as many threads as there are cores for this process.
+# Installs the library where it is missing, as on Colab, or what ADAPTERS_LIB_SOURCE names.
+import os
+import subprocess
 import sys
+from importlib import invalidate_caches
+from importlib.util import find_spec
 
-if "google.colab" in sys.modules:
-    import os
-    import subprocess
+if (given := os.environ.get("ADAPTERS_LIB_SOURCE")) or not find_spec("adapters_lib"):
+    tried = [given] if given else []
+    if not find_spec("adapters_lib"):
+        tried += ["{name}", "git+{url}"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    any(subprocess.run([*pip, source]).returncode == 0 for source in tried)
+    invalidate_caches()
+    if not find_spec("adapters_lib"):
+        raise ImportError(
+            f"adapters_lib is not installed; pip could not install it from {{' or '.join(tried)}};"
+            " set ADAPTERS_LIB_SOURCE to a wheel, a folder or an address that pip can install."
+        )
 
-    source = os.environ.get(
-        "ADAPTERS_LIB_SOURCE", "git+{url}"
-    )
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source], check=True)
-
+# As many threads as there are cores for this process.
 from adapters_lib.cores import use_cores
 
 use_cores()
 """
+"""Tries what the variable names, an installed package, the package index, the repository, in this order; the
+name and the address are those of pyproject.toml."""
 
 
 def repository(root: Path) -> str:
     """The repository's address, from pyproject.toml: the one place where it stands."""
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    return str(project["urls"]["Repository"])
+    return str(_project(root)["urls"]["Repository"])
+
+
+def _project(root: Path) -> dict[str, Any]:
+    return dict(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+
+
+def first_cell(root: Path) -> str:
+    """The source of every notebook's first code cell, with the name and the address in pyproject.toml."""
+    return FIRST_CELL.format(name=_project(root)["name"], url=repository(root)).rstrip()
 
 
 def colab_badge(root: Path, notebook: str) -> str:
@@ -131,7 +159,7 @@ def write_first_cell(path: Path, root: Path) -> None:
 
     notebook = nbformat.read(path, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    wanted = FIRST_CELL.format(url=repository(root)).rstrip()
+    wanted = first_cell(root)
     title, *rest = notebook.cells[0].source.splitlines()
     rest = [line for line in rest if not line.startswith("[![Open in Colab]")]
     opening = "\n".join([title, "", colab_badge(root, path.name), *rest])

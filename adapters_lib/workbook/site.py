@@ -1,5 +1,5 @@
-"""The workbook as a web site: `python -m adapters_lib site` turns the executed notebooks into HTML, with a
-table of contents.
+"""The notebooks as a small web site that needs no generator: `python -m adapters_lib site --notebooks-only`
+turns the executed notebooks into HTML, with a table of contents.
 
 nbconvert renders each notebook with the outputs that it holds; nothing is run, no kernel is needed, and a
 figure is part of its page. A notebook that has no figure to show is refused, since a reader would take the
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ..errors import AdapterError
 
-__all__ = ["Page", "build", "render"]
+__all__ = ["Page", "build", "check_executed", "link_numbers", "render"]
 
 LINKED = re.compile(r'href="(?:\./)?([\w.-]+)\.ipynb(#[^"]*)?"')
 NUMBERED = re.compile(r"\bnotebook (\d\d)\b")
@@ -54,20 +54,15 @@ def render(path: Path, neighbours: dict[str, str] | None = None) -> Page:
     Raises:
         AdapterError: the file is no notebook, was not executed, ended in an error, or shows no figure.
     """
-    import nbformat
     from nbconvert import HTMLExporter
 
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except Exception as error:
-        raise AdapterError(f"{path.name} cannot be read as a notebook: {error}") from error
-    _check(path.name, notebook)
+    notebook = check_executed(path)
     opening = notebook.cells[0].source
     title = opening.splitlines()[0].lstrip("# ").strip()
     question = next(iter(re.findall(r"\*\*(.+?\?)\*\*", opening, re.DOTALL)), "").replace("\n", " ")
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = NUMBERED.sub(lambda found: _link(found, path.stem, neighbours or {}), cell.source)
+            cell.source = link_numbers(cell.source, path.stem, neighbours or {})
     solutions = [
         index for index, cell in enumerate(_code(notebook)) if "solution" in cell.metadata.get("tags", [])
     ]
@@ -82,6 +77,27 @@ def render(path: Path, neighbours: dict[str, str] | None = None) -> Page:
     return Page(
         path.stem, title, question, sections, len(re.findall(r'<img[^>]+src="data:image/', html)), html
     )
+
+
+def check_executed(path: Path) -> Any:
+    """The notebook, which has something to show.
+
+    Raises:
+        AdapterError: the file is no notebook, was not executed, ended in an error, or shows no figure.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except Exception as error:
+        raise AdapterError(f"{path.name} cannot be read as a notebook: {error}") from error
+    _check(path.name, notebook)
+    return notebook
+
+
+def link_numbers(text: str, own: str, neighbours: dict[str, str]) -> str:
+    """Where the text of the notebook `own` says "notebook 04", a link to it; neighbours: number → name."""
+    return NUMBERED.sub(lambda found: _link(found, own, neighbours), text)
 
 
 def _code(notebook: Any) -> list[Any]:

@@ -1,0 +1,73 @@
+"""The first cell of a notebook tries the variable, an installed package, the package index, the repository,
+in this order, and ends in one sentence. pip is pretended: what it is asked for is what is tested."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters_lib.workbook import run as workbook
+
+ROOT = Path(__file__).parents[1]
+REPOSITORY = f"git+{workbook.repository(ROOT)}"
+PACKAGE = workbook._project(ROOT)["name"]
+
+
+def first_cell(
+    monkeypatch: pytest.MonkeyPatch, *, given: str | None, here: bool, works: tuple[str, ...]
+) -> list[str]:
+    """Run the cell; return what pip was asked for. here: the library is installed; works: sources that pip
+    can install."""
+    asked: list[str] = []
+    state = {"here": here}
+
+    def pip(command: list[str]) -> subprocess.CompletedProcess:
+        assert command[:4] == [sys.executable, "-m", "pip", "install"]
+        asked.append(command[-1])
+        state["here"] |= command[-1] in works
+        return subprocess.CompletedProcess(command, 0 if command[-1] in works else 1)
+
+    monkeypatch.setattr("subprocess.run", pip)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if state["here"] else None)
+    monkeypatch.setattr("adapters_lib.cores.use_cores", lambda: None)
+    monkeypatch.delenv("ADAPTERS_LIB_SOURCE", raising=False)
+    if given:
+        monkeypatch.setenv("ADAPTERS_LIB_SOURCE", given)
+    exec(workbook.first_cell(ROOT), {})
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("given", "here", "works", "asked"),
+    [
+        ("my.whl", True, ("my.whl",), ["my.whl"]),
+        ("my.whl", True, (), ["my.whl"]),
+        ("my.whl", False, ("my.whl", PACKAGE), ["my.whl"]),
+        (None, True, (), []),
+        (None, False, (PACKAGE, REPOSITORY), [PACKAGE]),
+        (None, False, (REPOSITORY,), [PACKAGE, REPOSITORY]),
+        ("my.whl", False, (REPOSITORY,), ["my.whl", PACKAGE, REPOSITORY]),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_sources_are_tried_in_order_and_no_further_than_needed(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, here: bool, works: tuple[str, ...], asked: list[str]
+) -> None:
+    assert first_cell(monkeypatch, given=given, here=here, works=works) == asked
+
+
+def test_at_the_end_one_sentence_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImportError) as raised:
+        first_cell(monkeypatch, given="my.whl", here=False, works=())
+    assert str(raised.value) == (
+        "adapters_lib is not installed; pip could not install it from my.whl or "
+        f"{PACKAGE} or {REPOSITORY}; set ADAPTERS_LIB_SOURCE to a wheel, a folder or an address that pip can"
+        " install."
+    )
+
+
+def test_name_and_address_come_from_the_one_place(tmp_path: Path) -> None:
+    project = '[project]\nname = "mine"\n[project.urls]\nRepository = "https://example.org/mine"\n'
+    (tmp_path / "pyproject.toml").write_text(project)
+    assert 'tried += ["mine", "git+https://example.org/mine"]' in workbook.first_cell(tmp_path)
