@@ -8,7 +8,7 @@ import pytest
 
 from adapters_lib.experiments import Bootstrap, Interval, PairedComparison
 from adapters_lib.training.offline_recipes import BUDGET
-from adapters_lib.workbook import budget_note, comparable, method_runs, tables
+from adapters_lib.workbook import budget_note, comparable, method_runs, rates_tried, tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +61,21 @@ def test_missing_methods_are_trained_with_three_seeds_and_three_passes(tmp_path:
         (name, seed) for name in ("lora", "linear") for seed in (0, 1, 2)
     }
     assert {run.recipe.epochs for run in asked} == {3}
+
+
+def test_rates_are_shown_by_method_and_head_and_of_one_budget(tmp_path: Path) -> None:
+    runs = [("lora", 0.01, 0.01, 50.0), ("lora", 0.01, 0.03, 60.0), ("lora", 0.1, 0.03, 40.0)]
+    runs += [("lora", 0.03, 0.03, 45.0)]
+    rows = _rows("0.2.0", *((name, 0) for name, *_ in runs))
+    rows[["lr", "head_lr", "val_top1"]] = [values for _, *values in runs]
+    longer = json.dumps({"data": "leaves-ultra", "data_options": {}, "recipe": {"epochs": 6}})
+    other = rows[:1].assign(val_top1=99.0, configuration=longer)
+    pd.concat([rows, other]).to_csv(tmp_path / "tuning.csv", index=False)
+    found = rates_tried(("linear", "lora"), folder=tmp_path)
+    assert found.loc[("lora", "same rate"), 0.01] == 50.0
+    assert found.loc[("lora", "0.03")].to_list() == [60.0, 45.0, 40.0]
+    assert rates_tried(("adpt",), folder=tmp_path).empty
+    assert rates_tried(("lora",), folder=tmp_path / "none").empty
 
 
 def test_the_note_says_when_rows_are_of_another_budget_than_the_grids_ask_for() -> None:

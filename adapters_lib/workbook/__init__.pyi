@@ -17,4 +17,5 @@ from .tables import (
     budget_note as budget_note,
     comparable as comparable,
     method_runs as method_runs,
+    rates_tried as rates_tried,
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import AdapterError
-from ..experiments.run import grid, run_grid
+from ..experiments.run import grid, read_table, run_grid
 from ..experiments.run_grids import stored
 from ..experiments.versions import budgets_of, versions_of
 from ..figures.paper import command_for, load
@@ -18,7 +18,7 @@ from ..files import output_folder
 from ..training.offline_recipes import BUDGET, offline_recipe
 from .quick import pick
 
-__all__ = ["budget_note", "comparable", "method_runs"]
+__all__ = ["budget_note", "comparable", "method_runs", "rates_tried"]
 
 FIRST = {"epochs": 3, "warmup_epochs": 0.3}
 """Of the runs that a notebook does itself: the length of the first tables, to be done while one reads."""
@@ -71,6 +71,34 @@ def method_runs(methods: Sequence[str], folder: str | Path | None = None, jobs: 
         ]
         table = run_grid(runs, folder / "methods.csv", jobs=jobs)
     return table[table["method"].isin(methods)]
+
+
+def rates_tried(
+    methods: Sequence[str], data: str = "leaves-ultra", folder: str | Path | None = None
+) -> pd.DataFrame:
+    """Validation accuracy (%) by learning rate, from the stored table of tuning runs: rows (method, head),
+    with head "same rate" as the adapter or the rate of its own; columns the adapter's rates. Empty if there
+    is no such run.
+
+    Rows are of one budget: the present one if every method has runs there, else that with most runs. Several
+    seeds of a rate are averaged. A run with one rate for both that is the head's own stands in both rows.
+    """
+    folder = Path(folder) if folder is not None else output_folder("data/results")
+    rows = read_table(folder / "tuning.csv")
+    if len(rows):
+        rows = rows[(rows["data"] == data) & rows["method"].isin(methods)]
+    if rows.empty:
+        return pd.DataFrame()
+    budgets = budgets_of(rows)
+    present = set(methods) == set(rows.loc[budgets == str(BUDGET), "method"])
+    rows = rows[budgets == (str(BUDGET) if present else budgets.mode()[0])]
+    alone = rows["head_lr"] == rows["lr"]
+    rows = rows.assign(head=rows["head_lr"].map("{:g}".format).mask(alone, "same rate"))
+    found = rows.pivot_table(index=["method", "head"], columns="lr", values="val_top1")
+    for method, head in found.index:  # the same run belongs to both where the two rates meet
+        if head != "same rate" and (method, "same rate") in found.index and float(head) in found:
+            found.loc[(method, head), float(head)] = found.loc[(method, "same rate"), float(head)]
+    return found.reindex(list(methods), level="method")
 
 
 def budget_note(table: pd.DataFrame) -> str:
