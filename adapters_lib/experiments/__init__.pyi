@@ -47,6 +47,12 @@ from .grids import (
     swept as swept,
     tuned_methods as tuned_methods,
 )
+from .learning_curve import (
+    BudgetOrder as BudgetOrder,
+    budget_orders as budget_orders,
+    budget_text as budget_text,
+    swapped as swapped,
+)
 from .needs import (
     inside as inside,
     insides as insides,

@@ -29,6 +29,16 @@ class PairedComparison(NamedTuple):
     seeds: Interval
     images: Bootstrap
 
+    @property
+    def shown(self) -> str:
+        """ "yes" if both intervals leave out 0, else which does not: "not over images", "not over seeds" (one
+        seed has no interval), or "no" for neither."""
+        seeds = abs(self.seeds.mean) > self.seeds.half
+        images = self.images.low > 0 or self.images.high < 0
+        if seeds == images:
+            return "yes" if seeds else "no"
+        return "not over images" if seeds else "not over seeds"
+
     def __str__(self) -> str:
         return f"{self.first} − {self.second}: {self.seeds} over seeds; {self.images} over images"
 

@@ -19,3 +19,9 @@ from .site import (
     build as build,
     render as render,
 )
+from .tables import (
+    budget_note as budget_note,
+    comparable as comparable,
+    method_runs as method_runs,
+    rates_tried as rates_tried,
+)
