@@ -23,7 +23,8 @@ COMMANDS = re.findall(
 @pytest.mark.parametrize("name", METHODS)
 def test_the_table_of_methods_names_every_method_with_its_source(name: str) -> None:
     section = README.partition("## The methods\n")[2].partition("\n## ")[0]
-    (row,) = [line for line in section.splitlines() if line.startswith(f"| [`{name}`](figures/diagrams/{name}.png) |")]
+    link = f"| [`{name}`](figures/diagrams/{name}.png) |"
+    (row,) = [line for line in section.splitlines() if line.startswith(link)]
     assert METHODS[name].source in row
 
 
