@@ -69,7 +69,8 @@ def test_rates_are_shown_by_method_and_head_and_of_one_budget(tmp_path: Path) ->
     rows = _rows("0.2.0", *((name, 0) for name, *_ in runs))
     rows[["lr", "head_lr", "val_top1"]] = [values for _, *values in runs]
     longer = json.dumps({"data": "leaves-ultra", "data_options": {}, "recipe": {"epochs": 6}})
-    other = rows[:1].assign(val_top1=99.0, configuration=longer)
+    rows["key"] = [f"run {index}" for index in range(len(rows))]
+    other = rows[:1].assign(key="longer", val_top1=99.0, configuration=longer)
     pd.concat([rows, other]).to_csv(tmp_path / "tuning.csv", index=False)
     found = rates_tried(("linear", "lora"), folder=tmp_path)
     assert found.loc[("lora", "same rate"), 0.01] == 50.0

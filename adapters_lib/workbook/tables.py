@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from .quick import pick
 
 __all__ = ["budget_note", "comparable", "method_runs", "rates_tried"]
 
-FIRST = {"epochs": 3, "warmup_epochs": 0.3}
+FIRST: dict[str, Any] = {"epochs": 3, "warmup_epochs": 0.3}
 """Of the runs that a notebook does itself: the length of the first tables, to be done while one reads."""
 
 
