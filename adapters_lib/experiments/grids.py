@@ -6,7 +6,7 @@ evaluated after its last epoch. Test images are the same for every seed: 2,000 l
 
 | grid | what | runs |
 |---|---|---|
-| learning_curve | ten methods on the tuning's plants, 450 to 7,200 updates | 10 × 5 × 2 |
+| learning_curve | eleven methods on the tuning's plants, 450 to 7,200 updates | 11 × 5 × 2 |
 | methods | every method on the ultra-fine leaves, with both starts where it has two | 24, ten seeds or five |
 | exits | a host, naive exits, all of Dyn-Adapter, each part alone, mixed leaves | 3 × 10 + 10 × 5 |
 | padapter | PAdapter's forms, modes, positions and prompts, and baselines | 17, ten seeds or five |
@@ -115,9 +115,10 @@ CURVE_METHODS = (
     "ila",
     "padapter",
     "adaptformer",
+    "adpt:dropout=0,sublayer_dropout=0",
 )
-"""Those whose order the budget may change: the probe, the papers' methods with either start, and what they
-compare with most."""
+"""Those whose order the budget may change: the probe, the papers' methods with either start, what they
+compare with most, and ADPT without the dropout of its authors' code, to see what that costs."""
 
 ALL_METHODS = tuple(name for name in METHODS if name != "dyn")
 """In the order of the methods' table; dyn needs a host and has a study of its own (`python -m adapters_lib
