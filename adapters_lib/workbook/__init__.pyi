@@ -1,3 +1,7 @@
+from .ablations import (
+    ablation as ablation,
+    budget_note as budget_note,
+)
 from .pictures import sharp_pictures as sharp_pictures, sharp_png as sharp_png
 from .quick import pick as pick
 from .run import (
