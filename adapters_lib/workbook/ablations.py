@@ -61,7 +61,7 @@ def budget_note(table: pd.DataFrame) -> str:
     the budget that the grids have now is said with it.
     """
     seeds, versions = table["seed"].nunique(), ", ".join(sorted(versions_of(table).unique()))
-    budgets = " and ".join(text.replace(" a class", " images a class") for text in sorted(budgets_of(table).unique()))
+    budgets = " and ".join(sorted(budgets_of(table).unique())).replace(" a class", " images a class")
     passes = [json.loads(text)["recipe"]["epochs"] for text in table["configuration"]]
     note = f"{len(table)} runs ({seeds} seed{'s' * (seeds > 1)}) with version {versions}: {budgets}."
     if max(passes) < BUDGET.passes:
