@@ -81,7 +81,7 @@ def test_rates_are_shown_by_method_and_head_and_of_one_budget(tmp_path: Path) ->
 
 def test_the_note_says_when_rows_are_of_another_budget_than_the_grids_ask_for() -> None:
     short = budget_note(_rows("0.2.0", ("linear", 0)))
-    assert short.startswith("1 runs of 3 passes over 60 a class, made by version 0.2.0 of the code.")
+    assert short.startswith("1 runs (1 seed) of 3 passes over 60 a class, made by version 0.2.0 of the code.")
     assert str(BUDGET) in short
     said = {"data_options": {"n_train": BUDGET.images}, "recipe": {"epochs": BUDGET.passes}}
     assert "another budget" not in budget_note(

@@ -26,6 +26,10 @@ from .exit_study import (
     mean_block_by_granularity as mean_block_by_granularity,
     run_study as run_study,
 )
+from .gains import (
+    paired_gains as paired_gains,
+    said as said,
+)
 from .grids import (
     ALL_METHODS as ALL_METHODS,
     CLAIMED as CLAIMED,

@@ -20,6 +20,7 @@ from .attention_explorer import (
     attention_views as attention_views,
     explorer_figure as explorer_figure,
 )
+from .beside_paper import beside_paper as beside_paper
 from .classes import (
     confusion_matrix as confusion_matrix,
     feature_scatter as feature_scatter,

@@ -1,3 +1,4 @@
+from .ablations import ablation as ablation
 from .copying import (
     Copied as Copied,
     copy_workbook as copy_workbook,

@@ -16,7 +16,7 @@ from ..experiments.run_grids import stored
 from ..experiments.versions import budgets_of, versions_of
 from ..figures.paper import command_for, load
 from ..files import output_folder
-from ..training.offline_recipes import BUDGET, offline_recipe
+from ..training.offline_recipes import BUDGET, Budget, offline_recipe
 from .quick import pick
 
 __all__ = ["budget_note", "comparable", "method_runs", "rates_tried"]
@@ -102,12 +102,20 @@ def rates_tried(
     return found.reindex(list(methods), level="method")
 
 
-def budget_note(table: pd.DataFrame) -> str:
-    """How long the rows of a table were trained, which version of the code made them, and whether that is
-    the budget that the library's grids ask for now: one or two sentences."""
+def budget_note(table: pd.DataFrame, asked: Budget = BUDGET) -> str:
+    """How many rows of a stored table are used, how long they were trained and by which version of the code;
+    and that this is not `asked`, the budget of the present grids, where it is another: one or two sentences.
+
+    Raises:
+        AdapterError: an empty table.
+    """
+    if table.empty:
+        raise AdapterError("a table without rows was trained for no time at all; make the rows first")
     budgets = sorted(set(budgets_of(table)))
     versions = ", ".join(sorted(set(versions_of(table))))
-    text = f"{len(table)} runs of {' and '.join(budgets)}, made by version {versions} of the code."
-    if budgets == [str(BUDGET)]:
+    count = table["seed"].nunique()
+    runs = f"{len(table)} runs ({count} seed{'s' * (count > 1)})"
+    text = f"{runs} of {' and '.join(budgets)}, made by version {versions} of the code."
+    if budgets == [str(asked)]:
         return text
-    return f"{text} The grids ask for {BUDGET} now: read these rows as those of another budget."
+    return f"{text} The grids ask for {asked} now: read these rows as those of another budget."
