@@ -22,6 +22,7 @@ from .attention_explorer import (
 )
 from .beside_paper import beside_paper as beside_paper
 from .classes import (
+    class_bars as class_bars,
     confusion_matrix as confusion_matrix,
     feature_scatter as feature_scatter,
     perturbation_areas as perturbation_areas,
@@ -36,6 +37,12 @@ from .clips import (
     likeness_panel as likeness_panel,
     prompt_norm_maps as prompt_norm_maps,
     prompt_similarity_curves as prompt_similarity_curves,
+)
+from .combinations import (
+    cost_and_accuracy as cost_and_accuracy,
+    exit_cost_lines as exit_cost_lines,
+    pair_matrix as pair_matrix,
+    saved_shares as saved_shares,
 )
 from .diagrams import (
     DIAGRAMS as DIAGRAMS,
@@ -57,6 +64,7 @@ from .exits import (
     loss_weights as loss_weights,
     reliability_diagrams as reliability_diagrams,
 )
+from .map_scores import map_scores as map_scores
 from .one_picture import (
     Answer as Answer,
     answer_figure as answer_figure,
@@ -84,6 +92,7 @@ from .parts import (
     points as points,
     sample as sample,
 )
+from .pretraining import speed_curves as speed_curves
 from .results_explorer import (
     EXPORTS as EXPORTS,
     costs_of as costs_of,

@@ -25,6 +25,7 @@ from .parts import mark, outside_legend
 from .styling import COLUMN, look_of, method_style, style
 
 __all__ = [
+    "class_bars",
     "confusion_matrix",
     "feature_scatter",
     "perturbation_areas",
@@ -188,6 +189,29 @@ def feature_scatter(
             handles = axes[0, 0].get_legend_handles_labels()
             figure.legend(*handles, loc="outside lower center", ncols=per_row, markerscale=1.4)
         figure.suptitle(title, fontsize=8)
+    plt.close(figure)
+    return figure
+
+
+def class_bars(per_class: pd.DataFrame, mean: float, *, title: str = "") -> Figure:
+    """Test accuracy of each class as a bar with its number of images; a dashed line at `mean` (percent).
+
+    per_class: `Confusion.per_class`: columns class, top1 and n, in the order in which they are drawn.
+
+    Raises:
+        AdapterError: no class.
+    """
+    if per_class.empty:
+        raise AdapterError("class_bars: there is no class to draw; give at least one row")
+    with style():
+        figure, ax = plt.subplots(figsize=(COLUMN, 0.6 + 0.2 * len(per_class)))
+        ax.barh(per_class["class"].str[:18], per_class["top1"], color="#0072B2")
+        for row, n in enumerate(per_class["n"]):
+            place = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "va": "center"}
+            ax.annotate(f"n = {n}", (1, row), textcoords="offset points", fontsize=6.5, **place)
+        ax.axvline(mean, color="0.4", ls="--", lw=0.8)
+        ax.invert_yaxis()
+        ax.set(xlabel="test top-1 (%); dashed: all classes", xlim=(0, 100), title=title)
     plt.close(figure)
     return figure
 

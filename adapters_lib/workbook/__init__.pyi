@@ -15,6 +15,11 @@ from .run import (
     repository as repository,
     run_notebooks as run_notebooks,
 )
+from .sentences import (
+    beside_papers as beside_papers,
+    interval_said as interval_said,
+    say as say,
+)
 from .site import (
     Page as Page,
     build as build,
