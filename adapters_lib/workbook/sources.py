@@ -24,7 +24,7 @@ __all__ = ["Sources", "broken_links", "make_sources"]
 PAGES = Path(__file__).parent / "pages"
 _HERE = "adapters_lib/workbook/pages"
 
-ORDER = ("commands", "library", "pictures", "video", "exits", "inside", "sharing")
+ORDER = ("commands", "library", "pictures", "video", "exits", "inside", "sharing", "trust")
 """Pages of the part "Using it", in order; other pages have places of their own."""
 
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
