@@ -62,6 +62,12 @@ def test_runs_of_another_version_are_not_compared() -> None:
     assert paired_gains(table, "linear") == {}
 
 
+def test_runs_of_another_precision_are_compared_as_each_method_has_its_own() -> None:
+    table = _runs(linear=[50.0, 52.0], lora=[55.0, 56.0])
+    table["precision"] = ["no", "no", "bf16", "bf16"]
+    assert paired_gains(table, "linear")["lora"].mean == 4.5
+
+
 def test_a_reference_without_runs_is_refused() -> None:
     with pytest.raises(al.AdapterError, match="no row has method = 'full'; the table has linear"):
         paired_gains(_runs(linear=[50.0]), "full")

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..errors import AdapterError
 from .statistics import Interval, paired_difference
-from .versions import budgets_of, precisions_of, versions_of
+from .versions import budgets_of, versions_of
 
 __all__ = ["paired_gains", "said"]
 
@@ -15,15 +15,14 @@ def paired_gains(table: pd.DataFrame, reference: str, by: str = "method") -> dic
     """name − `reference` for every other name of the column `by`, over the seeds that both ran.
 
     A name is left out where nothing can be compared: no seed in common, or runs of another version of the
-    code, another budget or another precision than those of the reference.
+    code or another budget than those of the reference.
 
     table: one data set, one row a run, with the columns `by`, `seed` and `top1` (percent).
 
     Raises:
         AdapterError: the reference has no row, or a name has two rows of one seed.
     """
-    kinds = [kind(table) for kind in (versions_of, budgets_of, precisions_of)]
-    made = pd.concat(kinds, axis=1).agg(" ".join, axis=1)
+    made = versions_of(table) + ", " + budgets_of(table)
     own = made[table[by] == reference]
     if own.empty:
         known = ", ".join(sorted(map(str, table[by].unique())))
