@@ -77,7 +77,7 @@ def test_a_difference_is_said_with_its_interval_and_with_what_it_does_not_show()
     assert said(Interval(2.44, 1.1, 3)) == "+2.4 ± 1.1 points (n = 3)"
     assert said(Interval(2.44, 3.1, 3), flip=True) == "-2.4 ± 3.1 points (n = 3), not shown by these seeds"
     assert said(Interval(2.44, np.nan, 1)) == "+2.4 points (one seed, so nothing is shown)"
-    assert said(None) == "not run in this setting"
+    assert said(None) == "no runs to compare yet"
 
 
 def test_a_paper_s_sets_and_our_means_stand_in_the_same_rows() -> None:

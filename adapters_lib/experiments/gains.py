@@ -41,10 +41,10 @@ def said(difference: Interval | None, flip: bool = False) -> str:
     """A difference in points as a clause: "+2.4 ± 1.1 points (n = 3)", and that the seeds do not show it
     where its interval holds 0.
 
-    None: not run. flip: second − first instead.
+    None: nothing was compared. flip: second − first instead.
     """
     if difference is None:
-        return "not run in this setting"
+        return "no runs to compare yet"
     mean = (-1 if flip else 1) * difference.mean + 0.0
     if difference.n < 2:
         return f"{mean:+.1f} points (one seed, so nothing is shown)"
