@@ -47,7 +47,9 @@ def test_a_map_without_a_model_is_drawn_on_the_line_of_its_row() -> None:
     (ax,) = figures.map_scores(scores, 24).axes
     drawn = {bars.get_label(): bars[0].get_xydata().tolist() for bars in ax.containers}
     assert drawn["none"] == [[0.9, 0.0]]
-    assert drawn["LoRA"][0][0] == 0.8 and drawn["LoRA"][0][1] != drawn["ILA"][0][1]
+    (lora, ila) = drawn["LoRA"][0], drawn["ILA"][0]
+    assert lora[0] == 0.8
+    assert lora[1] != ila[1]
     assert "n = 24" in ax.get_xlabel()
 
 
