@@ -4,6 +4,7 @@ cannot be compared."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -37,7 +38,7 @@ def beside_paper(
                 axes[0].plot(paper.loc[name], [row] * paper.shape[1], "|", color=color, ms=7)
                 axes[0].plot(paper.loc[name].mean(), row, "o", color=color, ms=4.5)
             if method in ours.index:
-                found = ours.loc[method]
+                found: Any = ours.loc[method]
                 mark(
                     axes[1], found["top1"], row, found["half"], (color, "o"),
                     outdated=bool(found["outdated"]), across=True,

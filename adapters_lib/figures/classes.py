@@ -207,8 +207,15 @@ def class_bars(per_class: pd.DataFrame, mean: float, *, title: str = "") -> Figu
         figure, ax = plt.subplots(figsize=(COLUMN, 0.6 + 0.2 * len(per_class)))
         ax.barh(per_class["class"].str[:18], per_class["top1"], color="#0072B2")
         for row, n in enumerate(per_class["n"]):
-            place = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "va": "center"}
-            ax.annotate(f"n = {n}", (1, row), textcoords="offset points", fontsize=6.5, **place)
+            ax.annotate(
+                f"n = {n}",
+                (1, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                fontsize=6.5,
+                va="center",
+            )
         ax.axvline(mean, color="0.4", ls="--", lw=0.8)
         ax.invert_yaxis()
         ax.set(xlabel="test top-1 (%); dashed: all classes", xlim=(0, 100), title=title)

@@ -86,7 +86,7 @@ def saved_shares(saved: pd.DataFrame) -> Figure:
 
     saved: index: models; columns: "MACs" and one for each clock, three at most.
     """
-    look, signs = method_style(saved.index), dict(zip(saved, "Dos", strict=False))
+    look, signs = method_style(saved.index), dict(zip(map(str, saved), "Dos", strict=False))
     with style():
         figure, ax = plt.subplots(figsize=(1.6 * COLUMN, 0.9 + 0.26 * len(saved)))
         for row, (name, values) in enumerate(saved.iterrows()):

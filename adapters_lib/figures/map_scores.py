@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -27,7 +29,7 @@ def map_scores(scores: pd.DataFrame, images: int, *, title: str = "") -> Figure:
             color, marker = look[name]
             part = scores[scores["model"] == name]
             rows = [kinds.index(kind) + 0.16 * (shift - 1) * (name != "none") for kind in part["map"]]
-            bars = {"fmt": marker, "color": color, "ms": 4, "capsize": 2, "elinewidth": 0.8}
+            bars: dict[str, Any] = {"fmt": marker, "color": color, "ms": 4, "capsize": 2, "elinewidth": 0.8}
             ax.errorbar(part["auroc"], rows, xerr=part["half"], label=name, **bars)
         ax.axvline(0.5, color="0.4", ls="--", lw=0.8)
         ax.set_yticks(range(len(kinds)), kinds)

@@ -29,8 +29,8 @@ def speed_curves(about: Mapping[str, Any]) -> Figure:
             explained = 100 * curve[SPEEDS[label]]
             ax.plot(curve["clips"] / 1e3, explained, color=color, marker=marker, ms=3.5, label=label)
         ax.axvline(dropped, color="0.5", ls=":", lw=0.9)
-        beside = {"xytext": (-3, 0), "textcoords": "offset points", "fontsize": 6.5, "ha": "right"}
-        ax.annotate("from here on all tokens", (dropped, 2), color="0.4", **beside)
+        beside: dict[str, Any] = {"xytext": (-3, 0), "textcoords": "offset points", "ha": "right"}
+        ax.annotate("from here on all tokens", (dropped, 2), color="0.4", fontsize=6.5, **beside)
         ax.set(xlabel="clips seen (thousands)", ylabel="variance of the speed explained (%)", ylim=(-5, 102))
         ax.set_title(f"pre-training on synthetic clips, {about['val_clips']} held out")
         ax.legend(ncols=2, loc="upper left", bbox_to_anchor=(0, 0.86))

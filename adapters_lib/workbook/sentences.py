@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -45,4 +46,5 @@ def beside_papers(
                 f"the row {row[0]!r} has {len(row)} sentences for {len(columns)} columns; give one each"
             )
     table = pd.DataFrame([list(row) for row in rows], columns=list(columns))
-    return table.style.hide(axis="index").set_properties(**{"text-align": "left"})
+    left: dict[str, Any] = {"text-align": "left"}
+    return table.style.hide(axis="index").set_properties(**left)
