@@ -50,6 +50,17 @@ def test_one_complete_budget_gives_an_order_and_no_comparison_of_orders() -> Non
     assert "correlation" not in text
 
 
+def test_methods_that_ran_at_two_budgets_are_compared_before_all_of_them_have() -> None:
+    text = budget_text(_rows(*FIRST, LATER[0], LATER[2], ("ila", 450, 100, 45.0)))
+    assert "2 methods ran at two of the budgets" in text
+    assert "linear 50.0 > adpt 30.0" in text
+    assert "adpt 60.0 > linear 55.0" in text
+    assert "gain +5.0 to +30.0 points" in text
+    assert "1 of 1 pairs change places" in text
+    assert "would have ranked linear before adpt." in text
+    assert "lora" not in text
+
+
 def test_two_complete_budgets_say_what_the_short_table_ranks_wrongly() -> None:
     text = budget_text(_rows(*FIRST, *LATER))
     assert "lora 62.0 > adpt 60.0 > linear 55.0" in text

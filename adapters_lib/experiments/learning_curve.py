@@ -2,12 +2,14 @@
 in sentences.
 
 Every budget is a run of its own. An order is read only at budgets at which every method of the table ran with
-a shared seed, so a table that is still being made never ranks a method by its absence.
+a shared seed, so a table that is still being made never ranks a method by its absence; until two budgets are
+complete, the methods that ran at both the shortest and the longest are compared with each other alone.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -86,6 +88,8 @@ def budget_text(rows: pd.DataFrame, value: str = "val_top1") -> str:
         f"The table holds {_count(len(kept), 'run')} of {_count(methods, 'method')} at"
         f" {_count(len(budgets), 'budget')} ({_updates(budgets)})."
     ]
+    if len(orders) < 2 and (some := _shared_orders(kept, value)):
+        return "\n\n".join([*parts, *_shared_text(some)])
     if not orders:
         return " ".join(
             [*parts, "No budget has a run of every method with one seed yet, so no order is read."]
@@ -96,6 +100,39 @@ def budget_text(rows: pd.DataFrame, value: str = "val_top1") -> str:
     if len(orders) == 1:
         return "\n\n".join([*parts, _one_budget_text(kept, orders[0], value)])
     return "\n\n".join([*parts, _order_text(orders[-1]), *_two_budgets_text(orders)])
+
+
+def _shared_orders(rows: pd.DataFrame, value: str) -> list[BudgetOrder]:
+    """The orders at the shortest and at the longest budget of the methods, at least two, that ran at both
+    with a shared seed; of several longest budgets the longest one, empty if there is none."""
+    budgets = sorted(rows["updates"].unique())
+    for longest in reversed(budgets[1:]):
+        two = rows[rows["updates"].isin([budgets[0], longest])]
+        pairs = two.groupby(["method", "seed"])["updates"].nunique()
+        both = pairs[pairs == 2].reset_index()
+        seed = both["seed"].value_counts().index[:1]
+        methods = both.loc[both["seed"].isin(seed), "method"]
+        if len(methods) > 1:
+            return budget_orders(two[two["method"].isin(methods) & two["seed"].isin(seed)], value)
+    return []
+
+
+def _shared_text(orders: Sequence[BudgetOrder]) -> list[str]:
+    """What a table that is still being made says of the methods that ran at two of its budgets."""
+    short, long = orders
+    pairs, total = swapped(short, long, APART), len(short.accuracies) * (len(short.accuracies) - 1) // 2
+    moved = pd.Series(long.accuracies) - pd.Series(short.accuracies)
+    text = (
+        f"From {short.updates:,} to {long.updates:,} updates these methods gain {moved.min():+.1f} to"
+        f" {moved.max():+.1f} points, and {len(pairs)} of {total} pairs change places by more than"
+        f" {APART:g} points on both sides"
+    )
+    if pairs:
+        text += ": a table at the shorter budget alone would have ranked " + "; ".join(
+            f"{one} before {other}" for one, other in pairs[:3]
+        )
+    first = f"{_count(len(short.accuracies), 'method')} ran at two of the budgets with one seed."
+    return [first, _order_text(short), _order_text(long), f"{text}."]
 
 
 def _of_one_version(rows: pd.DataFrame, value: str) -> pd.DataFrame:
