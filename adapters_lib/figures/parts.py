@@ -53,7 +53,7 @@ def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     if found["outdated"].any():
         versions = sorted(set(found.loc[found["outdated"], "version"]))
         lines.append(f"hollow: made by version {', '.join(map(drawn, versions))} of the code")
-    return "\n".join(lines)
+    return "\n".join(dict.fromkeys("\n".join(lines).split("\n")))  # a title may say the data already
 
 
 def sample(data: Iterable[str]) -> str:
