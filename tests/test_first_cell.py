@@ -1,6 +1,8 @@
 """The first cell of a notebook tries the variable, an installed package, the package index, the repository,
 in this order, and ends in one sentence. pip is pretended: what it is asked for is what is tested."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +73,19 @@ def test_name_and_address_come_from_the_one_place(tmp_path: Path) -> None:
     project = '[project]\nname = "mine"\n[project.urls]\nRepository = "https://example.org/mine"\n'
     (tmp_path / "pyproject.toml").write_text(project)
     assert 'tried += ["mine", "git+https://example.org/mine"]' in workbook.first_cell(tmp_path)
+
+
+def test_writing_the_first_cell_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "00_start_here.ipynb"
+    shutil.copy(ROOT / "notebooks" / path.name, path)
+    before = path.read_bytes()
+    workbook.write_first_cell(path, ROOT)
+    assert path.read_bytes() == before
+    notebook = json.loads(before)
+    notebook["cells"][0]["source"] = ["# A title\n", "\n", "\n", "What it asks."]
+    path.write_text(json.dumps(notebook))
+    for _ in range(2):
+        workbook.write_first_cell(path, ROOT)
+        opening = "".join(json.loads(path.read_text())["cells"][0]["source"]).split("\n\n")
+        assert (opening[0], opening[2:]) == ("# A title", ["What it asks."])
+        assert opening[1].startswith("[![Open in Colab]")

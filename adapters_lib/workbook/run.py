@@ -161,8 +161,8 @@ def write_first_cell(path: Path, root: Path) -> None:
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     wanted = first_cell(root)
     title, *rest = notebook.cells[0].source.splitlines()
-    rest = [line for line in rest if not line.startswith("[![Open in Colab]")]
-    opening = "\n".join([title, "", colab_badge(root, path.name), *rest])
+    text = "\n".join(line for line in rest if not line.startswith("[![Open in Colab]")).lstrip("\n")
+    opening = "\n\n".join([title, colab_badge(root, path.name), text]).rstrip()
     if (first.source, notebook.cells[0].source) != (wanted, opening):
         first.source, notebook.cells[0].source = wanted, opening
         atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
