@@ -70,7 +70,8 @@ def cost_and_accuracy(found: pd.DataFrame, *, title: str = "") -> Figure:
         for name, group in found.groupby("model", sort=False):
             color, marker = look[str(name)]
             ax.plot(group["MMACs"], group["top1"], "-", color=color, lw=0.8)
-            for part, fill in ((group[full], color), (group[~full], "none")):
+            deep = full[group.index]
+            for part, fill in ((group[deep], color), (group[~deep], "none")):
                 ax.plot(part["MMACs"], part["top1"], marker, color=color, ms=6, mfc=fill)
         ax.set(xlabel="MMACs per image", ylabel="test top-1 (%)", title=title)
         named = found[full]

@@ -133,6 +133,7 @@ def _clean(notebook: Any) -> None:
             cell.outputs = [output for output in map(_without_outdated, cell.outputs) if not _is_live(output)]
 
 
+_PLACE = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s:/\\]+)*[/\\]adapters_lib[/\\]")
 _OUTDATED = re.compile(r"^.*: OutdatedRows: .*\n(?: {2}.*\n?)?", re.MULTILINE)
 
 
@@ -140,7 +141,7 @@ def _without_outdated(output: Any) -> Any:
     """Without the warnings that rows are of another version: whoever draws a figure should see them, but a
     committed notebook says so in the figure itself, and a warning names a path of the machine that ran it."""
     if output.get("output_type") == "stream" and output.get("name") == "stderr":
-        output["text"] = _OUTDATED.sub("", output["text"])
+        output["text"] = _PLACE.sub("adapters_lib/", _OUTDATED.sub("", output["text"]))
     return output
 
 
