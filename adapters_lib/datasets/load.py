@@ -43,10 +43,10 @@ class Entry:
     """Where a set's `load` lives, how its training images are augmented unless told otherwise, and what
     `load_data` may pass on.
 
-    clips: it yields clips (C, T, H, W). synthetic: what it is, of a set that this library draws. image_size:
-    side in pixels where neither a model nor the caller says. whole: options with which every file is seen,
-    where seed and options choose among the same files, so that one digest stands for all of them; None where
-    they decide which files there are.
+    clips: it yields clips (C, T, H, W). synthetic: what it is, of a set that this library draws. keeps: its
+    `load` can keep what it drew, in the folder `drawn`. image_size: side in pixels where neither a model nor
+    the caller says. whole: options with which every file is seen, where seed and options choose among the
+    same files, so that one digest stands for all of them; None where they decide which files there are.
     """
 
     module: str
@@ -55,13 +55,14 @@ class Entry:
     download: bool = False
     clips: bool = False
     synthetic: str = ""
+    keeps: bool = False
     image_size: int | None = None
     whole: Mapping[str, Any] | None = None
 
 
 DATA_SETS: dict[str, Entry] = {
     **{
-        f"leaves-{kind}": Entry("leaves.task", "leaf", files=False, synthetic="synthetic leaves")
+        f"leaves-{kind}": Entry("leaves.task", "leaf", files=False, synthetic="synthetic leaves", keeps=True)
         for kind in ("coarse", "ultra", "mixed")
     },
     "digits": Entry("images.digits", "shift", files=False),

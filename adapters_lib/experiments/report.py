@@ -24,8 +24,9 @@ import pandas as pd
 from ..errors import AdapterError, unknown
 from ..methods import format_method, parse_method
 from ..text import latex
+from .gains import paired_gains
 from .run import read_table
-from .statistics import Interval, mean_interval, summarise
+from .statistics import Interval, summarise
 from .versions import one_version
 
 __all__ = ["FORMATS", "latex_table", "method_table", "render", "stored_table", "update_block"]
@@ -136,21 +137,17 @@ def method_table(rows: pd.DataFrame, steps: pd.DataFrame | None = None) -> pd.Da
 
 
 def _gains(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
-    """`gain` and `gain_half` of each group: top-1 minus the probe's, paired over the seeds that both have,
-    of one version of the code. None without the probe."""
+    """`gain` and `gain_half` of each group: top-1 above the probe's on the same data, see `paired_gains`;
+    NaN where the two cannot be compared. None without the probe."""
     if "linear" not in set(rows["method"]):
         return None
-    others = [column for column in by if column != "method"]
-    pair = [*others, "seed", "outdated"]
-    probe = rows[rows["method"] == "linear"][[*pair, "top1"]]
-    both = rows[[*pair, "method", "top1"]].merge(probe, on=pair, suffixes=("", "_probe"))
-    both["gap"] = both["top1"] - both["top1_probe"]
     found = []
-    for named in rows[list(by)].drop_duplicates().to_dict("records"):
-        mine = (both[list(named)] == pd.Series(named)).all(axis=1)
-        gap = mean_interval(both[mine]["gap"].to_list()) if mine.any() else Interval(math.nan, math.nan, 0)
-        alone = named["method"] == "linear"
-        found.append({**named, "gain": gap.mean, "gain_half": 0.0 if alone else gap.half})
+    for _, group in rows.groupby(list(by[:-1]) or (lambda _: 0), sort=False):
+        gains = paired_gains(group, "linear") if "linear" in set(group["method"]) else {}
+        gains["linear"] = Interval(0.0, 0.0, 0)
+        for named in group[list(by)].drop_duplicates().to_dict("records"):
+            mean, half, _ = gains.get(named["method"], (math.nan, math.nan, 0))
+            found.append({**named, "gain": mean, "gain_half": half})
     return pd.DataFrame(found)
 
 

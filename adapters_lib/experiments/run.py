@@ -291,7 +291,7 @@ def check_time(deadline: float | None) -> None:
 def load_task(experiment: Experiment, backbone: Any, work: str | Path | None = None) -> Task:
     """The experiment's data; drawn images are kept in the `work` folder, so that the next run need not
     draw them."""
-    draws = work is not None and DATA_SETS[experiment.data].module == "leaves.task"
+    draws = work is not None and DATA_SETS[experiment.data].keeps
     drawn: dict[str, Any] = {"drawn": Path(work) / "images"} if draws and work is not None else {}
     return load_data(
         experiment.data, backbone=backbone, seed=experiment.seed, **experiment.data_options, **drawn

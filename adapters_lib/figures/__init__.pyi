@@ -88,6 +88,7 @@ from .parts import (
     caption as caption,
     mark as mark,
     names_beside as names_beside,
+    note_beside as note_beside,
     outside_legend as outside_legend,
     points as points,
     sample as sample,

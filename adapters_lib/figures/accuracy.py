@@ -22,7 +22,7 @@ from ..experiments.statistics import Bootstrap, Interval, paired_difference, par
 from ..experiments.versions import OutdatedRows, one_version
 from ..methods import parse_method
 from ..text import drawn
-from .parts import caption, mark, names_beside, outside_legend, points, sample
+from .parts import caption, mark, names_beside, note_beside, outside_legend, points, sample
 from .styling import ACCURACIES, COLUMN, COST_AXES, cost_scale, method_style, short, style
 
 __all__ = [
@@ -339,16 +339,7 @@ def _difference_rows(
             row = (found.mean, place - aside, found.half, look[name])
             mark(ax, *row, across=True, elinewidth=1.4, ecolor=look[name][0])
             if counted:
-                ax.annotate(
-                    f"n = {found.n}",
-                    (1, place),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(3, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=7,
-                    color="0.4",
-                )
+                note_beside(ax, place, f"n = {found.n}", fontsize=7, color="0.4")
         ax.axvline(0, color="0.4", lw=0.8)
         ax.set_yticks(range(len(seeds)), [drawn(name) for name in seeds])
         ax.set_ylim(len(seeds) - 0.4, -0.6)

@@ -21,7 +21,7 @@ from ..analysis.reliability import Reliability
 from ..errors import AdapterError
 from ..experiments.statistics import Interval, mean_interval
 from ..text import drawn
-from .parts import mark, outside_legend
+from .parts import mark, note_beside, outside_legend
 from .styling import COLUMN, look_of, method_style, style
 
 __all__ = [
@@ -207,15 +207,7 @@ def class_bars(per_class: pd.DataFrame, mean: float, *, title: str = "") -> Figu
         figure, ax = plt.subplots(figsize=(COLUMN, 0.6 + 0.2 * len(per_class)))
         ax.barh(per_class["class"].str[:18], per_class["top1"], color="#0072B2")
         for row, n in enumerate(per_class["n"]):
-            ax.annotate(
-                f"n = {n}",
-                (1, row),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                fontsize=6.5,
-                va="center",
-            )
+            note_beside(ax, row, f"n = {n}", fontsize=6.5)
         ax.axvline(mean, color="0.4", ls="--", lw=0.8)
         ax.invert_yaxis()
         ax.set(xlabel="test top-1 (%); dashed: all classes", xlim=(0, 100), title=title)

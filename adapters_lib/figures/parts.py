@@ -23,7 +23,7 @@ from ..experiments.statistics import summarise
 from ..experiments.versions import one_version
 from ..text import drawn
 
-__all__ = ["caption", "mark", "names_beside", "outside_legend", "points", "sample"]
+__all__ = ["caption", "mark", "names_beside", "note_beside", "outside_legend", "points", "sample"]
 
 
 def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
@@ -117,6 +117,12 @@ def names_beside(
                 "shrinkB": 2,
             },
         )
+
+
+def note_beside(ax: Axes, row: float, text: str, **look: Any) -> None:
+    """A short text at the right of the axes, at the height of a row, such as "n = 12"."""
+    at: Any = {"xycoords": ("axes fraction", "data"), "xytext": (3, 0), "textcoords": "offset points"}
+    ax.annotate(text, (1, row), va="center", **at, **look)
 
 
 def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:

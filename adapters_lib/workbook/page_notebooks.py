@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .site import check_executed, link_numbers
+from .site import check_executed, link_numbers, title_and_question
 
 __all__ = ["NotebookPage", "notebook_page"]
 
@@ -32,9 +32,7 @@ def notebook_page(path: Path, neighbours: dict[str, str]) -> NotebookPage:
         AdapterError: the file is no notebook, was not executed, ended in an error, or shows no figure.
     """
     notebook = check_executed(path)
-    opening = notebook.cells[0].source
-    title = opening.splitlines()[0].lstrip("# ").strip()
-    question = next(iter(re.findall(r"\*\*(.+?\?)\*\*", opening, re.DOTALL)), "").replace("\n", " ")
+    title, question = title_and_question(notebook)
     parts: list[str] = []
     figures: dict[str, bytes] = {}
     for cell in notebook.cells:

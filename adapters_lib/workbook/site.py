@@ -57,9 +57,7 @@ def render(path: Path, neighbours: dict[str, str] | None = None) -> Page:
     from nbconvert import HTMLExporter
 
     notebook = check_executed(path)
-    opening = notebook.cells[0].source
-    title = opening.splitlines()[0].lstrip("# ").strip()
-    question = next(iter(re.findall(r"\*\*(.+?\?)\*\*", opening, re.DOTALL)), "").replace("\n", " ")
+    title, question = title_and_question(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = link_numbers(cell.source, path.stem, neighbours or {})
@@ -77,6 +75,14 @@ def render(path: Path, neighbours: dict[str, str] | None = None) -> Page:
     return Page(
         path.stem, title, question, sections, len(re.findall(r'<img[^>]+src="data:image/', html)), html
     )
+
+
+def title_and_question(notebook: Any) -> tuple[str, str]:
+    """What the first cell says: its heading, and the question in bold type, "" if there is none."""
+    opening = notebook.cells[0].source
+    title = opening.splitlines()[0].lstrip("# ").strip()
+    question = next(iter(re.findall(r"\*\*(.+?\?)\*\*", opening, re.DOTALL)), "")
+    return title, question.replace("\n", " ")
 
 
 def check_executed(path: Path) -> Any:
