@@ -160,6 +160,19 @@ def test_a_list_without_a_blank_line_before_it_is_one_all_the_same(tmp_path: Pat
     assert page.figures == {"figure_1.png": b"hi"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("image/jpeg", "figure_1.jpg"), ("image/svg+xml", "figure_1.svg")]
+)
+def test_photographs_and_drawings_are_pictures_too(kind: str, name: str, tmp_path: Path) -> None:
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+    picture = new_output("display_data", {kind: "aGk="})
+    cells = [new_markdown_cell("# 07 · A\n\n**Why?**"), new_code_cell("plot()", outputs=[picture])]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "07_a.ipynb")
+    assert notebook_page(tmp_path / "07_a.ipynb", {}).figures.keys() == {name}
+
+
 def test_a_page_that_is_missing_and_a_dead_link_are_refused(tmp_path: Path, sources: Sources) -> None:
     with pytest.raises(al.AdapterError, match="no notebook in"):
         make_sources(tmp_path)

@@ -3,7 +3,7 @@ from .copying import (
     Copied as Copied,
     copy_workbook as copy_workbook,
 )
-from .pictures import sharp_pictures as sharp_pictures, sharp_png as sharp_png
+from .pictures import PICTURES as PICTURES, sharp_picture as sharp_picture, sharp_pictures as sharp_pictures
 from .quick import pick as pick
 from .reference import build_reference as build_reference
 from .run import (

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .pictures import PICTURES
 from .site import check_executed, link_numbers, title_and_question
 
 __all__ = ["NotebookPage", "notebook_page"]
@@ -57,14 +58,11 @@ def _output(output: Any, stem: str, title: str, figures: dict[str, bytes]) -> st
     if output.output_type == "stream":
         return _fenced(output.text.rstrip(), "text")
     data = output.get("data", {})
-    if "image/png" in data:
-        name = f"figure_{len(figures) + 1}.png"
-        figures[name] = base64.b64decode(data["image/png"])
-        return f"![Figure {len(figures)} of {title}]({stem}/{name})"
-    if "image/svg+xml" in data:
-        name = f"figure_{len(figures) + 1}.svg"
-        figures[name] = data["image/svg+xml"].encode()
-        return f"![Figure {len(figures)} of {title}]({stem}/{name})"
+    for kind, ending in PICTURES.items():
+        if kind in data:
+            name = f"figure_{len(figures) + 1}.{ending}"
+            figures[name] = data[kind].encode() if ending == "svg" else base64.b64decode(data[kind])
+            return f"![Figure {len(figures)} of {title}]({stem}/{name})"
     if "text/html" in data:
         return _table(data["text/html"])
     return _fenced(data["text/plain"], "text") if "text/plain" in data else ""

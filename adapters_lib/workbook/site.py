@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..errors import AdapterError
+from .pictures import PICTURES
 
 __all__ = ["Page", "build", "check_executed", "link_numbers", "render"]
 
@@ -120,10 +121,7 @@ def _check(name: str, notebook: Any) -> None:
         )
     if any(output.output_type == "error" for output in outputs):
         raise AdapterError(f"{name} holds an error in its outputs; {remedy}")
-    if not any(
-        "image/png" in output.get("data", {}) or "image/svg+xml" in output.get("data", {})
-        for output in outputs
-    ):
+    if not any(PICTURES.keys() & output.get("data", {}).keys() for output in outputs):
         raise AdapterError(f"{name} holds no figure; it was not executed: {remedy}")
 
 
