@@ -321,8 +321,8 @@ def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..vit.model import AdaptedViT
 
     model = AdaptedViT.from_pretrained(args.checkpoint)
-    told = model.trained_on or {}
-    same = told if told.get("data") == args.data else {}
+    trained_on = model.trained_on or {}
+    same = trained_on if trained_on.get("data") == args.data else {}
     if args.seed is None:
         args.seed = same.get("seed") or 0
     task = load_data(
@@ -355,10 +355,10 @@ _NOT_TAKEN = (
 def _plain_options(options: Any) -> dict[str, Any]:
     """Of the options in a file, those that say how a data set is drawn or divided: numbers and words, no
     place and no address."""
-    found = options if isinstance(options, dict) else {}
+    given = options if isinstance(options, dict) else {}
     plain = {
         k: v
-        for k, v in found.items()
+        for k, v in given.items()
         if v is None or isinstance(v, bool | int | float) or (isinstance(v, str) and v.isidentifier())
     }
     return {key: value for key, value in plain.items() if key not in _NOT_TAKEN and key.isidentifier()}

@@ -159,11 +159,13 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     thresholds = args.thresholds or kept.get("thresholds")
     policy = args.policy or (kept.get("policy") if args.thresholds is None else None) or "max_softmax"
     device = next(model.parameters()).device
-    found = [
+    outcomes = [
         predict(model, images.to(device), thresholds, policy)
         for images, _ in make_loader(data, args.batch_size)
     ]
-    labels, index = (torch.cat([getattr(p, name).cpu() for p in found]) for name in ("labels", "exit_index"))
+    labels, index = (
+        torch.cat([getattr(p, name).cpu() for p in outcomes]) for name in ("labels", "exit_index")
+    )
     simulated = simulate(stored, thresholds, policy)
     return {
         "action": "evaluate",
@@ -171,7 +173,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
         "split": args.split,
         **evaluate_point(stored, measure(stored, thresholds, policy)),
         "top1": 100 * float((labels == stored.labels).double().mean()),
-        "macs": float(torch.cat([p.macs.cpu() for p in found]).double().mean()),
+        "macs": float(torch.cat([p.macs.cpu() for p in outcomes]).double().mean()),
         "differ_from_simulation": int((index != simulated.exit_index).sum()),
     }
 

@@ -148,9 +148,9 @@ def _solve(points: list[Measured]) -> tuple[float, float, dict[str, float]]:
         for point in points
     ]
     times = np.array([point.ms for point in points])
-    found, _ = nnls(np.array(rows) / times[:, None], np.ones(len(points)))
+    solution, _ = nnls(np.array(rows) / times[:, None], np.ones(len(points)))
     return (
-        float(found[0]),
-        float(found[1]),
-        {name: float(c) for name, c in zip(names, found[2:], strict=True)},
+        float(solution[0]),
+        float(solution[1]),
+        {name: float(c) for name, c in zip(names, solution[2:], strict=True)},
     )

@@ -257,19 +257,19 @@ def _run(
     reachable = operating_points(val)
     points = {name: choose(reachable, budget) for name, budget in POINTS.items()}
     for name, point in points.items():
-        found, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
+        evaluated, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
         rows.append(
             {
                 "point": name,
                 "val_top1": point.top1,
                 **{
-                    column: found[column]
+                    column: evaluated[column]
                     for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")
                 },
                 **mean_block_by_granularity(
                     task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]
                 ),
-                **{column: json.dumps(found[column]) for column in ("shares", "thresholds", "exits")},
+                **{column: json.dumps(evaluated[column]) for column in ("shares", "thresholds", "exits")},
                 "hits": pack_hits(outcome.labels == test.labels),
             }
         )

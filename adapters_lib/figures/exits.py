@@ -70,11 +70,11 @@ def reliability_diagrams(stored: StoredExits, *, bins: int | None = None, title:
 
     bins: as for `analysis.reliability`.
     """
-    found = {
+    by_exit = {
         name: reliability(logits, stored.labels, bins)
         for name, logits in zip(_exit_names(stored.costs), stored.logits, strict=True)
     }
-    return reliability_diagram(found, title=title)
+    return reliability_diagram(by_exit, title=title)
 
 
 def exit_curve(

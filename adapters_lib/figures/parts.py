@@ -37,11 +37,11 @@ def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "t
     if "version" not in table and "configuration" not in table:  # a table of the user's own
         table = table.assign(version=__version__)
     rows = one_version(table, by)
-    told = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
-    return summarise(rows, by, value).merge(told, on=list(by))
+    versions = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
+    return summarise(rows, by, value).merge(versions, on=list(by))
 
 
-def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
+def caption(means: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version
     made the hollow points."""
     kinds = sorted({kind for name in data if (kind := _synthetic(name))})
@@ -49,9 +49,9 @@ def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
     lines = [title] if title else []
     if names:
         lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
-    lines.append(_interval(found["n"]))
-    if found["outdated"].any():
-        versions = sorted(set(found.loc[found["outdated"], "version"]))
+    lines.append(_interval(means["n"]))
+    if means["outdated"].any():
+        versions = sorted(set(means.loc[means["outdated"], "version"]))
         lines.append(f"hollow: made by version {', '.join(map(drawn, versions))} of the code")
     return "\n".join(dict.fromkeys("\n".join(lines).split("\n")))  # a title may say the data already
 

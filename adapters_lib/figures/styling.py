@@ -109,9 +109,9 @@ def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     one" have ILA's color, each with a marker of its own. The frozen model is black and the probe grey.
     Other names, and combinations ("ILA × PAdapter"), take colors that nobody here has.
     """
-    here = sorted(set(names), key=lambda name: (name.lower() not in METHODS, name))
+    ordered = sorted(set(names), key=lambda name: (name.lower() not in METHODS, name))
     looks: dict[str, tuple[str, str]] = {}
-    for name in here:
+    for name in ordered:
         if declared := _declared(name):
             color, marker = declared
             kin = {cls.marker for cls in METHODS.values() if cls.color == color}
@@ -121,7 +121,7 @@ def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     taken = {color for color, _ in looks.values()}
     colors = [color for color in _COLORS if color not in {*taken, _BLACK}] or list(_COLORS)
     period = lcm(len(colors), len(_MARKERS))
-    for i, name in enumerate(name for name in here if name not in looks):
+    for i, name in enumerate(name for name in ordered if name not in looks):
         looks[name] = (colors[i % len(colors)], _MARKERS[(i + i // period) % len(_MARKERS)])
     return looks
 

@@ -45,11 +45,11 @@ def comparable(
         options = kept["configuration"].map(lambda text: str(json.loads(text)["data_options"]))
         seeds = kept["seed"].groupby(kept["method"] + options + kept["data"]).agg(set)
         kept = kept[kept["seed"].isin(set.intersection(*seeds))]
-    said = [
+    lines = [
         f"{name}: {len(kept)} of {len(rows)} rows (version {version}; seeds that all settings ran)",
         *notes,
     ]
-    say("\n  ".join(said).replace(str(folder), "data/results"))
+    say("\n  ".join(lines).replace(str(folder), "data/results"))
     return kept
 
 
@@ -95,11 +95,11 @@ def rates_tried(
     rows = rows[budgets == (str(BUDGET) if present else budgets.mode()[0])]
     alone = rows["head_lr"] == rows["lr"]
     rows = rows.assign(head=rows["head_lr"].map("{:g}".format).mask(alone, "same rate"))
-    found = rows.pivot_table(index=["method", "head"], columns="lr", values="val_top1")
-    for method, head in found.index:  # the same run belongs to both where the two rates meet
-        if head != "same rate" and (method, "same rate") in found.index and float(head) in found:
-            found.loc[(method, head), float(head)] = found.loc[(method, "same rate"), float(head)]
-    return found.reindex(list(methods), level="method")
+    by_rate = rows.pivot_table(index=["method", "head"], columns="lr", values="val_top1")
+    for method, head in by_rate.index:  # the same run belongs to both where the two rates meet
+        if head != "same rate" and (method, "same rate") in by_rate.index and float(head) in by_rate:
+            by_rate.loc[(method, head), float(head)] = by_rate.loc[(method, "same rate"), float(head)]
+    return by_rate.reindex(list(methods), level="method")
 
 
 def budget_note(table: pd.DataFrame, asked: Budget = BUDGET) -> str:
