@@ -174,9 +174,9 @@ def quota_thresholds(sure: NDArray[Any], quotas: Sequence[float] | NDArray[Any])
         left = -np.sort(-stage[remaining])
         # Images that are equally sure go together: of the places between unequal ones, the nearest to the
         # quota.
-        cuts = np.array([0, *(np.flatnonzero(np.diff(left)) + 1), len(left)])
-        cut = int(cuts[np.abs(cuts - count).argmin()])
-        limit = 1.0 if cut == 0 else 0.0 if cut == len(left) else float((left[cut - 1] + left[cut]) / 2)
+        edges = np.array([0, *(np.flatnonzero(np.diff(left)) + 1), len(left)])
+        edge = int(edges[np.abs(edges - count).argmin()])
+        limit = 1.0 if edge == 0 else 0.0 if edge == len(left) else float((left[edge - 1] + left[edge]) / 2)
         remaining &= ~((stage > limit) | (limit == 0))
         thresholds.append(limit)
     return tuple(thresholds)

@@ -104,11 +104,11 @@ class Claim:
     def to_dict(self) -> dict[str, Any]:
         """The claim with the mean, half-width, n and target of its first comparison, and all comparisons."""
         every = [comparison.to_dict() for comparison in self.comparisons]
-        lead = {key: every[0][key] for key in ("mean", "half_width", "n", "target")}
+        first = {key: every[0][key] for key in ("mean", "half_width", "n", "target")}
         return {
             "claim": self.name,
             "sentence": self.sentence,
-            **lead,
+            **first,
             "verdict": self.verdict,
             "note": self.note,
             "comparisons": every,

@@ -325,8 +325,8 @@ def _facts(model: AdaptedViT, batch: int) -> tuple[dict[str, int], int, int]:
         [source, model.image_size, [format_method(m) for m in model.methods], model.num_classes, batch]
     )
     if key not in _FACTS:
-        price = cost(model)
-        _FACTS[key] = (price.trainable, price.macs, memory_use(model, batch).training)
+        counted = cost(model)
+        _FACTS[key] = (counted.trainable, counted.macs, memory_use(model, batch).training)
     return _FACTS[key]
 
 

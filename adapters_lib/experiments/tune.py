@@ -114,7 +114,7 @@ def tune_until_bracketed(
 
     Raises AdapterError: a method is not known; or for the runs that failed, after all others of their round.
     """
-    _borrow(methods, data, Path(table), exits)
+    _copy_curve_runs(methods, data, Path(table), exits)
     while True:
         by_method = brackets(methods, data, table, exits)
         runs = [
@@ -127,7 +127,7 @@ def tune_until_bracketed(
         run_grid(runs, table, jobs=jobs, work=work, deadline=deadline)
 
 
-def _borrow(methods: Sequence[str], data: str, table: Path, exits: bool) -> None:
+def _copy_curve_runs(methods: Sequence[str], data: str, table: Path, exits: bool) -> None:
     """Copy the runs that the learning curve has made already: at this budget it tries the rates that one
     starts from."""
     curve, known = read_table(table.with_name("learning_curve.csv")), set(read_table(table).get("key", ()))

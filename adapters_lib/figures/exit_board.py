@@ -177,14 +177,14 @@ class ExitBoard:
             )
             bars.set_xticks(range(0, 101, 25))
             bars.set_yticks(range(len(blocks)), names)
-            looks = (
+            drawn_as = (
                 ("-", 1.4, RIGHT, "by confidence"),
                 ((0, (1, 1.5)), 1.0, "0.3", "random"),
                 ((0, (4, 2)), 1.0, "0.3", "fixed depth"),
             )
             self._lines = [
                 curve.plot([], [], ls=dashes, lw=width, color=color, label=name)[0]
-                for dashes, width, color, name in looks
+                for dashes, width, color, name in drawn_as
             ]
             (self._point,) = curve.plot(
                 [], [], marker="o", ms=7, color=WRONG, ls="none", mec="white", zorder=5

@@ -23,7 +23,7 @@ from .styling import COLUMN, method_style, style
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 
 _LOOK = {"top1": ("#0072B2", "o"), "random": ("#8C6D31", "x"), "fixed_depth": ("#D55E00", "^")}
-_DIALS = (
+_BY_GRANULARITY = (
     ("coarse_block", ("#56B4E9", "s"), "coarsest classes"),
     ("fine_block", ("#000000", "D"), "finest classes"),
 )
@@ -70,7 +70,7 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
             handles.append(plt.Line2D([], [], color="0.4", ls="--", lw=0.8))
             labels.append("host without exits")
         if deep:
-            for column, look, name in _DIALS:
+            for column, look, name in _BY_GRANULARITY:
                 for place, each in enumerate(points(rows, ("setting",), column).to_dict("records")):
                     mark(
                         axes[0, 1],

@@ -50,13 +50,13 @@ def exits_by_granularity(
     tasks).
     """
     index = simulate(stored, thresholds, policy).exit_index
-    dial = np.asarray(granularity)[stored.labels.numpy()]
-    levels = sorted(set(dial.tolist()), reverse=True)
+    of_image = np.asarray(granularity)[stored.labels.numpy()]
+    levels = sorted(set(of_image.tolist()), reverse=True)
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 0.28 * len(levels) + 0.9))
         _stacked(
             ax,
-            [_shares(index[torch.from_numpy(dial == level)], stored.costs) for level in levels],
+            [_shares(index[torch.from_numpy(of_image == level)], stored.costs) for level in levels],
             stored.costs,
         )
         ax.set_yticks(range(len(levels)), [f"{level:.2f}" for level in levels])

@@ -55,8 +55,8 @@ def granularity_runs(table: str | Path | None = None) -> pd.DataFrame:
         raise AdapterError(
             f"{path}: a row's configuration cannot be read ({error}); remove that row and run: {COMMAND}"
         ) from error
-    dials = [float(o.get("granularity", KINDS["ultra"].granularity)) for o in options]
-    return rows.assign(granularity=dials)[(rows["data"] == "leaves-ultra").to_numpy()]
+    granularities = [float(o.get("granularity", KINDS["ultra"].granularity)) for o in options]
+    return rows.assign(granularity=granularities)[(rows["data"] == "leaves-ultra").to_numpy()]
 
 
 def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, title: str = "") -> Figure:
