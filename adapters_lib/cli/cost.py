@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from ..options import MOST_BATCH, MOST_CLASSES
-from .arguments import Bounded, add_clips, add_model, add_number, add_threads, clip_options, device_of
+from .arguments import Bounded, add_clips, add_model, add_number, add_threads, clip_options
+from .devices import device_of
 
 __all__ = ["add_arguments", "run", "show"]
 

@@ -9,18 +9,9 @@ from typing import Any
 
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_SEED
-from .arguments import (
-    TABLES,
-    Bounded,
-    add_data,
-    add_jobs,
-    add_json,
-    add_number,
-    checked_options,
-    key_value,
-    load_checkpoint,
-    save_figure,
-)
+from .arguments import TABLES, Bounded, add_data, add_jobs, add_json, add_number, checked_options, key_value
+from .trained import load_checkpoint
+from .writing import save_figure
 
 __all__ = ["add_arguments", "run", "show"]
 

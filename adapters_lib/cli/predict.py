@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from ..text import one_line
-from .arguments import Bounded, add_device, device_of, save_table
+from .arguments import Bounded
+from .devices import add_device, device_of
+from .writing import save_table
 
 __all__ = ["add_arguments", "run", "show"]
 

@@ -7,17 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plain
-from .arguments import (
-    add_clips,
-    add_data,
-    add_device,
-    add_model,
-    checked_options,
-    clip_options,
-    computing_on,
-    data_options,
-    key_value,
-)
+from .arguments import add_clips, add_data, add_model, checked_options, clip_options, data_options, key_value
+from .devices import add_device, computing_on
 from .run_config import check_same_data, check_same_weights, described_run, read_config
 
 __all__ = ["add_arguments", "run", "show"]
