@@ -225,11 +225,8 @@ def _at(table: pd.DataFrame, point: str) -> pd.DataFrame:
 
 
 def _heading(means: pd.DataFrame, table: pd.DataFrame, title: str) -> str:
-    return caption(
-        means,
-        [f"{data}, host {host}" for data, host in table[["data", "host"]].drop_duplicates().values],
-        title,
-    )
+    studies = table[["data", "host"]].drop_duplicates()
+    return caption(means, studies["data"].to_list(), title, hosts=studies["host"].to_list())
 
 
 def _over_seeds(rows: pd.DataFrame, cost: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

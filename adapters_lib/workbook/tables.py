@@ -21,6 +21,9 @@ from .quick import pick
 
 __all__ = ["budget_note", "comparable", "method_runs", "rates_tried"]
 
+RATES = ("rates", "tuning")
+"""Names of the stored tables of tuning runs, the one that is filled today first."""
+
 FIRST: dict[str, Any] = {"epochs": 3, "warmup_epochs": 0.3}
 """Of the runs that a notebook does itself: the length of the first tables, to be done while one reads."""
 
@@ -77,16 +80,19 @@ def method_runs(methods: Sequence[str], folder: str | Path | None = None, jobs: 
 def rates_tried(
     methods: Sequence[str], data: str = "leaves-ultra", folder: str | Path | None = None
 ) -> pd.DataFrame:
-    """Validation accuracy (%) by learning rate, from the stored table of tuning runs: rows (method, head),
-    with head "same rate" as the adapter or the rate of its own; columns the adapter's rates. Empty if there
-    is no such run.
+    """Validation accuracy (%) by learning rate, from the stored tables of tuning runs (`rates.csv`, which
+    the command `tune` fills, and `tuning.csv`, the wider search of before): rows (method, head), with head
+    "same rate" as the adapter or the rate of its own; columns the adapter's rates. Empty if there is no such
+    run.
 
     Rows are of one budget: the present one if every method has runs there, else that with most runs. Several
     seeds of a rate are averaged. A run with one rate for both that is the head's own stands in both rows.
     """
     folder = Path(folder) if folder is not None else output_folder("data/results")
-    rows = read_table(folder / "tuning.csv")
+    tables = [table for name in RATES if len(table := read_table(folder / f"{name}.csv"))]
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if len(rows):
+        rows = rows.drop_duplicates("key")
         rows = rows[(rows["data"] == data) & rows["method"].isin(methods)]
     if rows.empty:
         return pd.DataFrame()
