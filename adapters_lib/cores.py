@@ -41,14 +41,14 @@ def use_cores() -> None:
 
     The doors call it: the command line, the grids, the tuner of rates. Importing the library changes nothing.
     """
-    found = thread_settings()
-    if _WAITING in found:
-        os.environ[_WAITING] = found[_WAITING]  # for this process too, if torch is not loaded yet
-    if _CHOSEN not in found:
+    settings = thread_settings()
+    if _WAITING in settings:
+        os.environ[_WAITING] = settings[_WAITING]  # for this process too, if torch is not loaded yet
+    if _CHOSEN not in settings:
         return
     if "torch" in sys.modules:
         import torch
 
         torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     else:
-        os.environ[_CHOSEN] = found[_CHOSEN]
+        os.environ[_CHOSEN] = settings[_CHOSEN]

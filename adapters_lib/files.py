@@ -90,9 +90,9 @@ def _remove_forgotten(path: Path) -> None:
         if (match := pattern.fullmatch(entry.name)) is None:
             continue
         with contextlib.suppress(OSError):
-            here = match["host"] == this_host()
+            ours = match["host"] == this_host()
             old = time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN
-            if match["pid"] is None or (here and not is_alive(int(match["pid"]))) or old:
+            if match["pid"] is None or (ours and not is_alive(int(match["pid"]))) or old:
                 os.unlink(entry.path)
 
 
@@ -138,8 +138,8 @@ def output_folder(name: str) -> Path:
     created here."""
     if chosen := os.environ.get("ADAPTERS_OUT"):
         return Path(chosen) / name
-    here = Path.cwd()
-    return (here.parent if here.name == "notebooks" else here) / name
+    base = Path.cwd()
+    return (base.parent if base.name == "notebooks" else base) / name
 
 
 def workbook_files() -> Path:

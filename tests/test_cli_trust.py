@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from adapters_lib.cli import main
-from adapters_lib.cli.arguments import checked_options, device_of, key_value
+from adapters_lib.cli.arguments import checked_options, key_value
+from adapters_lib.cli.devices import device_of
 from adapters_lib.cli.wording import spoken
 from adapters_lib.errors import AdapterError
 from adapters_lib.text import PLAIN, printable

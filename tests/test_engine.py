@@ -126,11 +126,11 @@ def test_frozen_prefix_then_rest_equals_the_whole(method: str, tiny_vit, images)
 
 
 def test_the_cut_stands_before_the_first_trainable_module(tiny_vit) -> None:
-    cuts = {
+    stages = {
         m: al.adapt(tiny_vit(), m, 5).first_trainable_stage
         for m in ("full", "adpt", "adpt:class_token=false", "ila:class_token=false", "linear")
     }
-    assert cuts == {
+    assert stages == {
         "full": 0,
         "adpt": 0,
         "adpt:class_token=false": 1,
@@ -166,8 +166,8 @@ def test_fused_attention_stays_on(tiny_vit, images, monkeypatch) -> None:
 )
 def test_the_grid_shrinks_whatever_stands_in_front_of_it(options: dict, first: int, tiny_vit, images) -> None:
     model = al.adapt(tiny_vit(**options), ["ila", "adpt", "lora"], 5)
-    lead = first - 64
-    assert model.token_counts() == [lead + 64, lead + 36, lead + 16]
+    prefix = first - 64
+    assert model.token_counts() == [prefix + 64, prefix + 36, prefix + 16]
     model(images).sum().backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 

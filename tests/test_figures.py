@@ -99,14 +99,14 @@ def test_a_method_has_one_look_in_all_figures() -> None:
 
 def test_names_that_begin_with_a_method_have_its_color_and_variants_a_marker_of_their_own() -> None:
     names = ["ILA", "ILA, near one", "ILA, 1/9", "LoRA", "frozen", "linear probe", "ILA × LoRA", "noise"]
-    looks = figures.method_style(names)
+    styles = figures.method_style(names)
     every = figures.method_style(METHODS)
-    assert looks["ILA"] == every["ila"]
-    assert looks["LoRA"] == every["lora"]
-    assert {looks[name][0] for name in ("ILA, near one", "ILA, 1/9")} == {every["ila"][0]}
-    assert len({looks[name] for name in names}) == len(names)
-    assert {looks["frozen"][0], looks["linear probe"][0]} == {"#000000", "#7F7F7F"}
-    assert looks["ILA × LoRA"][0] not in {every["ila"][0], every["lora"][0]}
+    assert styles["ILA"] == every["ila"]
+    assert styles["LoRA"] == every["lora"]
+    assert {styles[name][0] for name in ("ILA, near one", "ILA, 1/9")} == {every["ila"][0]}
+    assert len({styles[name] for name in names}) == len(names)
+    assert {styles["frozen"][0], styles["linear probe"][0]} == {"#000000", "#7F7F7F"}
+    assert styles["ILA × LoRA"][0] not in {every["ila"][0], every["lora"][0]}
 
 
 def test_a_narrow_share_has_its_number_above_the_bar() -> None:

@@ -196,9 +196,9 @@ def test_granularity_scales_the_distance_between_cultivars() -> None:
 def test_mixed_has_species_from_easy_to_hard() -> None:
     task = load("mixed", granularity=0.2, **SMALL)
     assert task.info["species"] == [s for s in range(5) for _ in range(4)]
-    dials = task.info["granularity"][::4]
-    assert dials == sorted(dials, reverse=True)
-    assert dials[-1] == 0.2
+    granularities = task.info["granularity"][::4]
+    assert granularities == sorted(granularities, reverse=True)
+    assert granularities[-1] == 0.2
     rows = np.array(task.info["parameters"]).reshape(5, 4, -1)
     spread = rows.std(1).mean(-1)
     assert spread[0] > 2 * spread[-1]

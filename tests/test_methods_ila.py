@@ -34,7 +34,7 @@ def windows(grid: Tensor, weight: Tensor, padding: int) -> Tensor:
     return torch.stack(taps).sum(0)
 
 
-def by_hand(m: InterLayerAdapter, x: Tensor, padding: int, lead: str) -> Tensor:
+def by_hand(m: InterLayerAdapter, x: Tensor, padding: int, prefix_path: str) -> Tensor:
     gelu = nn.functional.gelu
     # Over batch and all tokens, class token included.
     u = gelu(batch_norm(x @ m.down.weight.T + m.down.bias, m.norm_down, 0, 1))
@@ -42,9 +42,9 @@ def by_hand(m: InterLayerAdapter, x: Tensor, padding: int, lead: str) -> Tensor:
     pointwise = m.pointwise.weight[:, :, 0, 0]
     grid = gelu(batch_norm(grid, m.norm_map, 0, 1, 2)) @ pointwise.T + m.pointwise.bias
     token = u[:, :1]
-    if lead == "own":
+    if prefix_path == "own":
         token = token @ m.prefix.weight.T + m.prefix.bias
-    if lead == "shared":
+    if prefix_path == "shared":
         token = token @ pointwise.T + m.pointwise.bias
     u = torch.cat((token, grid.flatten(1, 2)), dim=1)
     main = gelu(batch_norm(u, m.norm_up, 0, 1)) @ m.up.weight.T + m.up.bias
@@ -54,13 +54,13 @@ def by_hand(m: InterLayerAdapter, x: Tensor, padding: int, lead: str) -> Tensor:
     return torch.cat((x[:, :1], patches), dim=1) + main
 
 
-@pytest.mark.parametrize("lead", ["own", "shared", "identity"])
+@pytest.mark.parametrize("prefix_path", ["own", "shared", "identity"])
 @pytest.mark.parametrize("down", [True, False])
-def test_the_module_computes_the_papers_two_branches(down: bool, lead: str) -> None:
-    m = shaken(InterLayerAdapter(6, 3, down, prefix_path=lead, dropout=0.0)).train()
+def test_the_module_computes_the_papers_two_branches(down: bool, prefix_path: str) -> None:
+    m = shaken(InterLayerAdapter(6, 3, down, prefix_path=prefix_path, dropout=0.0)).train()
     x = torch.randn(2, 17, 6, generator=torch.Generator().manual_seed(1))
     out, layout = m(x, LAYOUT)
-    torch.testing.assert_close(out, by_hand(m, x, 0 if down else 1, lead), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(out, by_hand(m, x, 0 if down else 1, prefix_path), atol=1e-5, rtol=1e-4)
     assert layout.grid == ((2, 2) if down else (4, 4))
 
 
@@ -121,8 +121,8 @@ def test_ila_runs_on_pooled_models_and_with_register_tokens(
 ) -> None:
     model = al.adapt(make_tiny_vit(**options), method, 5)
     model(images).sum().backward()
-    lead = model.first_layout().lead
-    assert model.token_counts() == [lead + 64, lead + 36, lead + 16]
+    prefix = model.first_layout().lead
+    assert model.token_counts() == [prefix + 64, prefix + 36, prefix + 16]
     assert all(p.grad is not None for _, p in model.parameter_groups()["adapter"])
 
 

@@ -60,7 +60,7 @@ def test_rows_of_another_grid_are_borrowed_with_all_their_digits(tmp_path: Path,
     monkeypatch.setattr(side_by_side, "GRIDS", grids)
     store_row(row("a", loss=0.12345678901234), tmp_path / "ila.csv")
     store_row(row("b", macs=None), tmp_path / "ila.csv")
-    side_by_side.borrow(["methods"], tmp_path)
+    side_by_side.copy_shared_runs(["methods"], tmp_path)
     assert (tmp_path / "methods.csv").read_text().splitlines() == (
         tmp_path / "ila.csv"
     ).read_text().splitlines()[:2]

@@ -71,14 +71,14 @@ def transformers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def adaptformer_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights as the code of AdaptFormer and PAdapter names and cuts them."""
-    cut = {}
+    divided = {}
     for name, tensor in state.items():
         if name.endswith("attn.qkv.weight"):
             for part, rows in zip("qkv", tensor.chunk(3), strict=True):
-                cut[name.replace("qkv", f"{part}_proj")] = rows
+                divided[name.replace("qkv", f"{part}_proj")] = rows
         else:
-            cut[name.replace(".mlp.", ".")] = tensor
-    return cut
+            divided[name.replace(".mlp.", ".")] = tensor
+    return divided
 
 
 def by_hand(w: dict[str, Tensor], clips: Tensor) -> Tensor:

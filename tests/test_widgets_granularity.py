@@ -60,24 +60,24 @@ def test_every_method_is_a_line_of_means_and_the_dial_stands_in_the_figure(table
 
 
 def test_moving_the_dial_redraws_the_leaves_and_the_line(table: Path) -> None:
-    dial = GranularityDial(cultivars=3, table=table)
-    leaves, curve = bytes(dial.picture.value), bytes(dial.curve.value)
+    widget = GranularityDial(cultivars=3, table=table)
+    leaves, curve = bytes(widget.picture.value), bytes(widget.curve.value)
     assert leaves.startswith(b"\x89PNG")
     assert curve.startswith(b"\x89PNG")
-    assert "12 stored runs" in dial.note.value
-    dial.controls["granularity"].value = 0.9
-    assert dial.picture.value != leaves
-    assert dial.curve.value != curve
-    dial.controls["granularity"].value = 0.12
-    assert dial.picture.value == leaves
+    assert "12 stored runs" in widget.note.value
+    widget.controls["granularity"].value = 0.9
+    assert widget.picture.value != leaves
+    assert widget.curve.value != curve
+    widget.controls["granularity"].value = 0.12
+    assert widget.picture.value == leaves
 
 
 def test_without_stored_runs_the_sheet_stands_alone_and_says_which_command_makes_them(tmp_path: Path) -> None:
-    dial = GranularityDial(cultivars=2, table=tmp_path / "none.csv")
-    assert bytes(dial.picture.value).startswith(b"\x89PNG")
-    assert dial.message.value == ""
-    assert COMMAND in dial.note.value
-    assert not dial.curve.value
+    widget = GranularityDial(cultivars=2, table=tmp_path / "none.csv")
+    assert bytes(widget.picture.value).startswith(b"\x89PNG")
+    assert widget.message.value == ""
+    assert COMMAND in widget.note.value
+    assert not widget.curve.value
 
 
 def test_the_command_names_a_grid_that_exists() -> None:
@@ -91,8 +91,8 @@ def test_a_damaged_table_is_said_in_the_widget(table: Path) -> None:
     rows = pd.read_csv(table)
     rows.loc[0, "configuration"] = "{"
     rows.to_csv(table, index=False)
-    dial = GranularityDial(cultivars=2, table=table)
-    assert "configuration cannot be read" in dial.message.value
+    widget = GranularityDial(cultivars=2, table=table)
+    assert "configuration cannot be read" in widget.message.value
 
 
 def test_every_control_is_labelled_and_reachable_by_keyboard(tmp_path: Path) -> None:

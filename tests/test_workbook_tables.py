@@ -75,6 +75,11 @@ def test_rates_are_shown_by_method_and_head_and_of_one_budget(tmp_path: Path) ->
     found = rates_tried(("linear", "lora"), folder=tmp_path)
     assert found.loc[("lora", "same rate"), 0.01] == 50.0
     assert found.loc[("lora", "0.03")].to_list() == [60.0, 45.0, 40.0]
+    rows[3:].assign(key="of the command", lr=0.3).to_csv(tmp_path / "rates.csv", index=False)
+    rows[:1].assign(val_top1=0.0).to_csv(tmp_path / "more.csv", index=False)  # no table of rates
+    tried = rates_tried(("linear", "lora"), folder=tmp_path)
+    assert tried.loc[("lora", "0.03"), 0.3] == 45.0
+    assert tried.loc[("lora", "same rate"), 0.01] == 50.0
     assert rates_tried(("adpt",), folder=tmp_path).empty
     assert rates_tried(("lora",), folder=tmp_path / "none").empty
 

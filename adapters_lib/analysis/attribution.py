@@ -204,12 +204,12 @@ def occlusion(
             " not jump over pixels"
         )
     targets, grounds = prepare(forward, images, target, baseline)
-    channels, found = images.shape[1], []
+    channels, falls = images.shape[1], []
     captum = Occlusion(forward)
     with asking(forward), torch.no_grad():
         for some, ground, classes in _chunks(internal_batch_size, images, grounds, targets):
             at_once = max(1, internal_batch_size // len(some))
-            found.append(
+            falls.append(
                 captum.attribute(
                     some,
                     (channels, window, window),
@@ -219,7 +219,7 @@ def occlusion(
                     perturbations_per_eval=at_once,
                 )
             )
-    return torch.cat(found)[:, 0]  # a square covers all channels, which so have the same value
+    return torch.cat(falls)[:, 0]  # a square covers all channels, which so have the same value
 
 
 def _integrate(

@@ -173,10 +173,10 @@ def perturbation_curves(
     rank = _ranks(maps.flatten(1), seed).view_as(maps)[:, None]  # (B, 1, H, W), 0 is the highest
     fractions = torch.arange(steps + 1) / steps
     # Nothing changed and everything changed: the same two ends for both curves.
-    whole, gone = (_probability(forward, all_, targets, internal_batch_size) for all_ in (images, grounds))
+    whole, erased = (_probability(forward, all_, targets, internal_batch_size) for all_ in (images, grounds))
     curves = []
     # What the highest pixels become, and what the rest is.
-    for chosen, other, ends in ((grounds, images, (whole, gone)), (images, grounds, (gone, whole))):
+    for chosen, other, ends in ((grounds, images, (whole, erased)), (images, grounds, (erased, whole))):
         points = []
         for fraction in fractions[1:-1].tolist():
             mixed = torch.where(rank < round(fraction * maps[0].numel()), chosen, other)

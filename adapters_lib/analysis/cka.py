@@ -143,11 +143,11 @@ def attention_cka(
     for each in models.values():
         check_blocks(blocks, len(getattr(each, "backbone", each).blocks))  # type: ignore[arg-type]
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    found = MinibatchCKA()
+    minibatches = MinibatchCKA()
     for chosen in order.tensor_split(max(1, n // batch_size)):
         batch = _fetch(images, chosen.tolist())
-        found.update_grams(**{side: _grams(each, batch, blocks) for side, each in models.items()})
-    return found.compute()
+        minibatches.update_grams(**{side: _grams(each, batch, blocks) for side, each in models.items()})
+    return minibatches.compute()
 
 
 def _grams(model: nn.Module, batch: Tensor, blocks: Sequence[int] | None) -> Tensor:

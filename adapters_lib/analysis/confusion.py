@@ -132,7 +132,7 @@ def explain_pair(task: Task, first: int, second: int, count: int = 3) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def explain_pairs(task: Task, found: Confusion, pairs: int = 5, count: int = 3) -> pd.DataFrame:
+def explain_pairs(task: Task, observed: Confusion, pairs: int = 5, count: int = 3) -> pd.DataFrame:
     """`Confusion.pairs` with three more columns: `distance` of the plants (in deviations of single leaves,
     root of the sum of squares over all fields), its `rank` among all pairs of classes (1 is the closest), and
     `differ_in`, the `count` fields that differ most.
@@ -140,8 +140,8 @@ def explain_pairs(task: Task, found: Confusion, pairs: int = 5, count: int = 3) 
     Raises:
         AdapterError: the task is not of leaves, or has other classes than the matrix.
     """
-    distances = _distances(task, found)
-    table = found.pairs(pairs)
+    distances = _distances(task, observed)
+    table = observed.pairs(pairs)
     every = np.sort(distances[np.triu_indices(len(distances), 1)])
     gaps = [float(distances[i, j]) for i, j in zip(table["first"], table["second"], strict=True)]
     texts = []
@@ -155,7 +155,7 @@ def explain_pairs(task: Task, found: Confusion, pairs: int = 5, count: int = 3) 
     )
 
 
-def confusion_against_distance(task: Task, found: Confusion) -> float:
+def confusion_against_distance(task: Task, observed: Confusion) -> float:
     """Spearman's ρ, over all pairs of classes, between the plants' distance and their mistakes; −1: only the
     closest are confused.
 
@@ -163,9 +163,9 @@ def confusion_against_distance(task: Task, found: Confusion) -> float:
         AdapterError: as `explain_pairs`; fewer than three pairs, or no differences among them, so that there
             is nothing to correlate.
     """
-    distances = _distances(task, found)
+    distances = _distances(task, observed)
     upper = np.triu_indices(len(distances), 1)
-    gaps, mistakes = distances[upper], (found.matrix + found.matrix.T)[upper]
+    gaps, mistakes = distances[upper], (observed.matrix + observed.matrix.T)[upper]
     if len(gaps) < 3 or np.ptp(gaps) == 0 or np.ptp(mistakes) == 0:
         raise AdapterError(
             "all pairs of classes are equally far apart or equally often confused, so there is nothing to"
@@ -183,11 +183,11 @@ def _plants(task: Task) -> np.ndarray:
     return np.array(task.info["parameters"])
 
 
-def _distances(task: Task, found: Confusion) -> np.ndarray:
+def _distances(task: Task, counts: Confusion) -> np.ndarray:
     plants = _plants(task)
-    if len(plants) != len(found.classes):
+    if len(plants) != len(counts.classes):
         raise AdapterError(
-            f"a matrix of {len(found.classes)} classes for {task.name} with {len(plants)}; take both from the"
-            " same task"
+            f"a matrix of {len(counts.classes)} classes for {task.name} with {len(plants)}; take both from"
+            " the same task"
         )
     return np.sqrt(((plants[:, None] - plants[None]) ** 2).sum(-1)) / LEAF_DEVIATION

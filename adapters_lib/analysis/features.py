@@ -39,15 +39,15 @@ def head_features(model: nn.Module, images: Dataset, batch_size: int = 64) -> tu
     """
     walk = walker(model)
     device = next(model.parameters()).device
-    found = []
+    pooled = []
     with evaluating(walk):
         for batch, _ in make_loader(images, batch_size):
             x, layout = walk.embed(batch.to(device))
             for index in range(walk.depth):
                 x, layout = walk.run_block(index, x, layout)
             x, _ = walk.normalise(x, layout)
-            found.append(walk.backbone.forward_head(x, pre_logits=True).float().cpu())
-    return torch.cat(found), labels_of(images)
+            pooled.append(walk.backbone.forward_head(x, pre_logits=True).float().cpu())
+    return torch.cat(pooled), labels_of(images)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Neighbours:
     @property
     def verdict(self) -> str:
         """What the number says, in words."""
-        told = (
+        alike = (
             "more alike than"
             if self.value > self.high
             else "less alike than"
@@ -39,7 +39,7 @@ class Neighbours:
             else "no more alike than"
         )
         return (
-            f"neighbours are {told} in shuffled maps (Moran's I = {self.value:+.2f}, shuffled"
+            f"neighbours are {alike} in shuffled maps (Moran's I = {self.value:+.2f}, shuffled"
             f" {self.low:+.2f} to {self.high:+.2f})"
         )
 

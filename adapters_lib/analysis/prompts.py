@@ -59,7 +59,7 @@ def prompts_of(model: AdaptedViT, blocks: list[int] | None = None) -> list[Block
     Raises:
         AdapterError: no PAdapter, one prompt shared by all tokens, or a block that does not exist.
     """
-    found = []
+    adapters = []
     layouts = model.block_layouts()
     for block in check_blocks(blocks, model.depth):
         modules = [m for m in model.sites[block - 1].modules() if isinstance(m, PromptedAdapter)]
@@ -74,8 +74,8 @@ def prompts_of(model: AdaptedViT, blocks: list[int] | None = None) -> list[Block
                 "num_tokens=1 shares one prompt among all tokens: it holds nothing over space or time; leave"
                 " num_tokens=None"
             )
-        found.append(BlockPrompts(block, modules[0], layout))
-    return found
+        adapters.append(BlockPrompts(block, modules[0], layout))
+    return adapters
 
 
 @torch.no_grad()

@@ -62,8 +62,8 @@ def reliability(
     check_labels("reliability", labels, logits.shape[1])
     if not logits.isfinite().all():
         raise AdapterError("some logits are NaN or infinite; check the image and the model's weights")
-    sure, said = (logits.double() / temperature).softmax(1).max(1)
-    right = (said == labels).double()
+    sure, predicted = (logits.double() / temperature).softmax(1).max(1)
+    right = (predicted == labels).double()
     wanted = bins or max(1, min(_MOST_BINS, len(labels) // IN_A_BIN))
     # The confidences with which bins 2, 3, ... begin; equal confidences fall on one side.
     starts = sure.sort().values[(torch.arange(1, wanted) * len(labels)) // wanted]

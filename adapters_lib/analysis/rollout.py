@@ -105,9 +105,9 @@ def rollout_groups(model: nn.Module, images: Tensor) -> list[GroupRollout]:
     fresh = [len(sites.modules_at("enter")) > 0 for sites in walk.sites]
     with evaluating(model), capture_attention(model, reduce=lambda maps: maps.mean(1)) as seen:
         model(images)
-    found = []
+    groups = []
     for blocks in constant_groups(layouts):
         layout = layouts[blocks[0] - 1]
         matrix = rollout([seen[b] for b in blocks], [fresh[b - 1] for b in blocks], layout)
-        found.append(GroupRollout(blocks, layout, matrix, query_rows(matrix, model, layout)))
-    return found
+        groups.append(GroupRollout(blocks, layout, matrix, query_rows(matrix, model, layout)))
+    return groups

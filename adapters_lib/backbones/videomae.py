@@ -136,12 +136,12 @@ def _put(state: dict[str, Tensor], name: str, parts: list[Tensor]) -> None:
 
 def _take(state: dict[str, Tensor], owner: str, names: tuple[str, ...]) -> list[Tensor] | None:
     """Remove the tensors `names` of `owner` from the state: all of them, or None if there is none."""
-    found = [name for name in names if f"{owner}.{name}" in state]
-    if not found:
+    present = [name for name in names if f"{owner}.{name}" in state]
+    if not present:
         return None
-    if lost := [name for name in names if name not in found]:
+    if lost := [name for name in names if name not in present]:
         raise AdapterError(
-            f"the weights have {owner}.{found[0]} but no {owner}.{lost[0]}; they belong together, so fetch"
+            f"the weights have {owner}.{present[0]} but no {owner}.{lost[0]}; they belong together, so fetch"
             " the file again"
         )
     return [state.pop(f"{owner}.{name}") for name in names]

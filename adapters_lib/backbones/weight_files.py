@@ -88,7 +88,7 @@ def about_weights(model: nn.Module, pretrained: bool) -> dict[str, Any]:
         return {"source": "random"}
     config: Any = getattr(model, "pretrained_cfg", None) or {}
     repository = config.get("hf_hub_id") or ""
-    found: dict[str, Any] = {
+    about: dict[str, Any] = {
         "source": "hub",
         "file": repository or str(config.get("url") or config.get("file") or ""),
     }
@@ -97,8 +97,8 @@ def about_weights(model: nn.Module, pretrained: bool) -> dict[str, Any]:
 
         for file in (config.get("hf_hub_filename"), "model.safetensors"):
             if file and isinstance(path := try_to_load_from_cache(repository, file), str):
-                return {**found, "digest": about_file(path)["digest"]}
-    return found
+                return {**about, "digest": about_file(path)["digest"]}
+    return about
 
 
 def load_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
@@ -162,9 +162,9 @@ def _check(path: Path, state: Mapping[str, Tensor], own: Mapping[str, Tensor], h
         if n in state and state[n].shape != t.shape
     ]
     parts = [
-        f"{len(found)} {what} ({_named(found)})"
-        for found, what in ((missing, "missing"), (unexpected, "unexpected"))
-        if found
+        f"{len(keys)} {what} ({_named(keys)})"
+        for keys, what in ((missing, "missing"), (unexpected, "unexpected"))
+        if keys
     ]
     parts += [f"{len(shapes)} of another shape ({_named(shapes)})"] if shapes else []
     if parts:

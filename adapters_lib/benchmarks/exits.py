@@ -78,7 +78,7 @@ def bench_exits(
     parts = images.split(batch)
     with evaluating(model):
         outcomes = [predict(model, part, limits, policy) for part in parts]
-        found = torch.cat([outcome.exit_index for outcome in outcomes])
+        exit_index = torch.cat([outcome.exit_index for outcome in outcomes])
         measured = compare_latency(
             {
                 "full": lambda: [model(part) for part in parts],
@@ -89,7 +89,7 @@ def bench_exits(
             repeats=repeats,
             device=images.device,
         )
-    shares = (torch.bincount(found, minlength=len(costs.blocks)).double() / len(found)).tolist()
+    shares = (torch.bincount(exit_index, minlength=len(costs.blocks)).double() / len(exit_index)).tolist()
     macs = costs.expected(shares)
     accuracy = (
         {}
@@ -123,12 +123,14 @@ def bench_exits(
 
 
 @torch.no_grad()
-def _accuracy(model: AdaptedViT, parts: Sequence[Tensor], found: Tensor, labels: Tensor) -> dict[str, float]:
+def _accuracy(
+    model: AdaptedViT, parts: Sequence[Tensor], exit_index: Tensor, labels: Tensor
+) -> dict[str, float]:
     with evaluating(model):
         full = torch.cat([model(part).argmax(1) for part in parts])
     return {
         name: 100 * float((given.cpu() == labels).double().mean())
-        for name, given in (("top1", found), ("full_top1", full))
+        for name, given in (("top1", exit_index), ("full_top1", full))
     }
 
 

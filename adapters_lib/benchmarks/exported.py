@@ -53,9 +53,9 @@ def bench_exported(
         for batch in batches:
             images = probe_images(model, (input_shape(model)[-2], input_shape(model)[-1]), batch)
             calls = {name: _call(run, images) for name, run in engines.items()}
-            found = compare_latency(calls, repeats=repeats, device="cpu")
-            for name, time in found.latencies.items():
-                ratio, low, high = found.ratios[name]
+            compared = compare_latency(calls, repeats=repeats, device="cpu")
+            for name, time in compared.latencies.items():
+                ratio, low, high = compared.ratios[name]
                 row: dict[str, Any] = {"batch": batch, "engine": name, "ms": time.median}
                 row |= {"q25_ms": time.q25, "q75_ms": time.q75, "rounds": time.repeats}
                 rows.append({**row, "ratio": ratio, "ratio_q25": low, "ratio_q75": high})

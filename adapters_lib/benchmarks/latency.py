@@ -80,8 +80,8 @@ def latency_table(
         }
         measured = compare_latency(calls, warmup=3, repeats=repeats, device=device)
         for (name, merged), call in zip(models, calls, strict=True):
-            found, ratio = measured.latencies[call], measured.ratios[call]
-            times = {"latency_ms": found.median, "q25_ms": found.q25, "q75_ms": found.q75}
+            latency, ratio = measured.latencies[call], measured.ratios[call]
+            times = {"latency_ms": latency.median, "q25_ms": latency.q25, "q75_ms": latency.q75}
             rows.append(
                 {
                     "method": name,
@@ -91,9 +91,9 @@ def latency_table(
                     **{column: value / batch for column, value in times.items()},
                     **dict(zip(("ratio", "ratio_q25", "ratio_q75"), ratio, strict=True)),
                     "macs": macs[name, merged],
-                    "device": found.device,
-                    "threads": found.threads,
-                    "rounds": found.repeats,
+                    "device": latency.device,
+                    "threads": latency.threads,
+                    "rounds": latency.repeats,
                     **_VERSIONS,
                 }
             )
@@ -128,17 +128,17 @@ def step_table(
     measured = bench_training(backbone, names, batch, classes, repeats)
     where = {"device": bench_device().type, "threads": torch.get_num_threads()}
     rows = []
-    for name, found in measured.items():
+    for name, step in measured.items():
         if name not in (PEFT, FLOOR):
-            ratios = {column: found[column] for column in ("ratio", "ratio_q25", "ratio_q75")}
-            peak = {"peak_mib": found["peak_bytes"] / 2**20, "peak_ratio": found["peak_ratio"]}
-            made = {**where, "rounds": found["rounds"], **_VERSIONS}
+            ratios = {column: step[column] for column in ("ratio", "ratio_q25", "ratio_q75")}
+            peak = {"peak_mib": step["peak_bytes"] / 2**20, "peak_ratio": step["peak_ratio"]}
+            made = {**where, "rounds": step["rounds"], **_VERSIONS}
             rows.append(
                 {
                     "method": name,
                     "backbone": backbone,
                     "batch": batch,
-                    "step_ms": found["ms"],
+                    "step_ms": step["ms"],
                     **ratios,
                     **peak,
                     **made,

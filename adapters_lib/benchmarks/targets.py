@@ -31,10 +31,10 @@ def targets(training: Rows, inference: Mapping[str, Rows]) -> list[dict[str, Any
 
     training, inference: rows as `benchmarks.methods` gives them, inference by batch size.
     """
-    found = [*_training(training)]
+    entries = [*_training(training)]
     for batch, rows in inference.items():
-        found += _inference(rows, int(batch))
-    return found
+        entries += _inference(rows, int(batch))
+    return entries
 
 
 def _entry(target: str, measured: float, limit: float) -> dict[str, Any]:

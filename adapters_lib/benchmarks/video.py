@@ -106,11 +106,11 @@ def _timed(steps: Sequence[Callable[[], None]], rounds: int, device: torch.devic
     them."""
     times: list[list[float]] = [[] for _ in steps]
     for turn in range(rounds + 1):
-        for step, found in zip(steps, times, strict=True):
+        for step, durations in zip(steps, times, strict=True):
             start = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if turn:
-                found.append(1000 * (time.perf_counter() - start))
+                durations.append(1000 * (time.perf_counter() - start))
     return times

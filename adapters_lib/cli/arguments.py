@@ -1,25 +1,24 @@
-"""Arguments that several commands share. Nothing heavy is imported here."""
+"""Options that several commands share: how they are declared, and what they come to as keyword arguments.
+Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..cores import available_cores
 from ..errors import AdapterError
-from ..options import MOST_SEED, MOST_SIDE, PRECISIONS
+from ..options import MOST_SEED, MOST_SIDE
 
 __all__ = [
     "TABLES",
     "Bounded",
     "add_clips",
     "add_data",
-    "add_device",
     "add_jobs",
     "add_folder",
     "add_json",
@@ -30,13 +29,8 @@ __all__ = [
     "add_threads",
     "checked_options",
     "clip_options",
-    "computing_on",
     "data_options",
-    "device_of",
     "key_value",
-    "load_checkpoint",
-    "save_figure",
-    "save_table",
 ]
 
 TABLES = "data/results"
@@ -229,136 +223,3 @@ def key_value(text: str) -> tuple[str, Any]:
             return key.strip().replace("-", "_"), ast.literal_eval(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return key.strip().replace("-", "_"), value
-
-
-def device_of(name: str | None) -> Any:
-    """The torch device of that name; None is a GPU if there is one. Raises AdapterError where it cannot be
-    used."""
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, ValueError, TypeError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AdapterError(
-            f"device {name!r} cannot be used here: {reason}; leave --device out, or give cpu"
-        ) from error
-    if device.type == "meta":
-        raise AdapterError("device 'meta' computes nothing; leave --device out, or give cpu")
-    return device
-
-
-def add_device(parser: argparse.ArgumentParser, precision: bool = True) -> None:
-    """--device, and --precision unless the command has one of its own."""
-    parser.add_argument(
-        "--device", metavar="NAME", help="cpu, cuda, cuda:1, … (default: a GPU if there is one)"
-    )
-    if precision:
-        what = "of products: no (float32, default), bf16, fp16 or auto"
-        parser.add_argument("--precision", default="no", choices=PRECISIONS, help=what)
-
-
-@contextlib.contextmanager
-def computing_on(name: str | None) -> Iterator[None]:
-    """Within the block training and evaluation compute on this device; None: accelerate's own choice.
-
-    Raises AdapterError where the device cannot be used, or each of several processes has its own.
-    """
-    if name is None:
-        yield
-        return
-    from accelerate import PartialState
-
-    device, state = device_of(name), PartialState()
-    if state.num_processes > 1:
-        raise AdapterError(
-            f"--device {name}: {state.num_processes} processes share the work, and each has its own device;"
-            " leave --device out, or choose with accelerate launch"
-        )
-    before, state.device = state.device, device
-    try:
-        yield
-    finally:
-        state.device = before
-
-
-def save_table(table: Any, path: str | Path) -> None:
-    """Write a table as CSV, whole or not at all; no cell is a formula for a spreadsheet, and names of files
-    keep their bytes."""
-    from ..files import atomic_write
-    from ..text import csv_cell
-
-    def cell(value: Any) -> Any:
-        return csv_cell(value) if isinstance(value, str) else value
-
-    safe = table.rename(columns=cell).map(cell)
-    options = {"index": False, "float_format": "%.6g", "encoding": "utf-8", "errors": "surrogateescape"}
-    atomic_write(path, lambda temporary: safe.to_csv(temporary, **options))
-
-
-def save_figure(figure: Any, path: str, **options: Any) -> None:
-    """Write a figure; its folder is made. Raises AdapterError for an ending that Matplotlib does not know."""
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, **options)
-    except ValueError as error:  # Matplotlib names the formats that it knows
-        raise AdapterError(f"{path}: {error}; give a .png or .pdf file") from error
-
-
-def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The model in `args.checkpoint` and the task `args.data` for it, split as in the training if it is the
-    same data set.
-
-    Seed and options (number of classes, fractions of the split, …) that the command does not give are those
-    of the training.
-
-    Raises:
-        AdapterError: the data set has another number of classes than the model's head.
-    """
-    from ..datasets.load import load_data
-    from ..vit.model import AdaptedViT
-
-    model = AdaptedViT.from_pretrained(args.checkpoint)
-    told = model.trained_on or {}
-    same = told if told.get("data") == args.data else {}
-    if args.seed is None:
-        args.seed = same.get("seed") or 0
-    task = load_data(
-        args.data, backbone=model.backbone, **{**_plain_options(same.get("options")), **data_options(args)}
-    )
-    if task.num_classes != model.num_classes:
-        raise AdapterError(
-            f"{args.checkpoint} has a head of {model.num_classes} classes, but {args.data} has"
-            f" {task.num_classes}; give the data set and the --data-option on which it was trained"
-        )
-    return model, task
-
-
-_NOT_TAKEN = (
-    "root",
-    "download",
-    "folder",
-    "backbone",
-    "image_size",
-    "augment",
-    "n_per_class",
-    "cache",
-    "cache_gib",
-    "verify",
-    "strict",
-    "seed",
-)
-
-
-def _plain_options(options: Any) -> dict[str, Any]:
-    """Of the options in a file, those that say how a data set is drawn or divided: numbers and words, no
-    place and no address."""
-    found = options if isinstance(options, dict) else {}
-    plain = {
-        k: v
-        for k, v in found.items()
-        if v is None or isinstance(v, bool | int | float) or (isinstance(v, str) and v.isidentifier())
-    }
-    return {key: value for key, value in plain.items() if key not in _NOT_TAKEN and key.isidentifier()}

@@ -8,16 +8,8 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from . import bench_decode, bench_export, bench_video
-from .arguments import (
-    TABLES,
-    add_data,
-    add_json,
-    add_model,
-    add_number,
-    add_threads,
-    data_options,
-    device_of,
-)
+from .arguments import TABLES, add_data, add_json, add_model, add_number, add_threads, data_options
+from .devices import device_of
 
 __all__ = ["add_arguments", "run", "show"]
 

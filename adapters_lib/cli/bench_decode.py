@@ -7,7 +7,8 @@ from typing import Any
 
 from ..cores import available_cores
 from ..options import MOST_BATCH, MOST_SIDE
-from .arguments import add_data, add_number, add_threads, data_options, device_of
+from .arguments import add_data, add_number, add_threads, data_options
+from .devices import device_of
 
 __all__ = ["add_arguments", "run", "show"]
 

@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         backbone = create_backbone(args.backbone, pretrained=False, image_size=args.image_size)
         model = adapt(backbone, args.method or ["lora"], num_classes=args.classes)
-    found = bench_exported(model, batches=args.batch, repeats=args.rounds, exit=args.exit)
-    return {"checkpoint": args.checkpoint, **found}
+    measured = bench_exported(model, batches=args.batch, repeats=args.rounds, exit=args.exit)
+    return {"checkpoint": args.checkpoint, **measured}
 
 
 def show(result: dict[str, Any]) -> str:

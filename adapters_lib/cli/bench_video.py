@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from ..options import MOST_BATCH, MOST_CLASSES, MOST_SIDE
-from .arguments import add_number, add_threads, device_of
+from .arguments import add_number, add_threads
+from .devices import device_of
 
 __all__ = ["add_arguments", "run", "show"]
 

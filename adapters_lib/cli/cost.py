@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from ..options import MOST_BATCH, MOST_CLASSES
-from .arguments import Bounded, add_clips, add_model, add_number, add_threads, clip_options, device_of
+from .arguments import Bounded, add_clips, add_model, add_number, add_threads, clip_options
+from .devices import device_of
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -74,21 +75,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         backbone = meta_backbone(args.backbone, image_size=args.image_size, **clips)
     model = adapt(backbone, methods, num_classes=args.classes)
-    found = cost(model)
+    counted = cost(model)
     if args.memory:
-        found = found.measured(memory=memory_use(model, args.batch))
+        counted = counted.measured(memory=memory_use(model, args.batch))
     if args.latency:
         if args.threads is not None:
             torch.set_num_threads(args.threads)
         model.to(device_of(args.device))
-        found = found.measured(
+        counted = counted.measured(
             latency=latency(model, args.batch, repeats=args.repeats, dtype=getattr(torch, args.dtype))
         )
     return {
         "backbone": args.backbone,
         "methods": [format_method(m) for m in methods],
         "classes": args.classes,
-        **found.to_dict(),
+        **counted.to_dict(),
     }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import Bounded, add_data, add_json, add_size, data_options, save_figure
+from .arguments import Bounded, add_data, add_json, add_size, data_options
+from .writing import save_figure
 
 __all__ = ["add_arguments", "run", "show"]
 

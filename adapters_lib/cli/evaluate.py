@@ -10,7 +10,10 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH
 from ..text import one_line
-from .arguments import add_data, add_device, add_number, computing_on, load_checkpoint, save_table
+from .arguments import add_data, add_number
+from .devices import add_device, computing_on
+from .trained import load_checkpoint
+from .writing import save_table
 
 __all__ = ["add_arguments", "run", "show"]
 

@@ -9,18 +9,9 @@ from typing import Any
 
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_SEED
-from .arguments import (
-    TABLES,
-    Bounded,
-    add_data,
-    add_jobs,
-    add_json,
-    add_number,
-    checked_options,
-    key_value,
-    load_checkpoint,
-    save_figure,
-)
+from .arguments import TABLES, Bounded, add_data, add_jobs, add_json, add_number, checked_options, key_value
+from .trained import load_checkpoint
+from .writing import save_figure
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -159,11 +150,13 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
     thresholds = args.thresholds or kept.get("thresholds")
     policy = args.policy or (kept.get("policy") if args.thresholds is None else None) or "max_softmax"
     device = next(model.parameters()).device
-    found = [
+    outcomes = [
         predict(model, images.to(device), thresholds, policy)
         for images, _ in make_loader(data, args.batch_size)
     ]
-    labels, index = (torch.cat([getattr(p, name).cpu() for p in found]) for name in ("labels", "exit_index"))
+    labels, index = (
+        torch.cat([getattr(p, name).cpu() for p in outcomes]) for name in ("labels", "exit_index")
+    )
     simulated = simulate(stored, thresholds, policy)
     return {
         "action": "evaluate",
@@ -171,7 +164,7 @@ def _evaluate(args: argparse.Namespace) -> dict[str, Any]:
         "split": args.split,
         **evaluate_point(stored, measure(stored, thresholds, policy)),
         "top1": 100 * float((labels == stored.labels).double().mean()),
-        "macs": float(torch.cat([p.macs.cpu() for p in found]).double().mean()),
+        "macs": float(torch.cat([p.macs.cpu() for p in outcomes]).double().mean()),
         "differ_from_simulation": int((index != simulated.exit_index).sum()),
     }
 

@@ -45,15 +45,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {"recipes": _recipes()}
     from ..methods import METHODS
 
-    found = {}
+    methods = {}
     for name, cls in sorted(METHODS.items()):
         options = {field.name: field.default for field in dataclasses.fields(cls)}
-        found[name] = {
+        methods[name] = {
             "summary": " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split()),
             "source": cls.source,
             "options": options,
         }
-    return {"methods": found}
+    return {"methods": methods}
 
 
 def _compositions(out: str | None) -> dict[str, Any]:
@@ -71,11 +71,11 @@ def _recipes() -> dict[str, Any]:
     from ..training.published_recipes import PRESETS
     from ..training.recipe import Recipe
 
-    plain, found = Recipe(), {}
+    plain, presets = Recipe(), {}
     for name, preset in PRESETS.items():
         fields = {f.name: getattr(preset.recipe, f.name) for f in dataclasses.fields(Recipe)}
         kept = ("epochs", "lr", "batch_size", "weight_decay", "optimizer")
-        found[name] = {
+        presets[name] = {
             "recipe": {
                 key: value for key, value in fields.items() if key in kept or value != getattr(plain, key)
             },
@@ -86,7 +86,7 @@ def _recipes() -> dict[str, Any]:
             "source": preset.source,
             "note": preset.note,
         }
-    return found
+    return presets
 
 
 def _show_recipes(recipes: dict[str, Any]) -> str:

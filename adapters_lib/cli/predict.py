@@ -9,7 +9,9 @@ from typing import Any
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from ..text import one_line
-from .arguments import Bounded, add_device, device_of, save_table
+from .arguments import Bounded
+from .devices import add_device, device_of
+from .writing import save_table
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -90,9 +92,9 @@ def show(result: dict[str, Any]) -> str:
     lines = []
     for row in result["labels"][:SHOWN]:
         ranks = [key.removeprefix("class_") for key in row if key.startswith("class_")]
-        said = [f"{one_line(row[f'class_{r}'])} {100 * row[f'probability_{r}']:.1f} %" for r in ranks]
+        classes = [f"{one_line(row[f'class_{r}'])} {100 * row[f'probability_{r}']:.1f} %" for r in ranks]
         left = f" (exit behind block {row['exit']})" if "exit" in row else ""
-        lines.append(f"{one_line(row['file'])}: {', '.join(said)}{left}")
+        lines.append(f"{one_line(row['file'])}: {', '.join(classes)}{left}")
     if (more := result["images"] - SHOWN) > 0:
         lines.append(f"… and {more} more; --out FILE writes all")
     if result["relative"] is not None:

@@ -54,8 +54,8 @@ def _claims(args: argparse.Namespace) -> dict[str, Any]:
     """{"claims": one dict a claim, see `claims.Claim.to_dict`, "text"}."""
     from ..experiments.claims import decide, text_of
 
-    found = decide(args.folder)
-    return {"claims": [claim.to_dict() for claim in found], "text": text_of(found)}
+    claims = decide(args.folder)
+    return {"claims": [claim.to_dict() for claim in claims], "text": text_of(claims)}
 
 
 def _real(args: argparse.Namespace) -> dict[str, Any]:

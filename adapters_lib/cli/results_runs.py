@@ -106,8 +106,8 @@ def what_is_left(args: argparse.Namespace) -> dict[str, Any]:
     from ..experiments.plan import ORDER
     from ..experiments.run_grids import remaining
 
-    found = remaining(args.grids or list(ORDER), args.folder, args.only, args.seeds)
-    return {**found, "jobs": _cores(args.jobs)}
+    remaining_runs = remaining(args.grids or list(ORDER), args.folder, args.only, args.seeds)
+    return {**remaining_runs, "jobs": _cores(args.jobs)}
 
 
 def prune(args: argparse.Namespace) -> dict[str, Any]:

@@ -57,9 +57,9 @@ def read_config(path: str) -> dict[str, Any]:
             another kind, or a run that tells no data set by name.
     """
     content = _content(path)
-    described_here = described_run(content)
-    if described_here is not None:
-        return _of_run(path, described_here)
+    run = described_run(content)
+    if run is not None:
+        return _of_run(path, run)
     if "history" in content and "config" not in content:
         raise AdapterError(
             f"{path} was written by an earlier version, which did not keep the settings; give run.json of the"
@@ -78,18 +78,18 @@ def described_run(content: Mapping[str, Any]) -> dict[str, Any] | None:
 def _content(path: str) -> dict[str, Any]:
     if Path(path).suffix.lower() == ".toml":
         try:
-            found: Any = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            content: Any = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise AdapterError(f"cannot read {path}: {error}; check the path and the TOML in it") from error
         tables = ("recipe", "data_option", "backbone_option")  # TOML has no null
-        for table in (found.get(name) for name in tables):
+        for table in (content.get(name) for name in tables):
             if isinstance(table, dict):
                 table.update({key: None for key, value in table.items() if value == "None"})
     else:
-        found = load_json(path)
-    if not isinstance(found, dict):
-        raise AdapterError(f"{path} holds no table of settings, but a {type(found).__name__}")
-    return found
+        content = load_json(path)
+    if not isinstance(content, dict):
+        raise AdapterError(f"{path} holds no table of settings, but a {type(content).__name__}")
+    return content
 
 
 def _checked(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,27 +97,27 @@ def _checked(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     from ..vit.safe_names import check_options
 
     recipe_fields = [field.name for field in fields(Recipe)]
-    found = {key: value for key, value in settings.items() if value is not None}
-    own = {key: found.pop(key) for key in list(found) if key in recipe_fields and key not in KINDS}
-    for key, value in found.items():
+    checked = {key: value for key, value in settings.items() if value is not None}
+    own = {key: checked.pop(key) for key in list(checked) if key in recipe_fields and key not in KINDS}
+    for key, value in checked.items():
         if key not in KINDS:
             raise unknown(f"setting in {path}:", key, [*KINDS, *recipe_fields])
         if not fits(value, KINDS[key]):
-            raise AdapterError(f"{path}: {key} is {str(value)[:60]!r}; give {_said(KINDS[key])}")
-    methods = found.get("method", [])
-    found["method"] = [methods] if isinstance(methods, str) else methods
-    if not all(isinstance(text, str) for text in found["method"]):
+            raise AdapterError(f"{path}: {key} is {str(value)[:60]!r}; give {_kind_in_words(KINDS[key])}")
+    methods = checked.get("method", [])
+    checked["method"] = [methods] if isinstance(methods, str) else methods
+    if not all(isinstance(text, str) for text in checked["method"]):
         raise AdapterError(f"{path}: method is {str(methods)[:60]!r}; give texts such as lora:rank=16")
-    found["recipe"] = {**own, **found.get("recipe", {})}
-    for name in found["recipe"]:
+    checked["recipe"] = {**own, **checked.get("recipe", {})}
+    for name in checked["recipe"]:
         if name not in recipe_fields:
             raise unknown(f"recipe field in {path}:", name, recipe_fields)
-    if "backbone_option" in found:
-        check_options(found.get("backbone", "micro_vit"), found["backbone_option"], path)
-    return found
+    if "backbone_option" in checked:
+        check_options(checked.get("backbone", "micro_vit"), checked["backbone_option"], path)
+    return checked
 
 
-def _said(kind: Any) -> str:
+def _kind_in_words(kind: Any) -> str:
     return (
         "a table" if kind is dict else "a text or a list of them" if kind == str | list else described(kind)
     )

@@ -7,17 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from . import plain
-from .arguments import (
-    add_clips,
-    add_data,
-    add_device,
-    add_model,
-    checked_options,
-    clip_options,
-    computing_on,
-    data_options,
-    key_value,
-)
+from .arguments import add_clips, add_data, add_model, checked_options, clip_options, data_options, key_value
+from .devices import add_device, computing_on
 from .run_config import check_same_data, check_same_weights, described_run, read_config
 
 __all__ = ["add_arguments", "run", "show"]
@@ -126,9 +117,9 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     recipe |= {name: given[name] for name in ("seed", *_RECIPE) if name in given}
     recipe |= dict(given.get("recipe", []))
     options = {**file.get("data_option", {}), **checked_options(given.get("data_option", []))}
-    found = {**_DEFAULTS, "backbone_option": {}, **file, **given}
-    found |= {"data_option": list(options.items()), "recipe": {"seed": found["seed"], **recipe}}
-    return found
+    merged = {**_DEFAULTS, "backbone_option": {}, **file, **given}
+    merged |= {"data_option": list(options.items()), "recipe": {"seed": merged["seed"], **recipe}}
+    return merged
 
 
 def _run(args: argparse.Namespace) -> dict[str, Any]:
@@ -213,10 +204,10 @@ def _config(args: argparse.Namespace, head: str, recipe: dict[str, Any]) -> dict
         "backbone_option",
     )
     data = ("data", "root", "download", "n_per_class", "seed")
-    found = {name: getattr(args, name) for name in (*plainly, *data)}
-    found |= {"tubelet": args.tubelet if args.frames else None, "data_option": dict(args.data_option)}
-    found = {name: value for name, value in found.items() if value not in (None, False, {}, [])}
-    return {**found, "head": head, "recipe": recipe}
+    config = {name: getattr(args, name) for name in (*plainly, *data)}
+    config |= {"tubelet": args.tubelet if args.frames else None, "data_option": dict(args.data_option)}
+    config = {name: value for name, value in config.items() if value not in (None, False, {}, [])}
+    return {**config, "head": head, "recipe": recipe}
 
 
 def show(result: dict[str, Any]) -> str:

@@ -109,18 +109,18 @@ def _until_bracketed(args: argparse.Namespace) -> dict[str, Any]:
 
     methods = args.methods or tuned_methods(args.data, args.exits)
     if args.list:
-        found = brackets(methods, args.data, args.table, args.exits)
+        bracketed = brackets(methods, args.data, args.table, args.exits)
     else:
         deadline = None if args.limit_minutes is None else time.time() + 60 * args.limit_minutes
         how: dict[str, Any] = {"exits": args.exits, "jobs": args.jobs, "work": work_folder()}
-        found = tune_until_bracketed(methods, args.data, args.table, deadline=deadline, **how)
-    chosen = {method: b.rate for method, b in found.items() if b.rate is not None}
+        bracketed = tune_until_bracketed(methods, args.data, args.table, deadline=deadline, **how)
+    chosen = {method: b.rate for method, b in bracketed.items() if b.rate is not None}
     if not args.list:
         store_rates(setting_of(args.data, args.exits), chosen)
-    missing = {method: b.missing for method, b in found.items() if b.rate is None}
+    missing = {method: b.missing for method, b in bracketed.items() if b.rate is None}
     lines = [
         f"{method}: " + (f"{chosen[method]:g}" if method in chosen else _still(missing[method]))
-        for method in found
+        for method in bracketed
     ]
     return {"chosen": chosen, "missing": missing, "text": "\n".join(lines)}
 

@@ -26,8 +26,8 @@ def spoken(message: str, args: argparse.Namespace) -> str:
     it is."""
     options = {name: f"--{name.replace('_', '-')}" for name in vars(args) if name not in NO_OPTIONS}
 
-    def option(found: re.Match[str]) -> str:
-        name, value = found[1], found[2] or ""
+    def option(match: re.Match[str]) -> str:
+        name, value = match[1], match[2] or ""
         known = name if name in options else PYTHON.get(name, "")
         if known in options and isinstance(getattr(args, known), bool):
             return (
@@ -35,22 +35,22 @@ def spoken(message: str, args: argparse.Namespace) -> str:
                 if value == "True"
                 else f"no {options[known]}"
                 if value == "False"
-                else found[0]
+                else match[0]
             )
         if known in options and value == "None":
             return f"no {options[known]}"
         if known in options:
             return f"{options[known]} {value}".strip()
         if "recipe" in options and name in _fields():
-            return f"--recipe {found[0]}"
+            return f"--recipe {match[0]}"
         if "data_option" in options and name in _data_options():
-            return f"--data-option {found[0]}"
-        return found[0]
+            return f"--data-option {match[0]}"
+        return match[0]
 
     message = _GIVEN.sub(option, _LOADED.sub(r"the data set \1", message))
     bare = [re.escape(name) for name in options if "_" in name]  # words that no sentence has
     return re.sub(
-        rf"(?<![\w./'-])({'|'.join(bare) or '$^'})(?![\w=(.'])", lambda found: options[found[1]], message
+        rf"(?<![\w./'-])({'|'.join(bare) or '$^'})(?![\w=(.'])", lambda match: options[match[1]], message
     )
 
 
@@ -65,8 +65,8 @@ def _data_options() -> set[str]:
     """Names of all options of all data sets."""
     from ..datasets.load import DATA_SETS
 
-    found: set[str] = set()
+    names: set[str] = set()
     for module in {entry.module for entry in DATA_SETS.values()}:
         load = import_module(f"adapters_lib.datasets.{module}").load
-        found |= {p.name for p in inspect.signature(load).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    return found | {"augment"}
+        names |= {p.name for p in inspect.signature(load).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    return names | {"augment"}

@@ -124,7 +124,7 @@ def fit_latency(
         raise AdapterError(
             f"{len(points)} points, fewer than 2 without modules; time the bare backbone at two image sizes"
         )
-    fixed, price, modules = _solve(points)
+    fixed, per_gmac, modules = _solve(points)
     errors = []
     for left_out in points:
         others = [point for point in points if point is not left_out]
@@ -136,7 +136,7 @@ def fit_latency(
                 abs(trial.predict(left_out.method, left_out.macs, left_out.modules) / left_out.ms - 1)
             )
     error = float(np.mean(errors)) if errors else float("nan")
-    return LatencyModel(fixed, price, modules, error, tuple(points), batch, device, threads)
+    return LatencyModel(fixed, per_gmac, modules, error, tuple(points), batch, device, threads)
 
 
 def _solve(points: list[Measured]) -> tuple[float, float, dict[str, float]]:
@@ -148,9 +148,9 @@ def _solve(points: list[Measured]) -> tuple[float, float, dict[str, float]]:
         for point in points
     ]
     times = np.array([point.ms for point in points])
-    found, _ = nnls(np.array(rows) / times[:, None], np.ones(len(points)))
+    solution, _ = nnls(np.array(rows) / times[:, None], np.ones(len(points)))
     return (
-        float(found[0]),
-        float(found[1]),
-        {name: float(c) for name, c in zip(names, found[2:], strict=True)},
+        float(solution[0]),
+        float(solution[1]),
+        {name: float(c) for name, c in zip(names, solution[2:], strict=True)},
     )

@@ -278,12 +278,12 @@ def _paths(data: Any) -> list[Path] | None:
     if isinstance(data, View):
         inner = _paths(data.data)
         return None if inner is None else [inner[i] for i in data.indices.tolist()]
-    found: Any = getattr(data, "paths", None)
+    paths: Any = getattr(data, "paths", None)
     # Torchvision's ImageFolder.
-    if found is None and isinstance(samples := getattr(data, "samples", None), list):
-        found = [sample[0] for sample in samples if isinstance(sample, tuple)]
+    if paths is None and isinstance(samples := getattr(data, "samples", None), list):
+        paths = [sample[0] for sample in samples if isinstance(sample, tuple)]
     return (
-        [Path(path) for path in found] if isinstance(found, Sequence) and not isinstance(found, str) else None
+        [Path(path) for path in paths] if isinstance(paths, Sequence) and not isinstance(paths, str) else None
     )
 
 
@@ -300,8 +300,8 @@ def marks(data: Any) -> Tensor | None:
             if isinstance(data, View)
             else (data.dataset, torch.as_tensor(list(data.indices)))
         )
-        found = marks(inner)
-        return None if found is None else found[chosen]
+        below_marks = marks(inner)
+        return None if below_marks is None else below_marks[chosen]
     if isinstance(data, ConcatDataset):
         parts = [marks(part) for part in data.datasets]
         return (
@@ -320,8 +320,8 @@ def marks(data: Any) -> Tensor | None:
         below: Any = getattr(data, name, None)
         count = getattr(data, "count", 1)
         if isinstance(below, Dataset) and len(below) * count == len(data):  # type: ignore[arg-type]
-            found = marks(below)
-            return None if found is None else found.repeat_interleave(count)
+            below_marks = marks(below)
+            return None if below_marks is None else below_marks.repeat_interleave(count)
     paths = _paths(data)
     if paths is None or len(paths) != len(data):
         return None
@@ -347,17 +347,17 @@ def _numbers(digests: list[bytes]) -> Tensor:
     return torch.tensor([int.from_bytes(digest, "big") >> 1 for digest in digests], dtype=torch.int64)
 
 
-def sketch(*found: Tensor | None) -> Tensor | None:
+def sketch(*marks_of: Tensor | None) -> Tensor | None:
     """The smallest `KEPT` distinct marks of all those given; None if nothing is known. As they are like
     random numbers, so is the choice."""
-    known = [each for each in found if each is not None]
+    known = [each for each in marks_of if each is not None]
     return torch.cat(known).unique()[:KEPT] if known else None
 
 
-def shared(kept: Tensor, found: Tensor) -> int:
-    """How many of the samples with marks `found` are among those of a `sketch`; if that is full, among
+def shared(kept: Tensor, others: Tensor) -> int:
+    """How many of the samples with marks `others` are among those of a `sketch`; if that is full, among
     those that it can know."""
-    return int(torch.isin(found, kept).sum())
+    return int(torch.isin(others, kept).sum())
 
 
 def labels_digest(data: Dataset) -> str:

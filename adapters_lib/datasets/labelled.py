@@ -184,8 +184,8 @@ def labels_of(data: Dataset) -> Tensor:
         return _whole_labels(data, data.tensors[1])
     data_set_of(data)
     for name in ("labels", "targets"):
-        if (found := getattr(data, name, None)) is not None:
-            return _whole_labels(data, found)
+        if (stored := getattr(data, name, None)) is not None:
+            return _whole_labels(data, stored)
     raise AdapterError(
         f"{type(data).__name__} has neither `labels` nor `targets`; add a LongTensor `labels` of shape (N,)"
     )
@@ -195,45 +195,51 @@ def _whole_labels(data: Any, labels: Any) -> Tensor:
     """Labels as int64 (N,), one a sample; nothing is rounded."""
     name = type(data).__name__
     try:
-        found = torch.as_tensor(labels)
+        numbers = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise AdapterError(
             f"{name}: labels {str(labels)[:60]!r} are no whole numbers; give a LongTensor (N,)"
         ) from error
-    if found.ndim != 1:
+    if numbers.ndim != 1:
         raise AdapterError(
-            f"{name}: labels of shape {tuple(found.shape)}; give one whole number a sample, (N,)"
+            f"{name}: labels of shape {tuple(numbers.shape)}; give one whole number a sample, (N,)"
         )
-    if found.is_complex() or (
-        found.is_floating_point() and not bool((found == found.round()).all() & found.isfinite().all())
+    if numbers.is_complex() or (
+        numbers.is_floating_point()
+        and not bool((numbers == numbers.round()).all() & numbers.isfinite().all())
     ):
         odd = (
-            int((found != found.round()).nonzero()[0])
-            if found.is_floating_point() and bool((found != found.round()).any())
+            int((numbers != numbers.round()).nonzero()[0])
+            if numbers.is_floating_point() and bool((numbers != numbers.round()).any())
             else 0
         )
         raise AdapterError(
-            f"{name}: sample {odd} has label {found[odd].item()}; labels are whole numbers from 0"
+            f"{name}: sample {odd} has label {numbers[odd].item()}; labels are whole numbers from 0"
         )
-    if len(found) != len(data):
-        raise AdapterError(f"{name}: {len(found)} labels for {len(data)} samples; give one a sample")
-    return found.long()
+    if len(numbers) != len(data):
+        raise AdapterError(f"{name}: {len(numbers)} labels for {len(data)} samples; give one a sample")
+    return numbers.long()
 
 
 def _checked_indices(indices: Any, count: int) -> Tensor:
     """Indices (M,), int64, of `count` samples; from the end where negative, as torch counts."""
     try:
-        found = torch.as_tensor(indices)
+        numbers = torch.as_tensor(indices)
     except (TypeError, ValueError, RuntimeError) as error:
         raise AdapterError(
             f"indices {str(indices)[:60]} are no whole numbers; give a list of them"
         ) from error
-    if found.numel() == 0:
-        return found.long().flatten()
-    if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise AdapterError(f"indices {found.dtype} {tuple(found.shape)}; give whole numbers (M,)")
-    if not -count <= int(found.min()) <= int(found.max()) < count:
+    if numbers.numel() == 0:
+        return numbers.long().flatten()
+    if (
+        numbers.ndim != 1
+        or numbers.is_floating_point()
+        or numbers.is_complex()
+        or numbers.dtype == torch.bool
+    ):
+        raise AdapterError(f"indices {numbers.dtype} {tuple(numbers.shape)}; give whole numbers (M,)")
+    if not -count <= int(numbers.min()) <= int(numbers.max()) < count:
         raise AdapterError(
-            f"index {int(found.max())} or {int(found.min())} lies outside a data set of {count} samples"
+            f"index {int(numbers.max())} or {int(numbers.min())} lies outside a data set of {count} samples"
         )
-    return found.long() % count
+    return numbers.long() % count

@@ -63,14 +63,16 @@ def list_json(file: Path, kind: type) -> Any:
     """The object in a JSON file. Raises AdapterError for what is not JSON, or holds something else than a
     `kind`."""
     try:
-        found = json.loads(list_text(file))
+        content = json.loads(list_text(file))
     except (ValueError, RecursionError) as error:
         if isinstance(error, AdapterError):
             raise
         raise AdapterError(f"{file} is not JSON ({error}); fetch it again") from error
-    if not isinstance(found, kind):
-        raise AdapterError(f"{file} holds a {type(found).__name__}; the published file is a {kind.__name__}")
-    return found
+    if not isinstance(content, kind):
+        raise AdapterError(
+            f"{file} holds a {type(content).__name__}; the published file is a {kind.__name__}"
+        )
+    return content
 
 
 def whole_number(where: str, value: object, rule: str = "give a whole number") -> int:

@@ -68,14 +68,14 @@ def split_samples(samples: Sequence[Sample], fractions: Sequence[float], seed: i
 
 
 def check_counts(
-    name: str, expected: dict[str, int], found: dict[str, int], skipped: Skipped, strict: bool, where: Path
+    name: str, expected: dict[str, int], counts: dict[str, int], skipped: Skipped, strict: bool, where: Path
 ) -> None:
     """Compare counts, files left out in mind: a mismatch is one AdapterError that says it all, or one
     DataWarning when not `strict`."""
     wrong = [
-        f"expected {expected[key]} {key}, found {found[key]}"
+        f"expected {expected[key]} {key}, found {counts[key]}"
         for key in expected
-        if expected[key] != found[key]
+        if expected[key] != counts[key]
     ]
     if not wrong and not skipped:
         return

@@ -108,18 +108,20 @@ class Task:
             data.origin = origin  # type: ignore[attr-defined]
 
     def _held_out(self) -> str:
-        told = [names_of(data) or labels_digest(data) for data in (self.val, self.test)]
-        return hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        held_out = [names_of(data) or labels_digest(data) for data in (self.val, self.test)]
+        return hashlib.sha256(json.dumps(held_out).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _prepared(self) -> dict[str, Any]:
         images: Any = self.train
         while isinstance(images, View):
             images = images.data
-        told = {**self.info, **self.data_config}
+        settings = {**self.info, **self.data_config}
         if isinstance(images, TensorImages):  # they are resized as a whole, nothing is cut off
-            told |= {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": images.interpolation}
+            settings |= {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": images.interpolation}
         return {
-            key: list(told[key]) if key in ("mean", "std") else told[key] for key in PREPARED if key in told
+            key: list(settings[key]) if key in ("mean", "std") else settings[key]
+            for key in PREPARED
+            if key in settings
         }
 
     @property

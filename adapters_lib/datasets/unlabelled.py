@@ -63,14 +63,14 @@ def preparation(model: AdaptedViT) -> dict[str, Any]:
     Raises:
         AdapterError: the file's words are none that we know; nothing is prepared by guessing.
     """
-    told = (model.trained_on or {}).get("prepared") or {}
+    prepared = (model.trained_on or {}).get("prepared") or {}
     for key in PREPARED:
-        if key in told and not _SOUND[key](told[key]):
+        if key in prepared and not _SOUND[key](prepared[key]):
             raise AdapterError(
-                f"the model's file says that images are prepared with {key}={str(told[key])[:60]!r}, which"
-                ' cannot be read; copy the file again, or take "prepared" out of model.trained_on'
+                f"the model's file says that images are prepared with {key}={str(prepared[key])[:60]!r},"
+                ' which cannot be read; copy the file again, or take "prepared" out of model.trained_on'
             )
-    return {**model.data_config, **{key: told[key] for key in PREPARED if key in told}}
+    return {**model.data_config, **{key: prepared[key] for key in PREPARED if key in prepared}}
 
 
 @dataclass
@@ -104,10 +104,10 @@ class Unlabelled:
             waiting = deque(map(begin, islice(starts, AHEAD)))
             while waiting:
                 numbers, results = waiting.popleft()
-                found = list(zip(numbers, results, strict=True))
+                loaded = list(zip(numbers, results, strict=True))
                 waiting.extend(map(begin, islice(starts, 1)))
-                self.skipped += [(self.names[n], why) for n, why in found if isinstance(why, str)]
-                sound = [(n, x) for n, x in found if isinstance(x, Tensor)]
+                self.skipped += [(self.names[n], why) for n, why in loaded if isinstance(why, str)]
+                sound = [(n, x) for n, x in loaded if isinstance(x, Tensor)]
                 if sound:
                     yield [n for n, _ in sound], torch.stack([x for _, x in sound])
 
@@ -143,19 +143,19 @@ def unlabelled(model: AdaptedViT, given: Any, max_pixels: int = MAX_PIXELS) -> U
             " prepare them yourself and call model(images)"
         )
     items: list[Any] = []
-    found = Unlabelled([], items, _reader(model, max_pixels))
+    inputs = Unlabelled([], items, _reader(model, max_pixels))
     for one in [given] if isinstance(given, str | os.PathLike | Image.Image) else _listed(given):
         if isinstance(one, Image.Image) and not frames:
-            found.names.append(str(getattr(one, "filename", "") or f"image {len(items)}"))
+            inputs.names.append(str(getattr(one, "filename", "") or f"image {len(items)}"))
             items.append(one)
         elif isinstance(one, str | os.PathLike):
             path = Path(one).expanduser()
-            paths = _in_folder(found, path, bool(frames)) if path.is_dir() else [path]
-            found.names += map(str, paths)
+            paths = _in_folder(inputs, path, bool(frames)) if path.is_dir() else [path]
+            inputs.names += map(str, paths)
             items += paths
         else:
             raise AdapterError(_remedy(one, bool(frames)))
-    return found
+    return inputs
 
 
 def _listed(given: Any) -> list[Any]:
@@ -173,12 +173,12 @@ def _remedy(one: object, clips: bool) -> str:
     return f"a {what} to classify; give {kinds}, a list of these, or a uint8 tensor {shape}"
 
 
-def _in_folder(found: Unlabelled, folder: Path, clips: bool) -> list[Path]:
-    """The folder's files; what is left out is noted in `found`. Raises AdapterError if there is no file."""
+def _in_folder(inputs: Unlabelled, folder: Path, clips: bool) -> list[Path]:
+    """The folder's files; what is left out is noted in `inputs`. Raises AdapterError if there is no file."""
     what = "video" if clips else "image"
     inside = scan(folder, VIDEO_EXTENSIONS if clips else EXTENSIONS, what)
-    found.skipped += [(str(path), why) for path, why in inside.left_out]
-    found.foreign += [(str(path), why) for path, why in inside.foreign]
+    inputs.skipped += [(str(path), why) for path, why in inside.left_out]
+    inputs.foreign += [(str(path), why) for path, why in inside.foreign]
     if not inside.files:
         others = [f"{path.name} ({why})" for path, why in (inside.left_out + inside.foreign)[:LISTED]]
         there = f"; it holds {', '.join(others)}" if others else ""

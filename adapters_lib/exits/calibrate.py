@@ -95,8 +95,8 @@ def calibrate(
         >>> vit = al.create_backbone()
         >>> task = al.load_data("leaves-ultra", backbone=vit, cultivars=2, n_train=1, n_val=4, n_test=1)
         >>> model = al.adapt(vit, [al.AdaptFormer(), al.DynExits(every=3)], classes=task.classes)
-        >>> found = al.calibrate(model, task.val, budget=0.5)  # thresholds for half the MACs
-        >>> len(found.thresholds)
+        >>> point = al.calibrate(model, task.val, budget=0.5)  # thresholds for half the MACs
+        >>> len(point.thresholds)
         3
     """
     check_exits(model)
@@ -141,13 +141,13 @@ def operating_points(
     sure = confidences(stored.logits, policy) if sure is None else sure
     table = sure.numpy()
     stages = np.arange(len(table))
-    found: dict[tuple[float, ...], OperatingPoint] = {}
+    by_shares: dict[tuple[float, ...], OperatingPoint] = {}
     for log_p in np.log(POWERS):
         quotas = np.exp(log_p * stages - (log_p * stages).max())
         thresholds = quota_thresholds(table, quotas / quotas.sum())
         point = measure(stored, thresholds, policy, sure)
-        found.setdefault(point.shares, point)
-    return sorted(found.values(), key=lambda point: (point.macs, -point.top1))
+        by_shares.setdefault(point.shares, point)
+    return sorted(by_shares.values(), key=lambda point: (point.macs, -point.top1))
 
 
 def measure(
@@ -167,17 +167,17 @@ def quota_thresholds(sure: NDArray[Any], quotas: Sequence[float] | NDArray[Any])
     sure: confidences (S, N). quotas: S shares that sum to 1; the last is not looked at.
     """
     n = sure.shape[1]
-    here = np.ones(n, dtype=bool)
+    remaining = np.ones(n, dtype=bool)
     thresholds = []
     for stage, quota in zip(sure[:-1].astype(np.float64), quotas, strict=False):
         count = int(n * quota + 1e-6)  # a whole number of images may come out as 6.999999
-        left = -np.sort(-stage[here])
+        left = -np.sort(-stage[remaining])
         # Images that are equally sure go together: of the places between unequal ones, the nearest to the
         # quota.
-        cuts = np.array([0, *(np.flatnonzero(np.diff(left)) + 1), len(left)])
-        cut = int(cuts[np.abs(cuts - count).argmin()])
-        limit = 1.0 if cut == 0 else 0.0 if cut == len(left) else float((left[cut - 1] + left[cut]) / 2)
-        here &= ~((stage > limit) | (limit == 0))
+        edges = np.array([0, *(np.flatnonzero(np.diff(left)) + 1), len(left)])
+        edge = int(edges[np.abs(edges - count).argmin()])
+        limit = 1.0 if edge == 0 else 0.0 if edge == len(left) else float((left[edge - 1] + left[edge]) / 2)
+        remaining &= ~((stage > limit) | (limit == 0))
         thresholds.append(limit)
     return tuple(thresholds)
 

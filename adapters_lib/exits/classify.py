@@ -111,8 +111,8 @@ def classify(
         for numbers, batch in data.batches(batch_size):
             batch = batch.to(device=device, dtype=next(model.parameters()).dtype)
             if early:
-                found = predict(model, batch, thresholds, policy)
-                logits, index = found.logits, found.exit_index
+                prediction = predict(model, batch, thresholds, policy)
+                logits, index = prediction.logits, prediction.exit_index
             else:
                 logits = model(batch).float()
                 index = torch.full((len(batch),), len(model.exits))

@@ -41,13 +41,13 @@ def evaluate_point(stored: StoredExits, point: OperatingPoint) -> dict[str, Any]
     `top1`, `macs`, `relative`, `shares`; `mean_block`, after which an image leaves; `full_depth` (the last
     exit for all), `random` and `fixed_depth` at equal cost; `exits`, top-1 of every exit on all images.
     """
-    here = measure(stored, point.thresholds, point.policy)
+    measured = measure(stored, point.thresholds, point.policy)
     return {
-        **here.to_dict(),
-        "mean_block": float(np.dot(here.shares, stored.costs.blocks)),
+        **measured.to_dict(),
+        "mean_block": float(np.dot(measured.shares, stored.costs.blocks)),
         "full_depth": float(stored.accuracies[-1]),
-        "random": random_exit_accuracy(stored, here.shares),
-        "fixed_depth": fixed_depth_accuracy(stored, here.macs),
+        "random": random_exit_accuracy(stored, measured.shares),
+        "fixed_depth": fixed_depth_accuracy(stored, measured.macs),
         "exits": stored.accuracies.tolist(),
         "images": len(stored.labels),
     }
@@ -65,15 +65,15 @@ def cost_curve(
     sure = confidences(evaluation.logits, policy)
     rows = []
     for point in operating_points(calibration, policy):
-        here = measure(evaluation, point.thresholds, policy, sure)
+        measured = measure(evaluation, point.thresholds, policy, sure)
         rows.append(
             {
-                "macs": here.macs,
-                "relative": here.relative,
-                "top1": here.top1,
-                "random": random_exit_accuracy(evaluation, here.shares),
-                "fixed_depth": fixed_depth_accuracy(evaluation, here.macs),
-                "mean_block": float(np.dot(here.shares, evaluation.costs.blocks)),
+                "macs": measured.macs,
+                "relative": measured.relative,
+                "top1": measured.top1,
+                "random": random_exit_accuracy(evaluation, measured.shares),
+                "fixed_depth": fixed_depth_accuracy(evaluation, measured.macs),
+                "mean_block": float(np.dot(measured.shares, evaluation.costs.blocks)),
                 "val_top1": point.top1,
                 "thresholds": point.thresholds,
             }

@@ -160,7 +160,7 @@ def _batch(
     if n == 0:
         return out, exit_index, final
     memory, done = None, 0
-    gone: Tensor | slice
+    exiting: Tensor | slice
     for stage, block in enumerate(blocks):
         for index in range(done, block):
             x, layout = model.run_block(index, x, layout)
@@ -168,7 +168,7 @@ def _batch(
         logits = exit_logits(model, block, x, layout)
         sure, memory = confidence(policy, logits, memory, len(blocks))
         if stage == len(limits):
-            gone, stay = slice(None), None
+            exiting, stay = slice(None), None
         else:
             # What is no number goes at once, and is found at the end.
             goes = leaves(sure, limits[stage]) | sure.isnan()
@@ -177,9 +177,9 @@ def _batch(
             staying = len(goes) - int(goes.sum())  # the one wait for the device at this exit
             if staying == len(goes):
                 continue
-            stay, gone = order[:staying], order[staying:]
-        leaving = gone if rows is None else rows[gone]
-        out[leaving], final[leaving] = logits[gone].float(), sure[gone]
+            stay, exiting = order[:staying], order[staying:]
+        leaving = exiting if rows is None else rows[exiting]
+        out[leaving], final[leaving] = logits[exiting].float(), sure[exiting]
         exit_index[leaving] = stage
         if stay is None or not len(stay):
             break

@@ -87,11 +87,11 @@ def store_exits(model: AdaptedViT, dataset: Dataset, batch_size: int = 64) -> St
 def confidences(logits: Tensor, policy: str = "max_softmax") -> Tensor:
     """Confidence of every exit on every image: logits (S, N, C) → (S, N)."""
     check_policy(policy)
-    found, memory = [], None
+    per_exit, memory = [], None
     for stage in logits:
         sure, memory = confidence(policy, stage, memory, len(logits))
-        found.append(sure)
-    return torch.stack(found)
+        per_exit.append(sure)
+    return torch.stack(per_exit)
 
 
 def simulate(

@@ -108,7 +108,7 @@ from .run_grids import (
     stored as stored,
 )
 from .side_by_side import (
-    borrow as borrow,
+    copy_shared_runs as copy_shared_runs,
     draw_ahead as draw_ahead,
     queue_of as queue_of,
     run_jobs as run_jobs,

@@ -73,7 +73,7 @@ def rank_correlation(
     if not all(values.size and np.isfinite(values).all() for side in sides for values in side):
         raise AdapterError("rank_correlation: an accuracy is missing or not finite; drop runs that failed")
     means = [np.array([values.mean() for values in side]) for side in sides]
-    found = stats.spearmanr(*means)
+    spearman = stats.spearmanr(*means)
     random = np.random.Generator(np.random.PCG64(seed))
     drawn = [
         np.stack([random.choice(values, (draws, values.size)).mean(1) for values in side], axis=1)
@@ -84,7 +84,9 @@ def rank_correlation(
     norms = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
     rhos = (centred[0] * centred[1]).sum(1)[norms > 0] / norms[norms > 0]
     low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2]) if rhos.size else (np.nan, np.nan)
-    return RankCorrelation(float(found.statistic), float(low), float(high), float(found.pvalue), methods)
+    return RankCorrelation(
+        float(spearman.statistic), float(low), float(high), float(spearman.pvalue), methods
+    )
 
 
 def real_report(folder: str | Path = "data/results") -> dict[str, Any]:
@@ -112,12 +114,12 @@ def real_report(folder: str | Path = "data/results") -> dict[str, Any]:
         for other in names[place + 1 :]:
             about = f"{name} and {other}"
             try:
-                found = rank_correlation(_accuracies(sides[name]), _accuracies(sides[other]))
+                correlation = rank_correlation(_accuracies(sides[name]), _accuracies(sides[other]))
             except AdapterError as error:
                 lines.append(f"{about}: no rank correlation, {error}")
                 continue
-            correlations.append({"first": name, "second": other, **found._asdict()})
-            lines.append(f"{about}: rank correlation {found}")
+            correlations.append({"first": name, "second": other, **correlation._asdict()})
+            lines.append(f"{about}: rank correlation {correlation}")
     return {
         "rows": table.to_dict("records"),
         "correlations": correlations,

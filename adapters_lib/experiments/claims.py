@@ -104,11 +104,11 @@ class Claim:
     def to_dict(self) -> dict[str, Any]:
         """The claim with the mean, half-width, n and target of its first comparison, and all comparisons."""
         every = [comparison.to_dict() for comparison in self.comparisons]
-        lead = {key: every[0][key] for key in ("mean", "half_width", "n", "target")}
+        first = {key: every[0][key] for key in ("mean", "half_width", "n", "target")}
         return {
             "claim": self.name,
             "sentence": self.sentence,
-            **lead,
+            **first,
             "verdict": self.verdict,
             "note": self.note,
             "comparisons": every,
@@ -188,7 +188,7 @@ def _all_of(comparisons: Sequence[Comparison]) -> Verdict:
 def _ila(folder: Path) -> Claim:
     rows = _rows(folder, "methods", ["method"])
     starts = zip(both_starts("ila++"), both_starts("adpt"), strict=True)
-    found = [compared(rows, ila, adpt, "holds", 1.0, MANY) for ila, adpt in starts]
+    comparisons = [compared(rows, ila, adpt, "holds", 1.0, MANY) for ila, adpt in starts]
     macs = [
         _of(rows, "method", name)["macs"].median() if len(_of(rows, "method", name)) else math.nan
         for name in ("ila++", "adpt")
@@ -197,49 +197,56 @@ def _ila(folder: Path) -> Claim:
     return Claim(
         "ila++",
         "ILA++ holds ADPT's accuracy at 30 % fewer MACs, from either start",
-        found,
-        _all_of(found),
+        comparisons,
+        _all_of(comparisons),
         note,
     )
 
 
 def _probe(folder: Path) -> Claim:
     rows = _rows(folder, "methods", ["method"])
-    found = [compared(rows, name, "linear", "wins", 1.0, FEW) for name in ALL_METHODS if name != "linear"]
+    comparisons = [
+        compared(rows, name, "linear", "wins", 1.0, FEW) for name in ALL_METHODS if name != "linear"
+    ]
     # What is missing, then the weakest.
-    found.sort(key=lambda comparison: (comparison.seeds.n >= FEW, comparison.seeds.mean))
-    verdicts = [comparison.verdict for comparison in found]
+    comparisons.sort(key=lambda comparison: (comparison.seeds.n >= FEW, comparison.seeds.mean))
+    verdicts = [comparison.verdict for comparison in comparisons]
     counts = {
         verdict: verdicts.count(verdict) for verdict in ("shown", "refuted", "undecided", "not enough runs")
     }
     verdict: Verdict = "undecided"
-    if len(found) - counts["not enough runs"] < DECIDED:
+    if len(comparisons) - counts["not enough runs"] < DECIDED:
         verdict = "not enough runs"
     elif counts["refuted"]:
         verdict = "refuted"
     elif counts["shown"] >= DECIDED:
         verdict = "shown"
     note = (
-        ", ".join(f"{count} {name}" for name, count in counts.items() if count) + f", of {len(found)} methods"
+        ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        + f", of {len(comparisons)} methods"
     )
-    return Claim("probe", "every adapter, and full fine-tuning, beats the linear probe", found, verdict, note)
+    return Claim(
+        "probe", "every adapter, and full fine-tuning, beats the linear probe", comparisons, verdict, note
+    )
 
 
 def _padapter(folder: Path) -> Claim:
     rows = _rows(folder, "padapter", ["method"])
     own, *others = EQUAL_SIZES
-    found = [compared(rows, own, other, "wins", 0.7, MANY) for other in others]
+    comparisons = [compared(rows, own, other, "wins", 0.7, MANY) for other in others]
     prompts = ("padapter:bottleneck=8,train_prompt=false", "padapter:bottleneck=11,num_tokens=1")
-    found += [compared(rows, own, other, "wins", 0.7, FEW, counts=False) for other in prompts]
+    comparisons += [compared(rows, own, other, "wins", 0.7, FEW, counts=False) for other in prompts]
     note = (
         "the last two say what the prompt does: against one that stays at its start, and one row shared by"
         " all tokens"
     )
-    return Claim("padapter", "PAdapter beats every adapter of its size", found, _all_of(found), note)
+    return Claim(
+        "padapter", "PAdapter beats every adapter of its size", comparisons, _all_of(comparisons), note
+    )
 
 
 def _dyn(folder: Path) -> Claim:
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for name, budget, wanted, what in (
         ("exits", BUDGET, MANY, "leaves"),
         ("video_exits", CLIPS_BUDGET, FEW, "clips"),
@@ -247,14 +254,14 @@ def _dyn(folder: Path) -> Claim:
         rows = _rows(folder, name, ["data", "host", "setting", "point"], budget)
         host = _of(_of(rows, "setting", "host"), "point", "full")
         half = {setting: _of(_of(rows, "setting", setting), "point", "half") for setting in ("all", "naive")}
-        found.append(_paired(f"half the MACs − host, {what}", half["all"], host, "holds", 1.0, wanted))
+        comparisons.append(_paired(f"half the MACs − host, {what}", half["all"], host, "holds", 1.0, wanted))
         for control in ("random", "fixed_depth"):
             other = (
                 half["all"].assign(top1=half["all"][control], hits="") if len(half["all"]) else half["all"]
             )
             about = f"half the MACs − {control.replace('_', ' ')} exits at equal cost, {what}"
-            found.append(_paired(about, half["all"], other, "wins", 1.0, wanted))
-        found.append(
+            comparisons.append(_paired(about, half["all"], other, "wins", 1.0, wanted))
+        comparisons.append(
             _paired(
                 f"naive exits at half the MACs − host, {what}",
                 half["naive"],
@@ -265,7 +272,7 @@ def _dyn(folder: Path) -> Claim:
                 counts=False,
             )
         )
-        found.append(
+        comparisons.append(
             _paired(
                 f"all − naive exits at half the MACs, {what}",
                 half["all"],
@@ -283,8 +290,8 @@ def _dyn(folder: Path) -> Claim:
     return Claim(
         "dyn",
         sentence,
-        found,
-        _all_of(found),
+        comparisons,
+        _all_of(comparisons),
         "naive exits (linear heads, equal weights, no sparsity) are the control",
     )
 

@@ -110,5 +110,5 @@ def hits_of(rows: pd.DataFrame) -> list[np.ndarray]:
 
 def _images(configuration: str) -> str:
     """What decides the test images, apart from the seed."""
-    said = json.loads(configuration)
-    return json.dumps([said.get("data"), said.get("data_options")], sort_keys=True)
+    settings = json.loads(configuration)
+    return json.dumps([settings.get("data"), settings.get("data_options")], sort_keys=True)

@@ -217,14 +217,14 @@ def _run(
     task = load_task(run, vit, work)
     model = adapt(vit, list(run.methods), num_classes=task.num_classes, seed=run.seed)
     trained, device = train(run, model, task, clock, work=work, deadline=deadline)
-    price = cost(model)
+    counted = cost(model)
     common = {
         "setting": setting,
         "host": " + ".join(m for m in run.methods if parse_method(m).name != "dyn") or "linear",
         "data": run.data,
         "seed": run.seed,
-        **{role: price.trainable[role] for role in ("adapter", "head")},
-        "full_macs": price.macs,
+        **{role: counted.trainable[role] for role in ("adapter", "head")},
+        "full_macs": counted.macs,
         "n_test": len(task.test),  # type: ignore[arg-type]
         "updates": trained.updates,
         "precision": trained.precision,
@@ -234,7 +234,7 @@ def _run(
         "torch": torch.__version__,
         "configuration": json.dumps(run.configuration(), sort_keys=True),
     }
-    full = {"point": "full", "relative": 1.0, "macs": price.macs, "mean_block": model.depth}
+    full = {"point": "full", "relative": 1.0, "macs": counted.macs, "mean_block": model.depth}
     if not len(model.exits):
         logits, labels = collect_logits(model, task.test)
         right = logits.argmax(1) == labels
@@ -257,19 +257,19 @@ def _run(
     reachable = operating_points(val)
     points = {name: choose(reachable, budget) for name, budget in POINTS.items()}
     for name, point in points.items():
-        found, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
+        evaluated, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
         rows.append(
             {
                 "point": name,
                 "val_top1": point.top1,
                 **{
-                    column: found[column]
+                    column: evaluated[column]
                     for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")
                 },
                 **mean_block_by_granularity(
                     task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]
                 ),
-                **{column: json.dumps(found[column]) for column in ("shares", "thresholds", "exits")},
+                **{column: json.dumps(evaluated[column]) for column in ("shares", "thresholds", "exits")},
                 "hits": pack_hits(outcome.labels == test.labels),
             }
         )
@@ -299,8 +299,8 @@ def mean_block_by_granularity(task: Task, labels: torch.Tensor, blocks: torch.Te
     finest classes left."""
     if "granularity" not in task.info:
         return {}
-    dial = np.array(task.info["granularity"])[labels.numpy()]
+    granularity = np.array(task.info["granularity"])[labels.numpy()]
     return {
-        name: float(blocks.numpy()[dial == extreme].mean())
-        for name, extreme in (("coarse_block", dial.max()), ("fine_block", dial.min()))
+        name: float(blocks.numpy()[granularity == extreme].mean())
+        for name, extreme in (("coarse_block", granularity.max()), ("fine_block", granularity.min()))
     }

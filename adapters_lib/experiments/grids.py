@@ -340,7 +340,7 @@ def tuned_methods(data: str = "leaves-ultra", exits: bool = False) -> list[str]:
     return list(dict.fromkeys([*CLAIMED, *names, *swept()]))
 
 
-def _dial(granularity: float) -> dict[str, float]:
+def _granularity_option(granularity: float) -> dict[str, float]:
     """The default is left unsaid, so that its runs are the same as those of the grid `methods`."""
     return {} if granularity == KINDS["ultra"].granularity else {"granularity": granularity}
 
@@ -369,8 +369,8 @@ def _curve() -> list[Experiment]:
 def _granularity() -> list[Experiment]:
     return [
         run
-        for dial in GRANULARITIES
-        for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_dial(dial))
+        for granularity in GRANULARITIES
+        for run in _runs(("linear", "adpt", "lora", "ila++"), data_options=_granularity_option(granularity))
     ]
 
 

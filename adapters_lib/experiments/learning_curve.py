@@ -63,13 +63,13 @@ def budget_orders(rows: pd.DataFrame, value: str = "val_top1") -> list[BudgetOrd
 def swapped(first: BudgetOrder, second: BudgetOrder, apart: float = 0.0) -> list[tuple[str, str]]:
     """Pairs of methods that change places: (better at the first budget, better at the second), each time by
     more than `apart` points."""
-    found = []
+    pairs = []
     for one, other in combinations(first.accuracies, 2):  # in the first order: `one` is not below `other`
         before = first.accuracies[one] - first.accuracies[other]
         after = second.accuracies[one] - second.accuracies[other]
         if before > apart and after < -apart:
-            found.append((one, other))
-    return found
+            pairs.append((one, other))
+    return pairs
 
 
 def budget_text(rows: pd.DataFrame, value: str = "val_top1") -> str:

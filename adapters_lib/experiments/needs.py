@@ -27,21 +27,21 @@ _HOMES: dict[str, Callable[[str], Path]] = {"elpv": elpv.home_of, "apples": appl
 
 def lacking(data: str, backbone: str) -> str:
     """What to do before a run on this set and backbone can be made, in words; "" if all is there."""
-    found = []
+    remedies = []
     try:
         if data in _HOMES:
             _HOMES[data](data)
     except AdapterError as error:
-        found.append(str(error))
+        remedies.append(str(error))
     try:
         if not backbone.startswith(EMBEDDED) and find_weights(backbone) is None and not _cached(backbone):
-            found.append(
+            remedies.append(
                 f"weights of {backbone}: none on this machine. Put {backbone}.safetensors into a folder and"
                 f" set {FOLDER_VARIABLE} to it, or let the hub fetch them once: create_backbone({backbone!r})"
             )
     except AdapterError as error:  # the variable names no folder
-        found.append(str(error))
-    return " ".join(found)
+        remedies.append(str(error))
+    return " ".join(remedies)
 
 
 def _cached(backbone: str) -> bool:
@@ -56,8 +56,8 @@ def _cached(backbone: str) -> bool:
 def inside(configuration: Mapping[str, Any]) -> str:
     """A run's configuration without the digests of files: what tells stored runs apart where the files are
     not there."""
-    found = {name: value for name, value in configuration.items() if name not in ("files", "weights")}
-    return json.dumps(found, sort_keys=True)
+    kept = {name: value for name, value in configuration.items() if name not in ("files", "weights")}
+    return json.dumps(kept, sort_keys=True)
 
 
 def insides(texts: Iterable[object]) -> list[str]:

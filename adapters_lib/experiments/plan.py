@@ -125,11 +125,11 @@ def _study_jobs(name: str, study: Study, folder: Path) -> list[Job]:
     rows = stored.groupby(["setting", "seed"]).size().to_dict() if len(stored) else {}
     recipe = offline_recipe(study.host, data=study.data, exits=True)
     run = Experiment((study.host,), study.data, data_options=options["data_options"], recipe=recipe)
-    found = []
+    jobs = []
     for setting, seed in study.runs():
         done = rows.get((setting, seed), 0) >= (1 if setting == "host" else 3)
         about = f"{setting} ({study.host}) on {study.data}, seed {seed}"
-        found.append(
+        jobs.append(
             Job(
                 name,
                 about,
@@ -142,7 +142,7 @@ def _study_jobs(name: str, study: Study, folder: Path) -> list[Job]:
                 (path, setting, seed, options),
             )
         )
-    return found
+    return jobs
 
 
 def run_grid_job(run: Experiment, table: Path, work: Path, deadline: float | None) -> None:
@@ -245,8 +245,8 @@ def _paces(rows: pd.DataFrame) -> pd.DataFrame:
         else rows["seconds"]
     )
     method = rows["method"] if "method" in rows else rows["setting"]
-    told = rows["configuration"] if "configuration" in rows else [None] * len(rows)
-    sizes = [json.loads(text).get("image_size") if isinstance(text, str) else None for text in told]
+    texts = rows["configuration"] if "configuration" in rows else [None] * len(rows)
+    sizes = [json.loads(text).get("image_size") if isinstance(text, str) else None for text in texts]
     data = [_data_at(name, size) for name, size in zip(rows["data"], sizes, strict=True)]
     return pd.DataFrame({"method": method, "data": data, "pace": on_cpu / rows["updates"]}).dropna()
 

@@ -141,14 +141,14 @@ def _gains(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
     NaN where the two cannot be compared. None without the probe."""
     if "linear" not in set(rows["method"]):
         return None
-    found = []
+    records = []
     for _, group in rows.groupby(list(by[:-1]) or (lambda _: 0), sort=False):
         gains = paired_gains(group, "linear") if "linear" in set(group["method"]) else {}
         gains["linear"] = Interval(0.0, 0.0, 0)
         for named in group[list(by)].drop_duplicates().to_dict("records"):
             mean, half, _ = gains.get(named["method"], (math.nan, math.nan, 0))
-            found.append({**named, "gain": mean, "gain_half": half})
-    return pd.DataFrame(found)
+            records.append({**named, "gain": mean, "gain_half": half})
+    return pd.DataFrame(records)
 
 
 def timed_as(method: str) -> str:
@@ -171,10 +171,10 @@ def _steps(rows: pd.DataFrame, steps: pd.DataFrame | None) -> dict[str, float]:
     backbones = {json.loads(text)["backbone"] for text in rows["configuration"]}
     steps = steps[steps["backbone"].isin(backbones)]
     ratios = dict(zip(steps["method"], steps["ratio"], strict=True))
-    found = {method: ratios.get(timed_as(method)) for method in rows["method"].unique()}
+    step_ratios = {method: ratios.get(timed_as(method)) for method in rows["method"].unique()}
     return (
-        {m: r for m, r in found.items() if r is not None}
-        if len(backbones) == 1 and None not in found.values()
+        {m: r for m, r in step_ratios.items() if r is not None}
+        if len(backbones) == 1 and None not in step_ratios.values()
         else {}
     )
 

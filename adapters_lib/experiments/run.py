@@ -133,11 +133,11 @@ class Experiment:
         recipe = {
             name: value for name, value in recipe.items() if name in _FIRST_FIELDS or value != usual[name]
         }
-        found = {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
-        del found["outside"]
+        values = {**asdict(self), "methods": list(self.methods), "recipe": recipe, "version": __version__}
+        del values["outside"]
         if self.image_size is None:  # younger than the first rows: their keys stay
-            del found["image_size"]
-        return found | (_outside(self) if self.outside is None else self.outside)
+            del values["image_size"]
+        return values | (_outside(self) if self.outside is None else self.outside)
 
     @property
     def key(self) -> str:
@@ -203,12 +203,16 @@ def run_experiment(
     model = adapt(backbone, list(experiment.methods), num_classes=len(task.classes), seed=seed)
     run, device = train(experiment, model, task, clock, progress=progress, work=work, deadline=deadline)
     bf16 = run.precision == "bf16"
-    with on_device(model) as here, exact_float32(), torch.autocast(here.type, torch.bfloat16, enabled=bf16):
+    with (
+        on_device(model) as target,
+        exact_float32(),
+        torch.autocast(target.type, torch.bfloat16, enabled=bf16),
+    ):
         validated = evaluate(model, task.val)
         result = evaluate(model, task.test, return_logits=True) if experiment.test else {}
-    if (found := _outside(experiment)) != experiment.outside:
+    if (now := _outside(experiment)) != experiment.outside:
         raise AdapterError(
-            f"the files behind {title(experiment)} changed while it ran: {experiment.outside}, now {found};"
+            f"the files behind {title(experiment)} changed while it ran: {experiment.outside}, now {now};"
             " run it again"
         )
     recipe = run.recipe
@@ -321,8 +325,8 @@ def _facts(model: AdaptedViT, batch: int) -> tuple[dict[str, int], int, int]:
         [source, model.image_size, [format_method(m) for m in model.methods], model.num_classes, batch]
     )
     if key not in _FACTS:
-        price = cost(model)
-        _FACTS[key] = (price.trainable, price.macs, memory_use(model, batch).training)
+        counted = cost(model)
+        _FACTS[key] = (counted.trainable, counted.macs, memory_use(model, batch).training)
     return _FACTS[key]
 
 
@@ -382,18 +386,18 @@ def run_grid(
 
 def pinned(experiments: Sequence[Experiment]) -> list[Experiment]:
     """The experiments with the digests of the files behind them, looked up once for those that share them."""
-    found: dict[str, dict[str, str]] = {}
+    digests: dict[str, dict[str, str]] = {}
     pinned = []
     for experiment in experiments:
-        told = json.dumps(
+        source = json.dumps(
             [experiment.data, experiment.seed, experiment.data_options, experiment.backbone],
             sort_keys=True,
             default=str,
         )
-        if experiment.outside is None and told not in found:
-            found[told] = _outside(experiment)
+        if experiment.outside is None and source not in digests:
+            digests[source] = _outside(experiment)
         pinned.append(
-            replace(experiment, outside=found[told] if experiment.outside is None else experiment.outside)
+            replace(experiment, outside=digests[source] if experiment.outside is None else experiment.outside)
         )
     return pinned
 

@@ -34,7 +34,7 @@ from .grids import (
 from .needs import inside, insides
 from .plan import Pace, jobs_of, ordered, select
 from .run import Experiment, arrange_rows, read_table
-from .side_by_side import borrow, run_jobs
+from .side_by_side import copy_shared_runs, run_jobs
 from .versions import budgets_of, one_budget, versions_of
 
 __all__ = [
@@ -73,7 +73,7 @@ def results(
     Raises AdapterError for an unknown grid, no seed of the grid, or, after all others, the runs that failed.
     """
     folder = Path(folder)
-    borrow([name], folder)
+    copy_shared_runs([name], folder)
     declared = jobs_of(name, folder)
     runs = select(declared, seeds=seeds)
     if not runs:

@@ -26,7 +26,7 @@ from .run import (
 )
 from .table import read_rows
 
-__all__ = ["borrow", "draw_ahead", "queue_of", "run_jobs", "run_on_gpu"]
+__all__ = ["copy_shared_runs", "draw_ahead", "queue_of", "run_jobs", "run_on_gpu"]
 
 AHEAD = 4
 """Images are drawn ahead for so many runs a process: a short session gets no further."""
@@ -47,7 +47,7 @@ def queue_of(
     want of files.
     """
     jobs = [job for name in names for job in jobs_of(name, folder)]
-    borrow(names, folder)
+    copy_shared_runs(names, folder)
     jobs = [job for name in names for job in jobs_of(name, folder)] if jobs else []
     left = [job for job in select(jobs, only, seeds) if not job.done]
     return ordered(_possible(left), order, Pace(folder))
@@ -85,7 +85,9 @@ def run_jobs(
         run_missing(_run_job, missing, folder, jobs=jobs, deadline=deadline)
     finally:
         touched = {job.table for job in queue} & set(GRIDS)
-        borrow([name for name in GRIDS if name in touched or (folder / f"{name}.csv").exists()], folder)
+        copy_shared_runs(
+            [name for name in GRIDS if name in touched or (folder / f"{name}.csv").exists()], folder
+        )
         for name in touched:
             arrange_rows([run.key for run in GRIDS[name]()], folder / f"{name}.csv")
 
@@ -94,7 +96,7 @@ def _run_job(job: Job, work: Path, deadline: float | None) -> None:
     job.call(*job.arguments, work, deadline)
 
 
-def borrow(names: Sequence[str], folder: Path) -> None:
+def copy_shared_runs(names: Sequence[str], folder: Path) -> None:
     """Copy runs that another grid's table holds already: the same key is the same run."""
     # As text, so that every digit goes along.
     tables = {name: read_rows(folder / f"{name}.csv")[1] for name in GRIDS}

@@ -61,8 +61,8 @@ def tune(
         candidates = tuple(rates or OTHER_RATES.get(parse_method(method).name, RATES))
         before = stored.loc[stored["method"] == method, "lr"] if len(stored) else ()
         for rate in sorted({*candidates, *before}):
-            found = [_trial(method, rate, seed, data, exits, data_options) for seed in seeds]
-            runs += [run for run in found if rate in candidates or run.key in held]
+            trials = [_trial(method, rate, seed, data, exits, data_options) for seed in seeds]
+            runs += [run for run in trials if rate in candidates or run.key in held]
     return run_grid(runs, table, jobs=jobs, work=work)
 
 
@@ -84,7 +84,7 @@ def brackets(methods: Sequence[str], data: str, table: str | Path, exits: bool =
     missing before one is bracketed."""
     setting, rows = setting_of(data, exits), read_table(table)
     values = dict(zip(rows["key"], rows["val_top1"], strict=True)) if len(rows) else {}
-    found = {}
+    by_method = {}
     for method in methods:
         rates = {float(rate) for rate in rows.loc[rows["method"] == method, "lr"]} if len(rows) else set()
         tried: dict[float, dict[int, float]] = {}
@@ -92,8 +92,8 @@ def brackets(methods: Sequence[str], data: str, table: str | Path, exits: bool =
             if (value := values.get(_trial(method, rate, seed, data, exits).key)) is not None:
                 tried.setdefault(rate, {})[seed] = value
         start = on_ladder(offline_recipe(method, data=data, exits=exits or None).lr)
-        found[method] = bracket(tried, start, setting.validation, (SEEDS[0], SEEDS[1]))
-    return found
+        by_method[method] = bracket(tried, start, setting.validation, (SEEDS[0], SEEDS[1]))
+    return by_method
 
 
 def tune_until_bracketed(
@@ -114,20 +114,20 @@ def tune_until_bracketed(
 
     Raises AdapterError: a method is not known; or for the runs that failed, after all others of their round.
     """
-    _borrow(methods, data, Path(table), exits)
+    _copy_curve_runs(methods, data, Path(table), exits)
     while True:
-        found = brackets(methods, data, table, exits)
+        by_method = brackets(methods, data, table, exits)
         runs = [
             _trial(method, rate, seed, data, exits)
             for method in methods
-            for rate, seed in found[method].missing
+            for rate, seed in by_method[method].missing
         ]
         if not runs or (deadline is not None and time.time() >= deadline):
-            return found
+            return by_method
         run_grid(runs, table, jobs=jobs, work=work, deadline=deadline)
 
 
-def _borrow(methods: Sequence[str], data: str, table: Path, exits: bool) -> None:
+def _copy_curve_runs(methods: Sequence[str], data: str, table: Path, exits: bool) -> None:
     """Copy the runs that the learning curve has made already: at this budget it tries the rates that one
     starts from."""
     curve, known = read_table(table.with_name("learning_curve.csv")), set(read_table(table).get("key", ()))

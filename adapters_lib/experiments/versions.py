@@ -43,10 +43,10 @@ def versions_of(table: pd.DataFrame) -> pd.Series:
     if "version" in table:
         known = table["version"].astype(object)
     if "configuration" in table:
-        said = table["configuration"].map(
+        configured = table["configuration"].map(
             lambda text: json.loads(text).get("version") if isinstance(text, str) else None
         )
-        known = known.where(known.notna(), said)
+        known = known.where(known.notna(), configured)
     return known.where(known.notna(), "unknown").astype(str)
 
 
@@ -63,12 +63,12 @@ def budgets_of(table: pd.DataFrame) -> pd.Series:
 
 
 def _budget(text: object) -> str:
-    said = json.loads(text) if isinstance(text, str) else {}
-    passes = said.get("recipe", {}).get("epochs")
+    settings = json.loads(text) if isinstance(text, str) else {}
+    passes = settings.get("recipe", {}).get("epochs")
     if passes is None:
         return "unknown"
-    options = said.get("data_options", {})
-    kind = KINDS.get(str(said.get("data", "")).removeprefix("leaves-"))
+    options = settings.get("data_options", {})
+    kind = KINDS.get(str(settings.get("data", "")).removeprefix("leaves-"))
     images = options.get("n_per_class") or options.get("n_train") or (kind.n_train if kind else None)
     return f"{passes} passes" + (f" over {images} a class" if images else "")
 
@@ -88,11 +88,13 @@ def refuse_mixture(table: pd.DataFrame, by: Sequence[str], *, precisions: bool =
     kinds = {"versions": versions_of(table), "budgets": budgets_of(table)}
     if precisions:
         kinds["precisions"] = precisions_of(table)
-    for kind, found in kinds.items():
-        if found.nunique() < 2:
+    for kind, column_values in kinds.items():
+        if column_values.nunique() < 2:
             continue
         for key, rows in (
-            found.groupby([table[column] for column in by], sort=False) if by else [("these rows", found)]
+            column_values.groupby([table[column] for column in by], sort=False)
+            if by
+            else [("these rows", column_values)]
         ):
             if rows.nunique() > 1:
                 group = ", ".join(map(str, key if isinstance(key, tuple) else (key,)))

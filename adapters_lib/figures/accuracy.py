@@ -72,40 +72,40 @@ def accuracy_against_cost(
             raise unknown("cost axis", column, COST_AXES)
         if column not in table:
             raise AdapterError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
-    found = points(table, (by,), value)
+    means = points(table, (by,), value)
     if front:
         (cost,) = columns
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutdatedRows)  # said once already, by `points`
             shares = pareto_front(one_version(table, [by]), cost, value, by)
-        found = found.merge(shares[[by, "on_front", "front_share"]], on=by)
-    look = method_style(map(str, found[by]))
-    size = _area(found[sized_by]) if sized_by else None
+        means = means.merge(shares[[by, "on_front", "front_share"]], on=by)
+    look = method_style(map(str, means[by]))
+    size = _area(means[sized_by]) if sized_by else None
     with style():
         width = COLUMN * (1 if len(columns) == 1 else 0.2 + 0.9 * len(columns))
-        height = max(2.6, 1.0 + 0.13 * len(found))
+        height = max(2.6, 1.0 + 0.13 * len(means))
         figure, axes = plt.subplots(1, len(columns), figsize=(width, height), sharey=True, squeeze=False)
         for ax, cost in zip(axes.flat, columns, strict=True):
-            for row in found.sort_values(cost, kind="stable").to_dict("records"):
+            for row in means.sort_values(cost, kind="stable").to_dict("records"):
                 seen: Any = {"ms": size(row[sized_by])} if size else {}
                 dim = 0.45 if front and not row["on_front"] else 0.85
-                here, its = (row[cost], row[value], row["half"]), look[str(row[by])]
-                mark(ax, *here, its, outdated=row["outdated"], alpha=dim, label=drawn(row[by]), **seen)
+                place, its = (row[cost], row[value], row["half"]), look[str(row[by])]
+                mark(ax, *place, its, outdated=row["outdated"], alpha=dim, label=drawn(row[by]), **seen)
                 if spread:
                     ax.hlines(row[value], row[spread[0]], row[spread[1]], color=its[0], lw=0.7)
             if front:
-                best = found[found["on_front"]].sort_values(cost)
+                best = means[means["on_front"]].sort_values(cost)
                 ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
-            cost_scale(ax, found[cost].to_list())
+            cost_scale(ax, means[cost].to_list())
             ax.set_xlabel(COST_AXES[cost].replace("per image", f"per {_sample_of(table)}"))
         axes[0, 0].set_ylabel(ACCURACIES.get(value, value))
         if size and sized_by:
-            _size_legend(axes[0, 0], found[sized_by], size)
-        names = [drawn(row[by]) + _share(row) for row in found.to_dict("records")]
-        colors = [look[str(name)][0] for name in found[by]]
-        names_beside(axes[0, -1], found[columns[-1]].to_list(), found[value].to_list(), names, colors)
+            _size_legend(axes[0, 0], means[sized_by], size)
+        names = [drawn(row[by]) + _share(row) for row in means.to_dict("records")]
+        colors = [look[str(name)][0] for name in means[by]]
+        names_beside(axes[0, -1], means[columns[-1]].to_list(), means[value].to_list(), names, colors)
         data = table["data"].unique().tolist() if "data" in table else []
-        figure.suptitle(caption(found, data, title), fontsize=7)
+        figure.suptitle(caption(means, data, title), fontsize=7)
     plt.close(figure)
     return figure
 
@@ -123,14 +123,14 @@ def _share(row: Mapping[Any, Any]) -> str:
 def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None, title: str = "") -> Figure:
     """One row a method, one panel a data set; the best of the first panel on top. names: method → what to
     call it."""
-    found = points(table, ("data", "method"))
-    panels = found["data"].unique().tolist()
+    means = points(table, ("data", "method"))
+    panels = means["data"].unique().tolist()
     order = (
-        found[found["data"] == panels[0]]
+        means[means["data"] == panels[0]]
         .sort_values("top1", ascending=False, kind="stable")["method"]
         .to_list()
     )
-    order += [m for m in found["method"].unique() if m not in order]
+    order += [m for m in means["method"].unique() if m not in order]
     look = method_style(order)
     with style():
         wide = COLUMN if len(panels) < 3 else 2 * COLUMN
@@ -138,7 +138,7 @@ def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None
             1, len(panels), figsize=(wide, 0.75 + 0.17 * len(order)), sharey=True, squeeze=False
         )
         for ax, data in zip(axes.flat, panels, strict=True):
-            for row in found[found["data"] == data].to_dict("records"):
+            for row in means[means["data"] == data].to_dict("records"):
                 mark(
                     ax,
                     row["top1"],
@@ -151,7 +151,7 @@ def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None
             ax.set(xlabel="top-1 (%)", title=drawn(data) if len(panels) > 1 else "")
             ax.set_ylim(len(order) - 0.5, -0.5)
         axes[0, 0].set_yticks(range(len(order)), [drawn((names or {}).get(m, m)) for m in order])
-        figure.suptitle(caption(found, panels, title), fontsize=7)
+        figure.suptitle(caption(means, panels, title), fontsize=7)
     plt.close(figure)
     return figure
 
@@ -165,23 +165,23 @@ def bottleneck_sweep(table: pd.DataFrame, *, title: str = "") -> Figure:
         AdapterError: a method without such a size.
     """
     rows = table.assign(**_sizes(table["method"]))
-    found = points(rows, ("family", "size"))
-    look = method_style(list(dict.fromkeys(found["family"])))
+    means = points(rows, ("family", "size"))
+    look = method_style(list(dict.fromkeys(means["family"])))
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.6), sharey=True)
-        for place, (family, group) in enumerate(found.groupby("family", sort=False)):
+        for place, (family, group) in enumerate(means.groupby("family", sort=False)):
             line = group.sort_values("size")
             aside = 1.04 ** (place - (len(look) - 1) / 2)  # so that intervals at one size stand side by side
             _line(axes[0], line["size"] * aside, line, look[str(family)], str(family))
             _line(axes[1], line["trained"], line, look[str(family)], str(family))
         axes[0].set_xscale("log", base=2)
-        ticks = sorted(found["size"].unique())
+        ticks = sorted(means["size"].unique())
         axes[0].set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axes[0].minorticks_off()
         axes[0].set(xlabel="bottleneck or rank", ylabel="top-1 (%)")
-        cost_scale(axes[1], found["trained"].to_list())
+        cost_scale(axes[1], means["trained"].to_list())
         axes[1].set_xlabel(COST_AXES["trained"])
-        figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
+        figure.suptitle(caption(means, table["data"].unique().tolist(), title), fontsize=7)
         outside_legend(figure, *axes[0].get_legend_handles_labels())
     plt.close(figure)
     return figure
@@ -196,11 +196,11 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
     Raises:
         AdapterError: the reference was not run at some granularity, or not with the same seeds.
     """
-    found = points(table, ("method", "granularity"))
-    look = method_style(list(dict.fromkeys(found["method"])))
+    means = points(table, ("method", "granularity"))
+    look = method_style(list(dict.fromkeys(means["method"])))
     rows = one_version(table, ("method", "granularity"))
     lines = [
-        (str(method), line.sort_values("granularity")) for method, line in found.groupby("method", sort=False)
+        (str(method), line.sort_values("granularity")) for method, line in means.groupby("method", sort=False)
     ]
     others = [(method, line) for method, line in lines if method != reference]
     with style():
@@ -219,7 +219,7 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
             _line(right, line["granularity"] * aside, gained, look[method], method)
         for ax in (left, right):
             ax.set_xscale("log")
-            ticks = sorted(found["granularity"].unique())
+            ticks = sorted(means["granularity"].unique())
             ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             ax.minorticks_off()
             ax.set_xlabel("granularity (towards 0: one and the same plant)")
@@ -227,7 +227,7 @@ def granularity_sweep(table: pd.DataFrame, *, reference: str = "linear", title: 
         right.axhline(0, color="0.4", lw=0.8)
         left.set_ylabel(f"top-1 of {drawn(reference)} (%)")
         right.set_ylabel(f"top-1 above {drawn(reference)} (points)")
-        figure.suptitle(caption(found, table["data"].unique().tolist(), title), fontsize=7)
+        figure.suptitle(caption(means, table["data"].unique().tolist(), title), fontsize=7)
         outside_legend(figure, *right.get_legend_handles_labels())
     plt.close(figure)
     return figure
@@ -245,15 +245,15 @@ def learning_curves(table: pd.DataFrame, *, value: str = "val_top1", title: str 
     Raises:
         AdapterError: an empty table or a missing column.
     """
-    found = points(table, ("method", "updates"), value)
-    groups = [(str(name), line.sort_values("updates")) for name, line in found.groupby("method", sort=False)]
+    means = points(table, ("method", "updates"), value)
+    groups = [(str(name), line.sort_values("updates")) for name, line in means.groupby("method", sort=False)]
     look = method_style([name for name, _ in groups])
     with style():
         figure, ax = plt.subplots(figsize=(1.25 * COLUMN, 3.1))
         for name, line in groups:
             _line(ax, line["updates"], line.assign(top1=line[value]), look[name], name)
         ax.set_xscale("log", base=2)
-        ticks = sorted(found["updates"].unique())
+        ticks = sorted(means["updates"].unique())
         ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
         ax.minorticks_off()
         ax.margins(x=0.06)
@@ -262,7 +262,7 @@ def learning_curves(table: pd.DataFrame, *, value: str = "val_top1", title: str 
         ends = ([row["updates"] for row in last], [row[value] for row in last])
         names_beside(ax, *ends, [drawn(name) for name, _ in groups], [look[name][0] for name, _ in groups])
         data = table["data"].unique().tolist() if "data" in table else []
-        figure.suptitle(caption(found, data, title), fontsize=7)
+        figure.suptitle(caption(means, data, title), fontsize=7)
     plt.close(figure)
     return figure
 
@@ -277,20 +277,22 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
         AdapterError: as `experiments.compare`.
     """
     rows = one_version(table, ["method"])
-    found = [compare(rows, method, reference) for method in rows["method"].unique() if method != reference]
-    if not found:
+    comparisons = [
+        compare(rows, method, reference) for method in rows["method"].unique() if method != reference
+    ]
+    if not comparisons:
         raise AdapterError(f"nothing to compare with {reference!r}: the table holds no other method")
-    found.sort(key=lambda each: -each.seeds.mean)
-    said = caption(points(table), table["data"].unique().tolist(), title).replace(
+    comparisons.sort(key=lambda each: -each.seeds.mean)
+    heading = caption(points(table), table["data"].unique().tolist(), title).replace(
         "mean and", "colored: paired difference,"
     )
-    images = f"grey: bootstrap over {found[0].images.images} test {sample(table['data'])}s"
+    images = f"grey: bootstrap over {comparisons[0].images.images} test {sample(table['data'])}s"
     return _difference_rows(
-        {each.first: each.seeds for each in found},
-        {each.first: each.images for each in found},
-        look=method_style([each.first for each in found]),
+        {each.first: each.seeds for each in comparisons},
+        {each.first: each.images for each in comparisons},
+        look=method_style([each.first for each in comparisons]),
         xlabel=f"top-1 above {drawn(reference)} (percentage points)",
-        title=f"{said}\n{images}",
+        title=f"{heading}\n{images}",
     )
 
 
@@ -306,7 +308,7 @@ def paired_differences(
     """
     if not differences:
         raise AdapterError("paired_differences: nothing was selected to draw; give at least one entry")
-    counts = {found.n for found in differences.values()}
+    counts = {interval.n for interval in differences.values()}
     alike = f"paired over n = {counts.pop()} seeds" if len(counts) == 1 else ""
     return _difference_rows(
         differences,
@@ -331,15 +333,15 @@ def _difference_rows(
         longest = max(len(drawn(name)) for name in seeds)
         width = COLUMN * min(1.0 + 0.02 * max(longest - 8, 0), 1.6)  # names must not eat the axes
         figure, ax = plt.subplots(figsize=(width, 0.9 + 0.17 * len(seeds) + 0.1 * title.count("\n")))
-        for place, (name, found) in enumerate(seeds.items()):
+        for place, (name, interval) in enumerate(seeds.items()):
             aside = 0.0
             if images is not None:
                 aside = 0.1
                 ax.hlines(place + 0.22, images[name].low, images[name].high, color="0.45", lw=0.8)
-            row = (found.mean, place - aside, found.half, look[name])
+            row = (interval.mean, place - aside, interval.half, look[name])
             mark(ax, *row, across=True, elinewidth=1.4, ecolor=look[name][0])
             if counted:
-                note_beside(ax, place, f"n = {found.n}", fontsize=7, color="0.4")
+                note_beside(ax, place, f"n = {interval.n}", fontsize=7, color="0.4")
         ax.axvline(0, color="0.4", lw=0.8)
         ax.set_yticks(range(len(seeds)), [drawn(name) for name in seeds])
         ax.set_ylim(len(seeds) - 0.4, -0.6)
@@ -366,7 +368,7 @@ def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], lab
 
 def _sizes(methods: pd.Series) -> dict[str, list[Any]]:
     """Name and size of every method in text form."""
-    found: dict[str, list[Any]] = {"family": [], "size": []}
+    columns: dict[str, list[Any]] = {"family": [], "size": []}
     for text in methods:
         method = parse_method(text)
         if not (size := [getattr(method, name) for name in _SIZES if hasattr(method, name)]):
@@ -374,9 +376,9 @@ def _sizes(methods: pd.Series) -> dict[str, list[Any]]:
                 f"{text!r} has neither bottleneck nor rank, so it has no place in a sweep of sizes; leave"
                 " it out"
             )
-        found["family"].append(method.name)
-        found["size"].append(float(size[0]))
-    return found
+        columns["family"].append(method.name)
+        columns["size"].append(float(size[0]))
+    return columns
 
 
 def _area(counts: pd.Series) -> Callable[[float], float]:

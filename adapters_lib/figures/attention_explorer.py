@@ -120,11 +120,11 @@ def explorer_figure(
         )
     size = (int(picture.shape[-2]), int(picture.shape[-1]))
     panels = {}
-    for name, found in views.items():
-        patches = found.map(block, head, view)
-        since = f"blocks {found.first[block - 1]} to {block}\n" if view == "rollout" else ""
+    for name, attention in views.items():
+        patches = attention.map(block, head, view)
+        since = f"blocks {attention.first[block - 1]} to {block}\n" if view == "rollout" else ""
         note = f"{since}{patches.shape[0]} × {patches.shape[1]} patches, {100 * float(patches.sum()):.0f} %"
-        panels[f"{name}\n{note}"] = on_image(patches[None], found.grid, size, rim=float("nan"))
+        panels[f"{name}\n{note}"] = on_image(patches[None], attention.grid, size, rim=float("nan"))
     which = "mean of all heads" if head is None or view == "rollout" else f"head {head}"
     figure = attention_panels(
         picture[None], panels, title=f"{VIEWS[view]} (block {block}, {which}); %: share that goes to patches"

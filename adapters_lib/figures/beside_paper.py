@@ -38,15 +38,15 @@ def beside_paper(
                 axes[0].plot(paper.loc[name], [row] * paper.shape[1], "|", color=color, ms=7)
                 axes[0].plot(paper.loc[name].mean(), row, "o", color=color, ms=4.5)
             if method in ours.index:
-                found: Any = ours.loc[method]
+                mean: Any = ours.loc[method]
                 mark(
-                    axes[1], found["top1"], row, found["half"], (color, "o"),
-                    outdated=bool(found["outdated"]), across=True,
+                    axes[1], mean["top1"], row, mean["half"], (color, "o"),
+                    outdated=bool(mean["outdated"]), across=True,
                 )  # fmt: skip
         axes[0].set_yticks(range(len(names)), list(names))
         axes[0].invert_yaxis()
         axes[0].set(xlabel=f"top-1 (%): {paper.shape[1]} sets and their mean", title=said)
-        told = caption(ours, sorted(table["data"].unique()))
-        axes[1].set(xlabel="top-1 (%)", title=f"{title}\n{told}" if title else told)
+        heading = caption(ours, sorted(table["data"].unique()))
+        axes[1].set(xlabel="top-1 (%)", title=f"{title}\n{heading}" if title else heading)
     plt.close(figure)
     return figure

@@ -59,7 +59,7 @@ def perturbation_areas(
             " (torch.rand_like) by that name, or say which one it is"
         )
     images = len(curves[random].deletion)
-    if wrong := [name for name, found in curves.items() if len(found.deletion) != images]:
+    if wrong := [name for name, curve in curves.items() if len(curve.deletion) != images]:
         raise AdapterError(
             f"perturbation_areas: {wrong[0]!r} has another number of images than {random!r} ({images});"
             " areas are compared image by image, so give every map the same images"
@@ -68,11 +68,11 @@ def perturbation_areas(
     with style():
         figure, axes = plt.subplots(1, 3, figsize=(2 * COLUMN, 2.5))
         for ax, which, better in zip(axes, ("deletion", "insertion"), ("low", "high"), strict=False):
-            for name, found in curves.items():
+            for name, curve in curves.items():
                 color, marker = look[name]
-                mean = getattr(found, which).double().mean(0)
+                mean = getattr(curve, which).double().mean(0)
                 every = max(len(mean) // 5, 1)
-                ax.plot(100 * found.fractions, mean, color=color, marker=marker, ms=3.5, markevery=every)
+                ax.plot(100 * curve.fractions, mean, color=color, marker=marker, ms=3.5, markevery=every)
             done = "taken away" if which == "deletion" else "put in"
             ax.set(xlabel=f"pixels {done} (%)", title=f"{which}: {better} is good")
         axes[1].sharey(axes[0])
@@ -100,9 +100,9 @@ def _areas_against(
     for row, name in enumerate(order):
         for shift, which in ((-0.16, "insertion"), (0.16, "deletion")):
             if name != random:
-                found = gains(name, which)
+                gain = gains(name, which)
                 hollow = which == "deletion"
-                mark(ax, found.mean, row + shift, found.half, look[name], outdated=hollow, across=True)
+                mark(ax, gain.mean, row + shift, gain.half, look[name], outdated=hollow, across=True)
     ax.axvline(0, color=look[random][0], lw=0.9)
     ax.plot(0, order.index(random), look[random][1], color=look[random][0], ms=4.5)
     ax.yaxis.tick_right()
@@ -147,10 +147,10 @@ def feature_scatter(
     """
     _some(projections, "feature_scatter")
     target = np.asarray(labels)
-    for name, found in projections.items():
-        if len(found.points) != len(target):
+    for name, projection in projections.items():
+        if len(projection.points) != len(target):
             raise AdapterError(
-                f"feature_scatter: {len(target)} labels for the {len(found.points)} points of {name!r}"
+                f"feature_scatter: {len(target)} labels for the {len(projection.points)} points of {name!r}"
             )
     present = np.unique(target)
     names = [drawn(classes[c]) if classes is not None else str(c) for c in present]
@@ -166,10 +166,10 @@ def feature_scatter(
         )
         for ax in axes.flat[len(projections) :]:
             ax.set_visible(False)
-        for ax, (name, found) in zip(axes.flat, projections.items(), strict=False):
+        for ax, (name, projection) in zip(axes.flat, projections.items(), strict=False):
             for label, text, (color, marker) in zip(present, names, look, strict=True):
                 ax.scatter(
-                    *found.points[target == label].T,
+                    *projection.points[target == label].T,
                     s=9,
                     color=color,
                     marker=marker,
@@ -178,11 +178,11 @@ def feature_scatter(
                     label=text,
                 )
             shares = (
-                [f" ({100 * share:.0f} % of the variance)" for share in found.explained]
-                if found.explained
+                [f" ({100 * share:.0f} % of the variance)" for share in projection.explained]
+                if projection.explained
                 else ["", ""]
             )
-            kind = {"pca": "PC", "tsne": "t-SNE "}[found.method]
+            kind = {"pca": "PC", "tsne": "t-SNE "}[projection.method]
             ax.set(xticks=[], yticks=[], xlabel=f"{kind}1{shares[0]}", ylabel=f"{kind}2{shares[1]}")
             ax.set_title(drawn(f"{name}\n{notes[name]}" if notes and name in notes else name))
         if len(present) <= _MANY:
@@ -215,16 +215,16 @@ def class_bars(per_class: pd.DataFrame, mean: float, *, title: str = "") -> Figu
     return figure
 
 
-def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
+def confusion_matrix(confusion: Confusion, *, title: str = "") -> Figure:
     """Confusion matrix in percent of the true class's images; a class without images is left blank."""
-    n = found.matrix.sum(1, keepdims=True)
-    percent = np.divide(100 * found.matrix, n, out=np.full(found.matrix.shape, np.nan), where=n > 0)
-    count = len(found.classes)
+    n = confusion.matrix.sum(1, keepdims=True)
+    percent = np.divide(100 * confusion.matrix, n, out=np.full(confusion.matrix.shape, np.nan), where=n > 0)
+    count = len(confusion.classes)
     side = min(2 * COLUMN, max(COLUMN, 0.2 * count + 1.2))
     with style():
         figure, ax = plt.subplots(figsize=(side, 0.85 * side))
-        names: Any = [drawn(name) for name in found.classes] if count <= 2 * _MANY else False
-        written = np.where(found.matrix > 0, np.char.mod("%.0f", np.nan_to_num(percent)), "")
+        names: Any = [drawn(name) for name in confusion.classes] if count <= 2 * _MANY else False
+        written = np.where(confusion.matrix > 0, np.char.mod("%.0f", np.nan_to_num(percent)), "")
         numbers: Any = {"annot": written if count <= 10 else None, "fmt": "", "annot_kws": {"fontsize": 6}}
         bar = {"label": "% of the true class", "shrink": 0.85}
         sns.heatmap(
@@ -240,11 +240,11 @@ def confusion_matrix(found: Confusion, *, title: str = "") -> Figure:
         )
         ax.set_facecolor("white")
         ax.tick_params(labelsize=6, length=0)
-        top1 = 100 * np.trace(found.matrix) / found.matrix.sum()
+        top1 = 100 * np.trace(confusion.matrix) / confusion.matrix.sum()
         ax.set(
             xlabel="said",
             ylabel="true",
-            title=f"{title}{': ' if title else ''}top-1 {top1:.1f} %, n = {int(found.matrix.sum())}",
+            title=f"{title}{': ' if title else ''}top-1 {top1:.1f} %, n = {int(confusion.matrix.sum())}",
         )
     plt.close(figure)
     return figure
@@ -264,8 +264,8 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
         side = min(2 * COLUMN / columns, 2.2)
         size = (max(COLUMN, side * columns), (side + 0.35) * rows + 0.2)
         figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
-        for ax, (name, found) in zip(axes.flat, models.items(), strict=False):
-            reliability_panel(ax, found, look[name], name)
+        for ax, (name, bins) in zip(axes.flat, models.items(), strict=False):
+            reliability_panel(ax, bins, look[name], name)
         for ax in axes.flat[len(models) :]:
             ax.set_visible(False)
         for ax in axes[:, 0]:
@@ -277,7 +277,7 @@ def reliability_diagram(models: Mapping[str, Reliability], *, title: str = "") -
     return figure
 
 
-def reliability_panel(ax: Axes, found: Reliability, look: tuple[str, str], name: str = "") -> None:
+def reliability_panel(ax: Axes, reliability: Reliability, look: tuple[str, str], name: str = "") -> None:
     """Accuracy against mean confidence, bin by bin; on the dashed diagonal a model is as often right as it
     says, below it is too sure.
 
@@ -285,7 +285,7 @@ def reliability_panel(ax: Axes, found: Reliability, look: tuple[str, str], name:
     expected calibration error over just these bins, how many there are, and of how many images.
     """
     color, marker = look
-    bins = found.bins
+    bins = reliability.bins
     low, high = _wilson(bins["accuracy"].to_numpy(), bins["n"].to_numpy())
     ax.plot([0, 1], [0, 1], color="0.5", ls="--", lw=0.8)
     ax.hlines(bins["accuracy"], bins["low"], bins["high"], color=color, lw=2.2, alpha=0.3)
@@ -293,7 +293,7 @@ def reliability_panel(ax: Axes, found: Reliability, look: tuple[str, str], name:
     ax.plot(bins["confidence"], bins["accuracy"], color=color, marker=marker, ms=4, lw=0.8)
     counted = f"{len(bins)} bin{'s' * (len(bins) > 1)}"
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    ax.set_title(f"{drawn(name)}\nECE {100 * found.ece:.1f} %\n{counted}, n = {found.n}".strip())
+    ax.set_title(f"{drawn(name)}\nECE {100 * reliability.ece:.1f} %\n{counted}, n = {reliability.n}".strip())
 
 
 def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:

@@ -83,12 +83,12 @@ def prompt_similarity_curves(
             1, len(chosen), figsize=(max(COLUMN, 1.9 * len(chosen)), 2.2), sharey=True, squeeze=False
         )
         for ax, prompts in zip(axes.flat, chosen, strict=True):
-            found = prompt_similarity(prompts, which)
-            for lag, line in enumerate(found.values):
+            similarity = prompt_similarity(prompts, which)
+            for lag, line in enumerate(similarity.values):
                 color, marker = look[str(lag)]
-                every = max(len(found.distances) // 8, 1)
+                every = max(len(similarity.distances) // 8, 1)
                 ax.plot(
-                    found.distances.numpy(),
+                    similarity.distances.numpy(),
                     line.numpy(),
                     color=color,
                     marker=marker,
@@ -168,9 +168,9 @@ def _maps(chosen: Sequence[BlockPrompts], maps: Sequence[Tensor], what: str, tit
         halves: Any = figure.subfigures(1, 2, width_ratios=(size[0] - 1.9, 1.9))
         left, right = halves
         axes = left.subplots(len(maps), slices, squeeze=False)
-        for name, row, found in zip(names, axes, maps, strict=True):
-            low, high = float(found.min()), float(found.max())
-            for ax, values in zip(row, found, strict=True):
+        for name, row, block_maps in zip(names, axes, maps, strict=True):
+            low, high = float(block_maps.min()), float(block_maps.max())
+            for ax, values in zip(row, block_maps, strict=True):
                 layer = ax.imshow(
                     values.numpy(), cmap="viridis", vmin=low, vmax=high, interpolation="nearest"
                 )
@@ -197,11 +197,11 @@ def likeness_panel(ax: Axes, maps: Mapping[str, Tensor]) -> None:
     for row, values in enumerate(maps.values()):
         if torch.as_tensor(values).unique().numel() < 2:
             continue
-        found = neighbours(torch.as_tensor(values).detach().cpu())
-        ax.barh(row, found.high - found.low, left=found.low, height=0.3, color="0.8")
-        noise = found.low <= found.value <= found.high
-        ax.plot(found.value, row, "o", color="#0072B2", mfc="white" if noise else "#0072B2", ms=4.5)
-        ax.annotate(f"{found.value:+.2f}", (found.value, row), (0, 4), textcoords="offset points",
+        likeness = neighbours(torch.as_tensor(values).detach().cpu())
+        ax.barh(row, likeness.high - likeness.low, left=likeness.low, height=0.3, color="0.8")
+        noise = likeness.low <= likeness.value <= likeness.high
+        ax.plot(likeness.value, row, "o", color="#0072B2", mfc="white" if noise else "#0072B2", ms=4.5)
+        ax.annotate(f"{likeness.value:+.2f}", (likeness.value, row), (0, 4), textcoords="offset points",
             fontsize=6, ha="center", va="bottom")  # fmt: skip
     ax.axvline(0, color="0.4", lw=0.6)
     ax.set_yticks(range(len(maps)), [drawn(name) for name in maps])

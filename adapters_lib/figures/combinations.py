@@ -45,11 +45,11 @@ def exit_cost_lines(costs: Mapping[str, ExitCosts]) -> Figure:
     look = method_style(costs)
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 2.2))
-        for name, found in costs.items():
+        for name, exit_costs in costs.items():
             color, marker = look[name]
-            spent = [0, *(macs / 1e6 for macs in found.macs)]
+            spent = [0, *(macs / 1e6 for macs in exit_costs.macs)]
             line = "--" if "PAdapter" in name else "-"
-            ax.plot((0, *found.blocks), spent, color=color, marker=marker, ms=4, ls=line, label=name)
+            ax.plot((0, *exit_costs.blocks), spent, color=color, marker=marker, ms=4, ls=line, label=name)
         ax.set(xlabel="exit behind block", ylabel="MMACs spent up to there", xlim=0, ylim=0)
         ax.set_xticks((0, *next(iter(costs.values())).blocks))
         ax.set_title("exit heads on the way included")
@@ -58,23 +58,23 @@ def exit_cost_lines(costs: Mapping[str, ExitCosts]) -> Figure:
     return figure
 
 
-def cost_and_accuracy(found: pd.DataFrame, *, title: str = "") -> Figure:
+def cost_and_accuracy(table: pd.DataFrame, *, title: str = "") -> Figure:
     """Accuracy against MACs of models at full depth (filled) and with exits (hollow, joined to it).
 
-    found: columns model, point ("full depth" or "exits"), top1 (%) and MMACs.
+    table: columns model, point ("full depth" or "exits"), top1 (%) and MMACs.
     """
-    look = method_style(found["model"].unique())
-    full = found["point"] == "full depth"
+    look = method_style(table["model"].unique())
+    full = table["point"] == "full depth"
     with style():
         figure, ax = plt.subplots(figsize=(1.6 * COLUMN, 2.8))
-        for name, group in found.groupby("model", sort=False):
+        for name, group in table.groupby("model", sort=False):
             color, marker = look[str(name)]
             ax.plot(group["MMACs"], group["top1"], "-", color=color, lw=0.8)
             deep = full[group.index]
             for part, fill in ((group[deep], color), (group[~deep], "none")):
                 ax.plot(part["MMACs"], part["top1"], marker, color=color, ms=6, mfc=fill)
         ax.set(xlabel="MMACs per image", ylabel="test top-1 (%)", title=title)
-        named = found[full]
+        named = table[full]
         names = named["model"].tolist()
         colors = [look[name][0] for name in names]
         names_beside(ax, named["MMACs"].tolist(), named["top1"].tolist(), names, colors)

@@ -88,9 +88,9 @@ class ExitBoard:
         numbers = self._numbers(outcome)
         right = outcome.labels == self.test.labels
         for stage, (good, bad, text) in enumerate(self._bars):
-            here = outcome.exit_index == stage
-            n = int(here.sum())
-            share, hits = 100 * n / len(right), 100 * int((right & here).sum()) / len(right)
+            leaving = outcome.exit_index == stage
+            n = int(leaving.sum())
+            share, hits = 100 * n / len(right), 100 * int((right & leaving).sum()) / len(right)
             good.set_width(hits)
             bad.set_x(hits)
             bad.set_width(share - hits)
@@ -99,7 +99,7 @@ class ExitBoard:
         curve = self.curves[policy]
         for line, values in zip(self._lines, (curve[:, 1], curve[:, 2], curve[:, 3]), strict=True):
             line.set_data(curve[:, 0], values)
-        self._here.set_data([numbers["relative"]], [numbers["top1"]])
+        self._point.set_data([numbers["relative"]], [numbers["top1"]])
         self._headline.set_text(
             f"top-1 {numbers['top1']:.1f} % for {numbers['relative']:.2f} of the full depth's MACs; at equal"
             f" cost: random exit {numbers['random']:.1f} %, fixed depth {numbers['fixed_depth']:.1f} %"
@@ -140,12 +140,12 @@ class ExitBoard:
         points = self.points[policy][:: max(len(self.points[policy]) // 40, 1)]
         rows = []
         for point in points:
-            here = measure(self.test, point.thresholds, policy, self.sure[policy])
+            measured = measure(self.test, point.thresholds, policy, self.sure[policy])
             controls = (
-                random_exit_accuracy(self.test, here.shares),
-                fixed_depth_accuracy(self.test, here.macs),
+                random_exit_accuracy(self.test, measured.shares),
+                fixed_depth_accuracy(self.test, measured.macs),
             )
-            rows.append((here.relative, here.top1, *controls))
+            rows.append((measured.relative, measured.top1, *controls))
         return np.array(sorted(rows))
 
     def _make_figure(self, title: str) -> None:
@@ -177,16 +177,16 @@ class ExitBoard:
             )
             bars.set_xticks(range(0, 101, 25))
             bars.set_yticks(range(len(blocks)), names)
-            looks = (
+            drawn_as = (
                 ("-", 1.4, RIGHT, "by confidence"),
                 ((0, (1, 1.5)), 1.0, "0.3", "random"),
                 ((0, (4, 2)), 1.0, "0.3", "fixed depth"),
             )
             self._lines = [
                 curve.plot([], [], ls=dashes, lw=width, color=color, label=name)[0]
-                for dashes, width, color, name in looks
+                for dashes, width, color, name in drawn_as
             ]
-            (self._here,) = curve.plot(
+            (self._point,) = curve.plot(
                 [], [], marker="o", ms=7, color=WRONG, ls="none", mec="white", zorder=5
             )
             values = np.concatenate([table[:, 1:].ravel() for table in self.curves.values()])
@@ -223,7 +223,7 @@ class ExitBoard:
             self._headline = bars.text(0.5, 1 - 0.15 / height, "", fontsize=8, **place)
             self.figure.text(0.99, 0.005, title, ha="right", va="bottom", fontsize=6, color="0.35")
             moved = [part for row in self._bars for part in row]
-            self._moving: list[Artist] = [*moved, *self._lines, self._here, self._gallery, self._headline]
+            self._moving: list[Artist] = [*moved, *self._lines, self._point, self._gallery, self._headline]
             for artist in self._moving:
                 artist.set_animated(True)
 
@@ -233,8 +233,8 @@ class ExitBoard:
         stages = len(self.test.costs.blocks)
         sheet = np.full((stages, size, self.per_exit, size, 3), 255, np.uint8)
         for stage in range(stages):
-            here = (outcome.exit_index == stage).nonzero().flatten()
-            surest = here[outcome.confidence[here].argsort(descending=True, stable=True)][: self.per_exit]
+            those = (outcome.exit_index == stage).nonzero().flatten()
+            surest = those[outcome.confidence[those].argsort(descending=True, stable=True)][: self.per_exit]
             for column, image in enumerate(surest.tolist()):
                 cell = sheet[stage, :, column]  # (size, size, 3)
                 cell[1:-1, 1:-1] = _BLUE if right[image] else _ORANGE

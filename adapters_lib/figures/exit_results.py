@@ -23,7 +23,7 @@ from .styling import COLUMN, method_style, style
 __all__ = ["exit_curves", "exit_settings", "exit_shares"]
 
 _LOOK = {"top1": ("#0072B2", "o"), "random": ("#8C6D31", "x"), "fixed_depth": ("#D55E00", "^")}
-_DIALS = (
+_BY_GRANULARITY = (
     ("coarse_block", ("#56B4E9", "s"), "coarsest classes"),
     ("fine_block", ("#000000", "D"), "finest classes"),
 )
@@ -43,8 +43,8 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
         AdapterError: no row of that point, or a missing column.
     """
     rows = _at(table, point)
-    found = points(rows, ("setting",))
-    order = found["setting"].to_list()
+    means = points(rows, ("setting",))
+    order = means["setting"].to_list()
     hosts = table[table["setting"] == "host"]["top1"].to_list()
     deep = "coarse_block" in rows and bool(rows["coarse_block"].notna().all())
     with style():
@@ -70,7 +70,7 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
             handles.append(plt.Line2D([], [], color="0.4", ls="--", lw=0.8))
             labels.append("host without exits")
         if deep:
-            for column, look, name in _DIALS:
+            for column, look, name in _BY_GRANULARITY:
                 for place, each in enumerate(points(rows, ("setting",), column).to_dict("records")):
                     mark(
                         axes[0, 1],
@@ -84,7 +84,7 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
                 handles.append(plt.Line2D([], [], color=look[0], marker=look[1], ls="none", ms=4.5))
                 labels.append(name)
             axes[0, 1].set_xlabel("mean block after which an image leaves")
-        figure.suptitle(_said(found, table, f"{title} at {_NAMES.get(point, point)}".strip()), fontsize=7)
+        figure.suptitle(_heading(means, table, f"{title} at {_NAMES.get(point, point)}".strip()), fontsize=7)
         outside_legend(figure, handles, labels)
     plt.close(figure)
     return figure
@@ -108,13 +108,13 @@ def exit_shares(
         ["share", "exit"]
     )
     long = long.assign(share=100 * long["share"].astype(float), exit=long["exit"].astype(int))
-    found = points(long, ("setting", "point", "exit"), "share")
+    means = points(long, ("setting", "point", "exit"), "share")
     look = method_style([name for name in settings if name in set(rows["setting"])])
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(2 * COLUMN, 2.5), sharey=True)
         for ax, point in zip(axes, ("half", "best"), strict=True):
             for place, (name, (color, marker)) in enumerate(look.items()):
-                line = found[(found["setting"] == name) & (found["point"] == point)].sort_values("exit")
+                line = means[(means["setting"] == name) & (means["point"] == point)].sort_values("exit")
                 aside = 0.06 * (place - (len(look) - 1) / 2)
                 ax.plot(line["exit"] + aside, line["share"], color=color, lw=0.8, alpha=0.6)
                 for row in line.to_dict("records"):
@@ -127,12 +127,12 @@ def exit_shares(
                         outdated=row["outdated"],
                     )
                 ax.plot([], [], color=color, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
-            last = int(found["exit"].max())
+            last = int(means["exit"].max())
             ax.set_xticks(range(1, last + 1), [*map(str, range(1, last)), f"{last} (full depth)"])
             ax.set(xlabel="exit", title=_NAMES[point])
         axes[0].set_ylabel(f"{sample(rows['data'])}s that leave there (%)")
         axes[0].set_ylim(bottom=0)
-        figure.suptitle(_said(found, table, title), fontsize=7)
+        figure.suptitle(_heading(means, table, title), fontsize=7)
         outside_legend(figure, *axes[0].get_legend_handles_labels())
     plt.close(figure)
     return figure
@@ -177,9 +177,9 @@ def exit_curves(
             color, marker = look[name]
             x, mean, half = _over_seeds(rows[rows["setting"] == name], cost, "top1")
             ax.plot(x, mean, color=color, label=f"{drawn(name)}, by confidence")
-            told = slice(2 * place, None, 8)  # intervals of two settings stand side by side
+            marked = slice(2 * place, None, 8)  # intervals of two settings stand side by side
             look_at: Any = {"fmt": marker, "ms": 4, "elinewidth": 0.8, "capsize": 2}
-            ax.errorbar(x[told], mean[told], yerr=half[told], color=color, **look_at)
+            ax.errorbar(x[marked], mean[marked], yerr=half[marked], color=color, **look_at)
             x, mean, _ = _over_seeds(rows[rows["setting"] == name], cost, "fixed_depth")
             ax.plot(x, mean, color=color, ls=(0, (4, 2)), lw=0.9, label=f"{drawn(name)}, fixed depth")
         if host:
@@ -188,7 +188,8 @@ def exit_curves(
         above = "top-1 above the host without exits (points)" if host else "top-1 (%)"
         ax.set(xlabel=f"{what} / those of the full depth", ylabel=above)
         figure.suptitle(
-            _said(points(table[table["setting"].isin(names)], ("setting", "point")), table, title), fontsize=7
+            _heading(points(table[table["setting"].isin(names)], ("setting", "point")), table, title),
+            fontsize=7,
         )
         outside_legend(figure, *ax.get_legend_handles_labels())
     plt.close(figure)
@@ -223,12 +224,9 @@ def _at(table: pd.DataFrame, point: str) -> pd.DataFrame:
     return rows
 
 
-def _said(found: pd.DataFrame, table: pd.DataFrame, title: str) -> str:
-    return caption(
-        found,
-        [f"{data}, host {host}" for data, host in table[["data", "host"]].drop_duplicates().values],
-        title,
-    )
+def _heading(means: pd.DataFrame, table: pd.DataFrame, title: str) -> str:
+    studies = table[["data", "host"]].drop_duplicates()
+    return caption(means, studies["data"].to_list(), title, hosts=studies["host"].to_list())
 
 
 def _over_seeds(rows: pd.DataFrame, cost: str, value: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

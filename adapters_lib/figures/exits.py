@@ -50,13 +50,13 @@ def exits_by_granularity(
     tasks).
     """
     index = simulate(stored, thresholds, policy).exit_index
-    dial = np.asarray(granularity)[stored.labels.numpy()]
-    levels = sorted(set(dial.tolist()), reverse=True)
+    of_image = np.asarray(granularity)[stored.labels.numpy()]
+    levels = sorted(set(of_image.tolist()), reverse=True)
     with style():
         figure, ax = plt.subplots(figsize=(COLUMN, 0.28 * len(levels) + 0.9))
         _stacked(
             ax,
-            [_shares(index[torch.from_numpy(dial == level)], stored.costs) for level in levels],
+            [_shares(index[torch.from_numpy(of_image == level)], stored.costs) for level in levels],
             stored.costs,
         )
         ax.set_yticks(range(len(levels)), [f"{level:.2f}" for level in levels])
@@ -70,11 +70,11 @@ def reliability_diagrams(stored: StoredExits, *, bins: int | None = None, title:
 
     bins: as for `analysis.reliability`.
     """
-    found = {
+    by_exit = {
         name: reliability(logits, stored.labels, bins)
         for name, logits in zip(_exit_names(stored.costs), stored.logits, strict=True)
     }
-    return reliability_diagram(found, title=title)
+    return reliability_diagram(by_exit, title=title)
 
 
 def exit_curve(

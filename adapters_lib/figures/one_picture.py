@@ -84,8 +84,8 @@ def answer_picture(model: AdaptedViT, picture: Any, top: int = 5) -> Answer:
 
 def _as_seen(model: AdaptedViT, image: Tensor) -> Tensor:
     """The prepared image with its normalisation undone."""
-    told = preparation(model)
-    mean, std = (torch.tensor(told[key], dtype=torch.float32).view(-1, 1, 1) for key in ("mean", "std"))
+    prepared = preparation(model)
+    mean, std = (torch.tensor(prepared[key], dtype=torch.float32).view(-1, 1, 1) for key in ("mean", "std"))
     return ((image.float() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
@@ -125,12 +125,12 @@ def wrapped(name: str, width: int = WIDTH, lines: int = LINES) -> str:
     ends."""
     most = width * lines
     words = " ".join(name.split()) or name
-    found = _lines(words, width)
-    while len(found) > lines:
+    broken = _lines(words, width)
+    while len(broken) > lines:
         most -= 1
         half = most // 2
-        found = _lines(f"{words[: most - half - 1]}…{words[len(words) - half :]}", width)
-    return "\n".join(drawn(line) for line in found)
+        broken = _lines(f"{words[: most - half - 1]}…{words[len(words) - half :]}", width)
+    return "\n".join(drawn(line) for line in broken)
 
 
 def _lines(text: str, width: int) -> list[str]:

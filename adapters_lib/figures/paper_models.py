@@ -44,7 +44,7 @@ _BRIEF = f"ILA after {_EPOCHS} epochs on {_N_TRAIN} images a class"
 @lru_cache(maxsize=1)
 def small_adapters(method: str = "ila", seeds: Sequence[int] = SEEDS) -> tuple[nn.Module, ...]:
     """One briefly trained adapter a seed, on leaves-ultra; read from `runs/paper_models/` if it is there."""
-    found = []
+    models = []
     for seed in seeds:
         recipe = offline_recipe(method, epochs=_EPOCHS, seed=seed)
         folder = (
@@ -57,8 +57,8 @@ def small_adapters(method: str = "ila", seeds: Sequence[int] = SEEDS) -> tuple[n
             model = adapt(create_backbone(), method, num_classes=task.num_classes, seed=seed)
             fit(model, task.train, None, recipe, progress=False)
             model.save_pretrained(folder)
-        found.append(load_pretrained(folder))
-    return tuple(found)
+        models.append(load_pretrained(folder))
+    return tuple(models)
 
 
 def attention_similarity() -> Figure:
@@ -84,9 +84,9 @@ def attention_rollout(count: int = 4) -> Figure:
     images = _images(count)
     pixels, shown = images.dataset.images[images.indices], torch.stack([images[i][0] for i in range(count)])  # type: ignore[attr-defined]
     models = {"frozen": create_backbone(), "ILA": small_adapters()[0]}
-    found = {name: rollout_groups(model, shown) for name, model in models.items()}
+    rollouts = {name: rollout_groups(model, shown) for name, model in models.items()}
     title = f"attention rollout, {_ABOUT}, {count} test images; {_BRIEF}, seed {SEEDS[0]}"
-    return rollout_panels(pixels, found, title=title)
+    return rollout_panels(pixels, rollouts, title=title)
 
 
 def attention_distance(count: int = 20) -> Figure:

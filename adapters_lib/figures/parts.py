@@ -37,21 +37,25 @@ def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "t
     if "version" not in table and "configuration" not in table:  # a table of the user's own
         table = table.assign(version=__version__)
     rows = one_version(table, by)
-    told = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
-    return summarise(rows, by, value).merge(told, on=list(by))
+    versions = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
+    return summarise(rows, by, value).merge(versions, on=list(by))
 
 
-def caption(found: pd.DataFrame, data: Sequence[str], title: str = "") -> str:
+def caption(means: pd.DataFrame, data: Sequence[str], title: str = "", *, hosts: Sequence[str] = ()) -> str:
     """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version
-    made the hollow points."""
+    made the hollow points.
+
+    hosts: in a study of exits, the method that was trained on each of the data sets.
+    """
     kinds = sorted({kind for name in data if (kind := _synthetic(name))})
-    names = ", ".join(drawn(name) for name in sorted(set(data)))
+    studies = [f"{name}, host {host}" for name, host in zip(data, hosts, strict=True)] if hosts else data
+    names = ", ".join(drawn(study) for study in sorted(set(studies)))
     lines = [title] if title else []
     if names:
         lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
-    lines.append(_interval(found["n"]))
-    if found["outdated"].any():
-        versions = sorted(set(found.loc[found["outdated"], "version"]))
+    lines.append(_interval(means["n"]))
+    if means["outdated"].any():
+        versions = sorted(set(means.loc[means["outdated"], "version"]))
         lines.append(f"hollow: made by version {', '.join(map(drawn, versions))} of the code")
     return "\n".join(dict.fromkeys("\n".join(lines).split("\n")))  # a title may say the data already
 
@@ -133,9 +137,8 @@ def outside_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=6.5, **spacing)
 
 
-def _synthetic(data: str) -> str | None:
+def _synthetic(name: str) -> str | None:
     """What a data set that this library draws consists of; None for photographs."""
-    name = data.partition(", host ")[0]  # of a study of exits
     return DATA_SETS[name].synthetic or None if name in DATA_SETS else None
 
 

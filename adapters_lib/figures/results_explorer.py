@@ -55,13 +55,13 @@ def tables(folder: str | Path | None = None) -> dict[str, Path]:
         AdapterError: there is none.
     """
     where = Path(folder or output_folder("data/results"))
-    found = {path.stem: path for path in sorted(where.glob("*.csv")) if _holds_runs(path)}
-    if not found:
+    paths = {path.stem: path for path in sorted(where.glob("*.csv")) if _holds_runs(path)}
+    if not paths:
         raise AdapterError(
             f"no table of results in {where}; `make results` computes them, `make workbook` those of the"
             " notebooks"
         )
-    return found
+    return paths
 
 
 def _holds_runs(path: Path) -> bool:
@@ -99,8 +99,8 @@ def read_labelled(path: str | Path) -> pd.DataFrame:
     label = table[names].astype(str).agg(", ".join, axis=1)
     task = table["data"].astype(str) if "data" in table else pd.Series("all", index=table.index)
     task = task + _varying(settings.filter(regex=r"^data_options\."), task)
-    told = "version" in table or "configuration" in table
-    version = versions_of(table) if told else pd.Series(__version__, index=table.index)
+    versioned = "version" in table or "configuration" in table
+    version = versions_of(table) if versioned else pd.Series(__version__, index=table.index)
     label = label + _varying(
         settings.filter(regex=r"^(recipe\.|backbone$)"), label + "\0" + task + "\0" + version
     )
@@ -239,15 +239,15 @@ def export(
 
 def _latex(rows: pd.DataFrame, cost: str, value: str) -> str:
     """A table for the package booktabs: mean ± half-width (n), and a mark for the front."""
-    found = summary(rows, cost, value)
-    intervals = found[[value, "half", "n"]].to_numpy()
+    means = summary(rows, cost, value)
+    intervals = means[[value, "half", "n"]].to_numpy()
     shown = pd.DataFrame(
         {
-            "method": found["method"],
-            COST_AXES[cost]: [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in found[cost]],
+            "method": means["method"],
+            COST_AXES[cost]: [f"{c:,.0f}" if c >= 100 else f"{c:.3g}" for c in means[cost]],
             ACCURACIES[value]: [f"{m:.1f} ± {h:.1f}" if n > 1 else f"{m:.1f}" for m, h, n in intervals],
-            "n": found["n"].map(str),
-            "Pareto front": found["on_front"].map({True: "yes", False: ""}),
+            "n": means["n"].map(str),
+            "Pareto front": means["on_front"].map({True: "yes", False: ""}),
         }
     )
     caption = f"{rows['task'].iloc[0]}: mean and 95 % t-interval over n seeds."

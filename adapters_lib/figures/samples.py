@@ -112,6 +112,6 @@ def granularity_sheet(
         sample = sample_leaves(cultivars(plant, n_cultivars, granularity, seed * 1000), 1, "test", seed)
         _show(axes, _grid(draw(sample.leaves, sample.scenes, sample.seeds, image_size), n_cultivars))
         axes.set_ylabel(f"{granularity:g}", rotation=0, ha="right", va="center")
-    dial = "rising granularity" if len(granularities) > 1 else f"granularity {granularities[0]:g}"
-    figure.suptitle(f"synthetic leaves: {n_cultivars} cultivars of one species at {dial}")
+    which = "rising granularity" if len(granularities) > 1 else f"granularity {granularities[0]:g}"
+    figure.suptitle(f"synthetic leaves: {n_cultivars} cultivars of one species at {which}")
     return figure

@@ -109,21 +109,21 @@ def method_style(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     one" have ILA's color, each with a marker of its own. The frozen model is black and the probe grey.
     Other names, and combinations ("ILA × PAdapter"), take colors that nobody here has.
     """
-    here = sorted(set(names), key=lambda name: (name.lower() not in METHODS, name))
-    looks: dict[str, tuple[str, str]] = {}
-    for name in here:
+    ordered = sorted(set(names), key=lambda name: (name.lower() not in METHODS, name))
+    styles: dict[str, tuple[str, str]] = {}
+    for name in ordered:
         if declared := _declared(name):
             color, marker = declared
             kin = {cls.marker for cls in METHODS.values() if cls.color == color}
-            taken = {m for c, m in looks.values() if c == color}
+            taken = {m for c, m in styles.values() if c == color}
             free = [m for m in (marker, *(m for m in _MARKERS if m not in kin)) if m not in taken]
-            looks[name] = (color, (free or [marker])[0])
-    taken = {color for color, _ in looks.values()}
+            styles[name] = (color, (free or [marker])[0])
+    taken = {color for color, _ in styles.values()}
     colors = [color for color in _COLORS if color not in {*taken, _BLACK}] or list(_COLORS)
     period = lcm(len(colors), len(_MARKERS))
-    for i, name in enumerate(name for name in here if name not in looks):
-        looks[name] = (colors[i % len(colors)], _MARKERS[(i + i // period) % len(_MARKERS)])
-    return looks
+    for i, name in enumerate(name for name in ordered if name not in styles):
+        styles[name] = (colors[i % len(colors)], _MARKERS[(i + i // period) % len(_MARKERS)])
+    return styles
 
 
 def _declared(name: str) -> tuple[str, str] | None:

@@ -154,12 +154,18 @@ class Point:
 def price(choice: Choice) -> Price:
     """Count a choice from shapes, without weights. Raises AdapterError when the choice cannot be built."""
     model = adapt(meta_backbone(EMBEDDED, image_size=choice.image_size), choice.text, num_classes=CLASSES)
-    found = cost(model)
-    roles = found.trainable
+    counted = cost(model)
+    roles = counted.trainable
     modules = sum(1 for _ in model.adapters())
-    share = 100 * roles["adapter"] / found.frozen
+    share = 100 * roles["adapter"] / counted.frozen
     return Price(
-        roles["adapter"], roles["head"], roles["backbone"], share, found.macs, modules, tuple(found.tokens)
+        roles["adapter"],
+        roles["head"],
+        roles["backbone"],
+        share,
+        counted.macs,
+        modules,
+        tuple(counted.tokens),
     )
 
 
@@ -267,9 +273,9 @@ def _finished(ax: Axes, points: Sequence[Point], axis: str, now: tuple[str, floa
 
 
 def _note(point: Point) -> str:
-    told = f"{point.choice.kind} {point.choice.size}, {point.choice.image_size} px"
+    text = f"{point.choice.kind} {point.choice.size}, {point.choice.image_size} px"
     full = point.epochs >= point.planned
-    return told if full else f"{told}, {point.epochs} of {point.planned} epochs"
+    return text if full else f"{text}, {point.epochs} of {point.planned} epochs"
 
 
 def _live(loss: Axes, accuracy: Axes, rows: Sequence[dict[str, Any]]) -> None:
@@ -298,11 +304,13 @@ def cost_curves(
     its first place."""
     look = method_style(KINDS)
     panels: tuple[tuple[str, Callable[[Choice, Price], float]], ...] = (
-        ("adapter parameters (k)", lambda choice, found: found.adapter / 1e3),
-        ("MMACs per image", lambda choice, found: found.macs / 1e6),
+        ("adapter parameters (k)", lambda choice, counted: counted.adapter / 1e3),
+        ("MMACs per image", lambda choice, counted: counted.macs / 1e6),
         (
             "latency per image (ms)",
-            lambda choice, found: latency.predict(parse_method(choice.text).name, found.macs, found.modules),
+            lambda choice, counted: latency.predict(
+                parse_method(choice.text).name, counted.macs, counted.modules
+            ),
         ),
     )
     with style():

@@ -60,8 +60,8 @@ class ConvBypass(Bottleneck):
         # (B, h·w, r); of a clip every time slice by itself.
         patches = layout.from_maps(self.conv(layout.as_maps(u)))
         # Of a padded 3×3 convolution a 1×1 map meets the centre tap only.
-        lead = F.linear(u[:, : layout.lead], self.conv.weight[:, :, 1, 1], self.conv.bias)
-        u = torch.cat((lead, patches), dim=1)
+        prefix = F.linear(u[:, : layout.lead], self.conv.weight[:, :, 1, 1], self.conv.bias)
+        u = torch.cat((prefix, patches), dim=1)
         return self.stretch(self.act(u)) * self.scale
 
 

@@ -202,11 +202,11 @@ class DynExits(Method, Objective):
         if not idle:
             return None
         lack = {"forward_sparsity": "bottleneck before the last block", "backward_sparsity": "adapter weight"}
-        found = " and ".join(f"{option}={getattr(self, option)} finds no {lack[option]}" for option in idle)
+        lacking = " and ".join(f"{option}={getattr(self, option)} finds no {lack[option]}" for option in idle)
         hosts = ", ".join(method.name for method in model.methods if method is not self) or "no host"
         remedy = ",".join(f"{option}=0" for option in idle)
         do = "it does" if len(idle) == 1 else "they do"
-        return f"beside {hosts}, {found}, so {do} nothing; write dyn:{remedy}, or use a host such as lora"
+        return f"beside {hosts}, {lacking}, so {do} nothing; write dyn:{remedy}, or use a host such as lora"
 
     # ---- training -----------------------------------------------------------------------------------------
 

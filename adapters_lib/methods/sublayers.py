@@ -43,9 +43,9 @@ def drop_sublayers(name: str, model: AdaptedViT, p: float) -> None:
     if odd := {
         plain_kind(block).__name__ for block in model.backbone.blocks if plain_kind(block) is not Block
     }:
-        found = ", ".join(sorted(odd))
+        others = ", ".join(sorted(odd))
         raise AdapterError(
-            f"{name}: sublayer_dropout={p} needs timm's pre-norm Block, but this model has {found}; choose"
+            f"{name}: sublayer_dropout={p} needs timm's pre-norm Block, but this model has {others}; choose"
             " sublayer_dropout=0"
         )
     for sites in model.sites:

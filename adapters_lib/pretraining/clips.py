@@ -95,10 +95,9 @@ def _explained(model: _Learner, clips: WildClips, device: torch.device) -> dict[
         squares.append(v.square())
     model.train()
     lost = torch.cat(speeds).mean(0) / torch.cat(squares).mean(0)
-    found = {f"speed_{name}": 1 - float(value) for name, value in zip(STATE, lost, strict=True)}
+    r2 = {f"speed_{name}": 1 - float(value) for name, value in zip(STATE, lost, strict=True)}
     return {
-        name: round(value, 4)
-        for name, value in {**found, "states": 1 - float(torch.cat(states).mean())}.items()
+        name: round(value, 4) for name, value in {**r2, "states": 1 - float(torch.cat(states).mean())}.items()
     }
 
 

@@ -193,15 +193,15 @@ def _check_frozen(header: Header, model: AdaptedViT) -> None:
     """Raise an AdapterError unless the frozen weights are those of the training, as far as the file's
     version recorded them."""
     if header.frozen is not None:
-        found = difference(header.frozen, frozen_print(model))
+        mismatch = difference(header.frozen, frozen_print(model))
     elif header.blocks_digest is not None:
-        found = None if blocks_digest(model) == header.blocks_digest else "another digest of the blocks"
+        mismatch = None if blocks_digest(model) == header.blocks_digest else "another digest of the blocks"
     else:
-        found = None
-    if found:
+        mismatch = None
+    if mismatch:
         raise AdapterError(
             f"the frozen weights of this backbone are not those that the adapter in {header.file} was trained"
             f" on ({header.name!r}{header.weights_in_words}; here"
-            f" {model.weights.get('file') or model.weights['source']}): {found}; load the same pretrained"
+            f" {model.weights.get('file') or model.weights['source']}): {mismatch}; load the same pretrained"
             " weights (weights=…), or pass backbone=… with them"
         )

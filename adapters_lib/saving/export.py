@@ -238,15 +238,19 @@ def _run(content: bytes, whole: _Answer, examples: Tensor) -> float | None:
         ) from error
     worst = 0.0
     for n in CHECKED:
-        (said,) = session.run(None, {"images": examples[:n].numpy()})
-        worst = max(worst, _gap(torch.from_numpy(np.asarray(said)), whole(examples[:n])))
+        (logits,) = session.run(None, {"images": examples[:n].numpy()})
+        worst = max(worst, _gap(torch.from_numpy(np.asarray(logits)), whole(examples[:n])))
     return worst
 
 
-def _gap(said: Tensor, wanted: Tensor) -> float:
+def _gap(logits: Tensor, wanted: Tensor) -> float:
     """The largest difference of two sets of logits. Raises AdapterError if they are not the same model's."""
     limit = TOLERANCE.get(wanted.dtype, 0.1) * max(1.0, float(wanted.abs().max()))
-    gap = float((said.double() - wanted.double()).abs().max()) if said.shape == wanted.shape else float("inf")
+    gap = (
+        float((logits.double() - wanted.double()).abs().max())
+        if logits.shape == wanted.shape
+        else float("inf")
+    )
     if not gap <= limit:  # NaN too
         raise AdapterError(
             f"the exported file answers otherwise than the model (logits differ by {gap:.2g}); nothing was"

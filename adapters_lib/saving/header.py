@@ -146,11 +146,11 @@ class Header:
 
     def check_size(self, backbone: nn.Module) -> None:
         """Raise an AdapterError if the backbone has another width or number of blocks."""
-        found = (getattr(backbone, "embed_dim", None), len(getattr(backbone, "blocks", ())))
-        if found != (self.source["width"], self.source["depth"]):
+        size = (getattr(backbone, "embed_dim", None), len(getattr(backbone, "blocks", ())))
+        if size != (self.source["width"], self.source["depth"]):
             raise AdapterError(
                 f"the adapter in {self.file} was trained on {self.name!r} with width {self.source['width']}"
-                f" and {self.source['depth']} blocks, but this backbone has width {found[0]} and {found[1]}"
+                f" and {self.source['depth']} blocks, but this backbone has width {size[0]} and {size[1]}"
                 " blocks; use the same backbone"
             )
 
@@ -209,9 +209,9 @@ def read_header(file: Path, metadata: dict[str, Any]) -> Header:
     def field(holder: dict[str, Any], name: str, kind: type | tuple[type, ...], default: Any = ...) -> Any:
         value = holder.get(name, default)
         if value is ... or not (value is default or isinstance(value, kind)) or isinstance(value, bool):
-            found = "is missing" if value is ... else f"is {str(value)[:80]!r}"
+            problem = "is missing" if value is ... else f"is {str(value)[:80]!r}"
             raise AdapterError(
-                f"{file}: {name} in its header {found}; it is damaged or was not written by this library,"
+                f"{file}: {name} in its header {problem}; it is damaged or was not written by this library,"
                 " copy it again"
             )
         return value

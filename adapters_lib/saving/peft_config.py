@@ -107,20 +107,20 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = load_json(folder / "adapter_config.json")
     if not isinstance(config, dict):
         raise AdapterError(f"{folder}: adapter_config.json is no table of names and values; copy it again")
-    found = {}
+    checked = {}
     for name, value in config.items():
         allowed = FIELDS.get(name, (_unset, None))[0]
         if not allowed(value):
             raise AdapterError(f"{folder}: {name}={value!r}, but only plain LoRA can be read here; {REMEDY}")
-        found[name] = value
+        checked[name] = value
     for name, (_, default) in FIELDS.items():
-        if name not in found:
+        if name not in checked:
             if default is ...:
                 raise AdapterError(f"{folder}: adapter_config.json has no {name}; copy it again")
-            found[name] = default
-    patterns = [*(found["rank_pattern"] or {}), *(found["alpha_pattern"] or {})]
+            checked[name] = default
+    patterns = [*(checked["rank_pattern"] or {}), *(checked["alpha_pattern"] or {})]
     patterns += [
-        value for name in ("target_modules", "exclude_modules") if isinstance(value := found[name], str)
+        value for name in ("target_modules", "exclude_modules") if isinstance(value := checked[name], str)
     ]
     for pattern in patterns:
         try:
@@ -129,9 +129,9 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise AdapterError(
                 f"{folder}: {pattern!r} is no regular expression ({error}); copy adapter_config.json again"
             ) from error
-    if found["target_modules"] == "all-linear":
+    if checked["target_modules"] == "all-linear":
         raise AdapterError(f"{folder}: target_modules='all-linear' does not say which layers; {REMEDY}")
-    return found
+    return checked
 
 
 def targeted(config: dict[str, Any], name: str) -> bool:

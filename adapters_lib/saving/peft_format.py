@@ -47,9 +47,9 @@ def export_peft(model: AdaptedViT, folder: str | Path) -> None:
     """
     others = [method.name for method in model.methods if not isinstance(method, LoRA)]
     if others or not model.methods:
-        found = ", ".join(others) or "no method"
+        names = ", ".join(others) or "no method"
         raise AdapterError(
-            f"peft's LoRA format holds LoRA alone, but this model has {found}; use save_pretrained"
+            f"peft's LoRA format holds LoRA alone, but this model has {names}; use save_pretrained"
         )
     if model.merged:
         raise AdapterError(
@@ -200,9 +200,9 @@ def _check_fit(folder: Path, backbone: nn.Module, updates: Updates) -> None:
     for (index, layer), pair in sorted(updates.items()):
         module = dict(backbone.blocks[index].named_modules()).get(layer)  # type: ignore[index,operator,union-attr]
         if type(module) is not nn.Linear:
-            found = type(module).__name__ if module is not None else "no such layer"
+            kind = type(module).__name__ if module is not None else "no such layer"
             raise AdapterError(
-                f"{folder}: blocks.{index}.{layer} of this backbone is {found}, not a linear layer; use the"
+                f"{folder}: blocks.{index}.{layer} of this backbone is {kind}, not a linear layer; use the"
                 " same backbone"
             )
         shape, sound = (
@@ -262,10 +262,10 @@ def _check_heads(
         for name in own
         for kind in ("weight", "bias")
     }
-    found = {name: tuple(value.shape) for name, value in heads.items()}
-    if found != wanted or classes < 1:
+    shapes = {name: tuple(value.shape) for name, value in heads.items()}
+    if shapes != wanted or classes < 1:
         raise AdapterError(
-            f"{folder}: a head of {found} does not fit this backbone, which needs {wanted}; use the same"
+            f"{folder}: a head of {shapes} does not fit this backbone, which needs {wanted}; use the same"
             " backbone"
         )
     return classes
@@ -274,34 +274,34 @@ def _check_heads(
 def _scales(folder: Path, config: dict[str, Any], updates: Updates) -> dict[str, float]:
     """The factor in front of BA by layer. Raises AdapterError unless all blocks have the same, and the
     rank that the patterns say."""
-    found: dict[str, tuple[int, float]] = {}
+    scales: dict[str, tuple[int, float]] = {}
     for (index, layer), pair in sorted(updates.items()):
         rank = pair["A"].shape[0]
-        said, scale = scale_of(config, f"blocks.{index}.{layer}")
-        if said != rank:
+        expected, scale = scale_of(config, f"blocks.{index}.{layer}")
+        if expected != rank:
             raise AdapterError(
                 f"{folder}: blocks.{index}.{layer} has rank {rank} in the file, but r and rank_pattern say"
-                f" {said}; save it again"
+                f" {expected}; save it again"
             )
-        if found.setdefault(layer, (rank, scale)) != (rank, scale):
+        if scales.setdefault(layer, (rank, scale)) != (rank, scale):
             raise AdapterError(
-                f"{folder}: rank {rank} and scale {scale:g} in blocks.{index}.{layer}, but {found[layer][0]}"
-                f" and {found[layer][1]:g} in another block; LoRA has one of each here, so merge the adapter"
+                f"{folder}: rank {rank} and scale {scale:g} in blocks.{index}.{layer}, but {scales[layer][0]}"
+                f" and {scales[layer][1]:g} in another block; LoRA has one of each here, so merge the adapter"
                 " with peft and use the merged timm model"
             )
-    return {layer: scale for layer, (_, scale) in found.items()}
+    return {layer: scale for layer, (_, scale) in scales.items()}
 
 
 def _own_methods(folder: Path, header: dict[str, Any]) -> list[Method]:
     """The methods that `export_peft` wrote down, which tell updates of q, k and v apart."""
-    told = header.get("lora", [])
-    if not isinstance(told, list) or not all(
-        isinstance(m, dict) and isinstance(m.get("name"), str) for m in told
+    entries = header.get("lora", [])
+    if not isinstance(entries, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("name"), str) for m in entries
     ):
         raise AdapterError(
             f"{folder}: the list of methods in the file's header cannot be read; export it again"
         )
-    methods = [method_from_dict(m) for m in told]
+    methods = [method_from_dict(m) for m in entries]
     if other := [method.name for method in methods if not isinstance(method, LoRA)]:
         raise AdapterError(
             f"{folder}: the file's header speaks of {other[0]}, but this format holds LoRA alone; export it"
@@ -347,13 +347,13 @@ def _fill(folder: Path, lora: Any, a: Tensor, b: Tensor, scale: float) -> None:
 
 def _check_complete(folder: Path, model: AdaptedViT, updates: Updates) -> None:
     """No layer may have an update that the file does not hold."""
-    found = {
+    present = {
         (i, layer)
         for i, block in enumerate(model.backbone.blocks)
         for layer in _LAYERS.values()
         if _is_lora(block, layer)
     }
-    if found != set(updates):
+    if present != set(updates):
         raise AdapterError(
             f"{folder}: the methods in the file's header update other layers than its tensors; export it"
             " again"

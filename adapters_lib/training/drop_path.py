@@ -31,13 +31,13 @@ def drop_path_places(block: nn.Module) -> list[str]:
     Raises:
         AdapterError: a block of another kind.
     """
-    found = [name for name in PLACES if isinstance(getattr(block, name, None), nn.Module)]
-    if not found:
+    places = [name for name in PLACES if isinstance(getattr(block, name, None), nn.Module)]
+    if not places:
         raise AdapterError(
             f"Recipe: drop_path needs timm's blocks with a drop_path, but this backbone has "
             f"{type(block).__name__}; set drop_path=0, or take a plain ViT"
         )
-    return found
+    return places
 
 
 @contextmanager

@@ -65,8 +65,8 @@ def evaluate(
         >>> vit = al.create_backbone()
         >>> task = al.load_data("leaves-ultra", backbone=vit, cultivars=2, n_train=1, n_val=1, n_test=4)
         >>> model = al.adapt(vit, "linear", classes=task.classes)
-        >>> found = al.evaluate(model, task.test)
-        >>> found["n"], 0 <= found["top1"] <= 100
+        >>> result = al.evaluate(model, task.test)
+        >>> result["n"], 0 <= result["top1"] <= 100
         (8, True)
     """
     dataset = in_model_order(model, data_set_of(dataset, "evaluate"), "evaluate")

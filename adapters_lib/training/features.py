@@ -90,10 +90,10 @@ class Features(Dataset):
 
     def relabelled(self, labels: Tensor, classes: Sequence[str]) -> Features:
         """The same features under other labels (N,), which are numbers of `classes`."""
-        found = Features(self.tokens, labels, self.layout, self.digest, self.first_stage)
-        found.part, found.marks, found.source = self.part, self.marks, self.source
-        found.origin = dataclasses.replace(self.origin, classes=tuple(classes))
-        return found
+        other = Features(self.tokens, labels, self.layout, self.digest, self.first_stage)
+        other.part, other.marks, other.source = self.part, self.marks, self.source
+        other.origin = dataclasses.replace(self.origin, classes=tuple(classes))
+        return other
 
     def chosen(self, indices: Tensor) -> Features:
         """Those of some images: (M,) numbers of samples."""
@@ -185,7 +185,7 @@ def cache_features(
     # no_grad, not inference_mode: what the model may remember of this pass has to be usable in training.
     with on_device(model, state.device), torch.no_grad(), bar:
         for images, _ in loader:
-            tokens, here = model.run_frozen(images.to(state.device, non_blocking=True))
+            tokens, batch_layout = model.run_frozen(images.to(state.device, non_blocking=True))
             if done == 0:
                 needed = 4 * n * tokens[0].numel()
                 if needed > limit:
@@ -194,10 +194,10 @@ def cache_features(
                         f" {limit / 2**30:.2f} GiB; use cache_features=False, fewer or smaller images, or"
                         " raise the limit"
                     )
-                store, layout = torch.empty((n, *tokens.shape[1:])), here
-            elif here != layout:
+                store, layout = torch.empty((n, *tokens.shape[1:])), batch_layout
+            elif batch_layout != layout:
                 raise AdapterError(
-                    f"images of several sizes ({layout}, then {here}); resize them or use"
+                    f"images of several sizes ({layout}, then {batch_layout}); resize them or use"
                     " cache_features=False"
                 )
             store[done : done + len(tokens)] = tokens.float()

@@ -285,8 +285,8 @@ def _cached(
     """Replace the data sets by features of them where that is asked for and possible, and say what was
     done."""
     notes: dict[str, str] = {}
-    found: dict[str, Dataset | None] = {"train": train, "val": val}
-    for name, data in found.items():
+    parts: dict[str, Dataset | None] = {"train": train, "val": val}
+    for name, data in parts.items():
         if data is None:
             continue
         why_not = why_not_cacheable(model, data)
@@ -316,9 +316,9 @@ def _cached(
                     raise
                 notes[name] = f"not cached: {error}"
             else:
-                found[name] = features
+                parts[name] = features
                 notes[name] = f"cached behind {_place(model)}, {features.nbytes / 2**20:.1f} MiB"
-    return found["train"] or train, found["val"], notes
+    return parts["train"] or train, parts["val"], notes
 
 
 def _place(model: AdaptedViT) -> str:

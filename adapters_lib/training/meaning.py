@@ -62,10 +62,10 @@ class Relabelled(Dataset):
         batch: Any = getattr(self.data, "__getitems__", None)
         if batch is None:
             return [self[i] for i in indices]
-        found = batch(indices)
-        if isinstance(found, tuple):
-            return found[0], self.order[found[1]]
-        return [(image, int(self.order[int(label)])) for image, label in found]
+        items = batch(indices)
+        if isinstance(items, tuple):
+            return items[0], self.order[items[1]]
+        return [(image, int(self.order[int(label)])) for image, label in items]
 
 
 def class_names(data: Any) -> list[str] | None:
@@ -104,8 +104,8 @@ def in_model_order(model: Any, data: Dataset, what: str) -> Dataset:
     if sorted(names) != sorted(own):
         strange, lost = [n for n in names if n not in own], [n for n in own if n not in names]
         parts = [
-            f"{found} {_listed(group)}"
-            for found, group in (("the data have", strange), ("the model knows", lost))
+            f"{which} {_listed(group)}"
+            for which, group in (("the data have", strange), ("the model knows", lost))
             if group
         ]
         raise AdapterError(
@@ -150,24 +150,25 @@ def refuse_trained(model: Any, data: Dataset, what: str) -> None:
     The parts of the very split that it was trained on do not, and are not looked through; nor are data sets
     that no task has made, as their owner may well want to see how a model does on its training images.
     """
-    part, told = getattr(data, "part", None), getattr(model, "trained_on", None)
+    part, trained_on = getattr(data, "part", None), getattr(model, "trained_on", None)
     origin = getattr(data, "origin", None)
-    if part not in ("val", "test") or told is None or model.trained_images is None:
+    if part not in ("val", "test") or trained_on is None or model.trained_images is None:
         return
-    here = origin if isinstance(origin, Origin) else None
-    if here is not None and here.seed is not None:
-        own = {"data": here.data, "seed": here.seed, "options": here.options, "held_out": here.held_out}
-        if all(told.get(key) == value for key, value in own.items()):
+    known = origin if isinstance(origin, Origin) else None
+    if known is not None and known.seed is not None:
+        own = {"data": known.data, "seed": known.seed, "options": known.options, "held_out": known.held_out}
+        if all(trained_on.get(key) == value for key, value in own.items()):
             return
-    found = marks(data)
-    if found is None or not (both := shared(model.trained_images, found)):
+    own_marks = marks(data)
+    if own_marks is None or not (both := shared(model.trained_images, own_marks)):
         return
     seeds = ""
-    if here is not None and here.data == told.get("data") and here.seed != told.get("seed"):
+    if known is not None and known.data == trained_on.get("data") and known.seed != trained_on.get("seed"):
         seeds = (
-            f": it was trained on the split of seed {told.get('seed')}, and this is that of seed {here.seed}"
+            f": it was trained on the split of seed {trained_on.get('seed')}, and this is that of seed"
+            f" {known.seed}"
         )
     raise AdapterError(
-        f"{what}: the model was trained on {both} of these {len(found)} {part} images{seeds}; load the data"
-        " with the seed and the options of the training, or give images that it has not seen"
+        f"{what}: the model was trained on {both} of these {len(own_marks)} {part} images{seeds}; load the"
+        " data with the seed and the options of the training, or give images that it has not seen"
     )

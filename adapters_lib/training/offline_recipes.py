@@ -152,10 +152,10 @@ class Setting:
         """The base with some fields changed, the head at its rate unless `changes` says otherwise."""
         values = replace(self.base, **changes)
         kind = _RECIPES[self.backbone]
-        found = kind(**{field.name: getattr(values, field.name) for field in fields(Recipe)})
+        base = kind(**{field.name: getattr(values, field.name) for field in fields(Recipe)})
         if self.head_lr is None or "head_lr_scale" in changes:
-            return found
-        return replace(found, head_lr_scale=float(f"{self.head_lr / found.lr:.6g}"))
+            return base
+        return replace(base, head_lr_scale=float(f"{self.head_lr / base.lr:.6g}"))
 
 
 def setting_of(data: str, exits: bool = False) -> Setting:

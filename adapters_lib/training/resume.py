@@ -80,14 +80,14 @@ def describe_run(
 def _describe_data(dataset: Dataset) -> dict[str, Any]:
     """`content` changes with every image and with how it is prepared; `split` is kept for readers."""
     origin = getattr(dataset, "origin", None)
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "images": len(labels_of(dataset)),
         "labels": labels_digest(dataset),
         "content": identity(dataset),
     }
     if origin is not None:
-        found["split"] = {"data": origin.data, "seed": origin.seed, "options": origin.options}
-    return found
+        described["split"] = {"data": origin.data, "seed": origin.seed, "options": origin.options}
+    return described
 
 
 class RunFolder:
@@ -116,22 +116,22 @@ class RunFolder:
             if path.exists():
                 self._check(load_tensors(path)[1].get("manifest"))
         if not self.checkpoint.exists() and not self.start.exists() and self.summary.exists():
-            found = load_json(self.summary)
-            self._check(found.get("manifest") if isinstance(found, dict) else None)
+            summary = load_json(self.summary)
+            self._check(summary.get("manifest") if isinstance(summary, dict) else None)
 
-    def _check(self, found: Any) -> None:
-        found = _with_later_fields(found)
+    def _check(self, stored: Any) -> None:
+        stored = _with_later_fields(stored)
         lacking = (
             ["it is no run of this library"]
-            if not isinstance(found, dict)
-            else differences(*_comparable(found, self.manifest))
+            if not isinstance(stored, dict)
+            else differences(*_comparable(stored, self.manifest))
         )
         if lacking:
             raise AdapterError(
                 f"{self.folder} holds another run: {'; '.join(lacking[:4])}; nothing was changed; "
                 "give another folder, or delete this one if it is not needed"
             )
-        if isinstance(found, dict) and "content" not in found.get("train", {}):
+        if isinstance(stored, dict) and "content" not in stored.get("train", {}):
             message = (
                 "holds a run of an earlier version, which did not record its images; they are taken to be"
                 " those given now"
@@ -206,26 +206,26 @@ def _with_later_fields(manifest: Any) -> Any:
     return {**manifest, "recipe": {**dataclasses.asdict(Recipe()), **manifest["recipe"]}}
 
 
-def _comparable(found: dict[str, Any], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _comparable(stored: dict[str, Any], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two manifests, with the same entry where resampled weights differ by rounding alone, and without
-    what `found` is too old to have."""
+    what `stored` is too old to have."""
     own = json.loads(json.dumps(own))
-    there, here = found.get("backbone"), own["backbone"]
+    there, present = stored.get("backbone"), own["backbone"]
     if not isinstance(there, dict):
-        return found, own
+        return stored, own
     if isinstance(there.get("frozen"), dict):
         there = dict(there)
-        if (reason := difference(there.pop("frozen"), here.pop("frozen"))) is not None:
-            there["frozen_weights"], here["frozen_weights"] = "its own", f"others ({reason})"
-        return {**found, "backbone": there}, own
+        if (reason := difference(there.pop("frozen"), present.pop("frozen"))) is not None:
+            there["frozen_weights"], present["frozen_weights"] = "its own", f"others ({reason})"
+        return {**stored, "backbone": there}, own
     there = {key: value for key, value in there.items() if key != "frozen_weights"}
     for key in ("architecture", "frozen", "dtype"):
-        here.pop(key)
+        present.pop(key)
     own.pop("classes")
     for part in ("train", "val"):
         if own[part] is not None:
             own[part] = {key: own[part][key] for key in ("images", "labels")}
-    return {**found, "backbone": there}, own
+    return {**stored, "backbone": there}, own
 
 
 def _checked(
@@ -291,7 +291,7 @@ _KINDS = {
 def _check_tensors(tensors: dict[str, Tensor], model: AdaptedViT, updates: int, optimizer: str) -> None:
     check_state(model.trainable_state_dict(), _weights(tensors))
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found: dict[str, set[str]] = {}
+    by_owner: dict[str, set[str]] = {}
     for name, tensor in tensors.items():
         if name.startswith("model/"):
             continue
@@ -299,7 +299,7 @@ def _check_tensors(tensors: dict[str, Tensor], model: AdaptedViT, updates: int, 
         kind, _, owner = rest.partition("/")
         if group != "optimizer" or owner not in parameters or kind not in _KINDS.get(optimizer, {kind}):
             raise AdapterError(f"the tensor {name!r} belongs to no parameter that {optimizer} trains")
-        found.setdefault(owner, set()).add(kind)
+        by_owner.setdefault(owner, set()).add(kind)
         if kind == "step":
             if tensor.numel() != 1 or not 0 <= float(tensor) <= updates:
                 raise AdapterError(f"{name!r} is {tensor.flatten()[:3].tolist()} after {updates} updates")
@@ -307,11 +307,11 @@ def _check_tensors(tensors: dict[str, Tensor], model: AdaptedViT, updates: int, 
             check_tensor(name, tensor, parameters[owner])
             if kind == "exp_avg_sq" and bool((tensor < 0).any()):
                 raise AdapterError(f"{name!r} holds squares below 0")
-    if updates == 0 and found:
+    if updates == 0 and by_owner:
         raise AdapterError("the optimiser has a state before its first update")
-    if updates and not found:
+    if updates and not by_owner:
         raise AdapterError(f"the optimiser's state is missing after {updates} updates")
-    for owner, kinds in found.items():
+    for owner, kinds in by_owner.items():
         if lost := sorted(_KINDS.get(optimizer, kinds) - kinds):
             raise AdapterError(f"the optimiser's {lost[0]} of {owner!r} is missing")
 

@@ -54,8 +54,8 @@ class TrainingLock:
                 return
             except Timeout:
                 owner = self._owner()
-                gone = owner.get("host") == this_host() and not is_alive(owner["process"])
-                if not gone or time.monotonic() > deadline:
+                ended = owner.get("host") == this_host() and not is_alive(owner["process"])
+                if not ended or time.monotonic() > deadline:
                     raise AdapterError(self._refusal(owner)) from None
             time.sleep(0.05)
 

@@ -34,10 +34,10 @@ def describe(vit: Any) -> dict[str, Any]:
     Returns: facts by name (pooling, tokens, sizes in pixels); `layers`: by name, the shapes of its tensors, ε
     of a norm, or the function; what all blocks share stands once, as `blocks.*.…`.
     """
-    found: dict[str, Any] = {"kind": type(vit).__name__, "blocks": len(vit.blocks)}
-    found |= {name: getattr(vit, name, None) for name in _FACTS}
-    found |= {f"patch_embed.{name}": _plain(getattr(vit.patch_embed, name, None)) for name in _EMBED_FACTS}
-    found["heads"] = sorted(
+    facts: dict[str, Any] = {"kind": type(vit).__name__, "blocks": len(vit.blocks)}
+    facts |= {name: getattr(vit, name, None) for name in _FACTS}
+    facts |= {f"patch_embed.{name}": _plain(getattr(vit.patch_embed, name, None)) for name in _EMBED_FACTS}
+    facts["heads"] = sorted(
         {
             int(block.attn.num_heads)
             for block in vit.blocks
@@ -47,27 +47,27 @@ def describe(vit: Any) -> dict[str, Any]:
     tensors = {
         name: getattr(vit, name, None) for name in ("cls_token", "reg_token", "dist_token", "pos_embed")
     }
-    found["tokens"] = {name: list(tensor.shape) for name, tensor in tensors.items() if tensor is not None}
+    facts["tokens"] = {name: list(tensor.shape) for name, tensor in tensors.items() if tensor is not None}
     head = {id(module) for name in ("head", "head_dist") if (module := getattr(vit, name, None)) is not None}
     leaves = {
         name: _leaf(module)
         for name, module in vit.named_modules()
         if id(module) not in head and not list(module.children())
     }
-    found["layers"] = _collapsed({name: text for name, text in leaves.items() if text}, len(vit.blocks))
-    return found
+    facts["layers"] = _collapsed({name: text for name, text in leaves.items() if text}, len(vit.blocks))
+    return facts
 
 
-def differences(there: dict[str, Any], here: dict[str, Any], path: str = "") -> list[str]:
+def differences(before: dict[str, Any], after: dict[str, Any], path: str = "") -> list[str]:
     """Readable differences of two nested dicts: 'recipe.lr is 0.1 there, 0.01 here'."""
-    found: list[str] = []
-    for key in sorted(there.keys() | here.keys()):
-        old, new = there.get(key), here.get(key)
+    lines: list[str] = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{path}{key}.")
+            lines += differences(old, new, f"{path}{key}.")
         elif old != new:
-            found.append(f"{path}{key} is {old!r} there, {new!r} here")
-    return found
+            lines.append(f"{path}{key} is {old!r} there, {new!r} here")
+    return lines
 
 
 def _plain(value: Any) -> Any:

@@ -53,10 +53,10 @@ def check_backbone(backbone: nn.Module) -> None:
 def check_blocks(backbone: VisionTransformer, method: str) -> None:
     odd = {plain_kind(block).__name__ for block in backbone.blocks if plain_kind(block) is not Block}
     if odd:
-        found = ", ".join(sorted(odd))
+        names = ", ".join(sorted(odd))
         raise AdapterError(
             f"{method} stands inside timm's pre-norm Block (norm1, attn, ls1, norm2, mlp, ls2), but this"
-            f" model has {found}; use a method that stands between blocks or in linear layers, or a plain ViT"
+            f" model has {names}; use a method that stands between blocks or in linear layers, or a plain ViT"
         )
 
 

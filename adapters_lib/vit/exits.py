@@ -34,14 +34,14 @@ def run_exits(model: AdaptedViT, x: Tensor, layout: Layout, start: int = 0) -> l
     x: (B, N, D), the stream behind block `start`; 0 is the embedding. Returns logits (B, classes), in the
     order of depth.
     """
-    found = []
+    logits = []
     for block in exit_blocks(model):
         if block >= start:
             for index in range(start, block):
                 x, layout = model.run_block(index, x, layout)
             start = block
-            found.append(exit_logits(model, block, x, layout))
-    return found
+            logits.append(exit_logits(model, block, x, layout))
+    return logits
 
 
 def with_all_exits(model: AdaptedViT, logits: Tensor) -> Tensor:

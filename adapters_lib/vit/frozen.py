@@ -45,20 +45,20 @@ def frozen_print(model: AdaptedViT) -> dict[str, Any]:
     return {key: measured[key] for key in ("tensors", "digest", "resampled")}
 
 
-def difference(saved: dict[str, Any], found: dict[str, Any]) -> str | None:
+def difference(saved: dict[str, Any], present: dict[str, Any]) -> str | None:
     """In what two `frozen_print`s differ, in words; None if they are of the same weights."""
-    if saved.get("tensors") != found["tensors"]:
-        return f"{saved.get('tensors')} frozen tensors there, {found['tensors']} here"
-    if saved.get("digest") != found["digest"]:
-        return f"digest {str(saved.get('digest'))[:12]} there, {found['digest'][:12]} here"
-    there, here = saved.get("resampled") or {}, found["resampled"]
-    for name in sorted(there.keys() | here.keys()):
-        if name not in there or name not in here:
-            return f"{name} is frozen only {'there' if name in there else 'here'}"
-        if list(there[name]["shape"]) != list(here[name]["shape"]):
-            return f"{name} has shape {tuple(there[name]['shape'])} there, {tuple(here[name]['shape'])} here"
-        allowed = TOLERANCE * max(here[name]["size"], 1e-12)
-        if any(abs(a - b) > allowed for a, b in zip(there[name]["sums"], here[name]["sums"], strict=True)):
+    if saved.get("tensors") != present["tensors"]:
+        return f"{saved.get('tensors')} frozen tensors there, {present['tensors']} here"
+    if saved.get("digest") != present["digest"]:
+        return f"digest {str(saved.get('digest'))[:12]} there, {present['digest'][:12]} here"
+    theirs, ours = saved.get("resampled") or {}, present["resampled"]
+    for name in sorted(theirs.keys() | ours.keys()):
+        if name not in theirs or name not in ours:
+            return f"{name} is frozen only {'there' if name in theirs else 'here'}"
+        if list(theirs[name]["shape"]) != list(ours[name]["shape"]):
+            return f"{name} has shape {tuple(theirs[name]['shape'])} there, {tuple(ours[name]['shape'])} here"
+        allowed = TOLERANCE * max(ours[name]["size"], 1e-12)
+        if any(abs(a - b) > allowed for a, b in zip(theirs[name]["sums"], ours[name]["sums"], strict=True)):
             return f"the values of {name} differ"
     return None
 
@@ -118,14 +118,14 @@ def _measured(model: AdaptedViT) -> dict[str, Any]:
             _add(whole, tensor)
             resampled[name] = _sketch(tensor)
     whole.update(digest.digest())
-    found = {
+    measured = {
         "tensors": len(tensors),
         "digest": digest.hexdigest(),
         "resampled": resampled,
         "whole": whole.hexdigest(),
     }
-    model.__dict__["_frozen_cache"] = (key, found)
-    return found
+    model.__dict__["_frozen_cache"] = (key, measured)
+    return measured
 
 
 def _sketch(tensor: Tensor) -> dict[str, Any]:

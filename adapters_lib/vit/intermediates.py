@@ -93,10 +93,12 @@ class IntermediateFeatures:
         patches = [(_map(y, at) if output_fmt == "NCHW" else y[:, at.lead :]) for y, at in taken]
         prefixes = [y[:, : at.prefix] for y, at in taken] if return_prefix_tokens and layout.prefix else None
         if output_dict:
-            found: dict[str, Any] = {"image_intermediates": patches}
+            output: dict[str, Any] = {"image_intermediates": patches}
             if prefixes is not None:
-                found["image_intermediates_prefix"] = prefixes
-            return found if intermediates_only else found | {"image_features": model.normalise(x, layout)[0]}
+                output["image_intermediates_prefix"] = prefixes
+            return (
+                output if intermediates_only else output | {"image_features": model.normalise(x, layout)[0]}
+            )
         listed = patches if prefixes is None else list(zip(patches, prefixes, strict=True))
         return listed if intermediates_only else (model.normalise(x, layout)[0], listed)
 
@@ -114,7 +116,7 @@ class IntermediateFeatures:
         reshape: maps in place of patches (B, N, D). The other arguments as for `forward_intermediates`.
         """
         fmt = "NCHW" if reshape else "NLC"
-        found: list[Any] = self.forward_intermediates(
+        layers: list[Any] = self.forward_intermediates(
             images,
             n,
             return_prefix_tokens,
@@ -123,7 +125,7 @@ class IntermediateFeatures:
             intermediates_only=True,
             attn_mask=attn_mask,
         )
-        return found
+        return layers
 
 
 def _map(x: Tensor, layout: Layout) -> Tensor:

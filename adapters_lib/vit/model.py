@@ -143,19 +143,19 @@ class AdaptedViT(IntermediateFeatures, nn.Module):
 
     def layouts(self) -> list[Layout]:
         """Layouts at the input of block 1 … L and, last, behind block L: L + 1 entries."""
-        found = [self.first_layout()]
+        stages = [self.first_layout()]
         for sites in self.sites:
-            found.append(sites.out_layout(found[-1]))
-        return found
+            stages.append(sites.out_layout(stages[-1]))
+        return stages
 
     def block_layouts(self) -> list[Layout]:
         """Layouts that each block's own attention sees, behind the modules at `enter`: L entries."""
-        found = []
+        layouts = []
         for layout, sites in zip(self.layouts(), self.sites, strict=False):
             for module in sites.modules_at("enter"):
                 layout = module.out_layout(layout)
-            found.append(layout)
-        return found
+            layouts.append(layout)
+        return layouts
 
     def token_counts(self) -> list[int]:
         """Tokens per group of blocks with an equal token count, e.g. [197, 145, 101] for ILA on ViT-B/16
@@ -308,8 +308,8 @@ class AdaptedViT(IntermediateFeatures, nn.Module):
 
     def head_modules(self) -> tuple[nn.Module, ...]:
         """The classifier, as timm names it (two of them for a distilled model)."""
-        found = self.backbone.get_classifier()
-        return tuple(found) if isinstance(found, tuple) else (found,)
+        heads = self.backbone.get_classifier()
+        return tuple(heads) if isinstance(heads, tuple) else (heads,)
 
     def adapters(self) -> Iterator[tuple[str, Adapter]]:
         """Every added module, by its name in this model."""

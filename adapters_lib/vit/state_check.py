@@ -27,19 +27,20 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         check_tensor(name, state[name], tensor)
 
 
-def check_tensor(name: str, found: Tensor, wanted: Tensor) -> None:
-    """Raise an AdapterError unless `found` has the shape and type of `wanted` and is finite."""
-    if found.shape != wanted.shape:
+def check_tensor(name: str, tensor: Tensor, wanted: Tensor) -> None:
+    """Raise an AdapterError unless `tensor` has the shape and type of `wanted` and is finite."""
+    if tensor.shape != wanted.shape:
         raise AdapterError(
-            f"{name!r} has shape {tuple(found.shape)} in the state but {tuple(wanted.shape)} in the model; "
+            f"{name!r} has shape {tuple(tensor.shape)} in the state but {tuple(wanted.shape)} in the model; "
             "use the same backbone, number of classes and options"
         )
-    if found.dtype != wanted.dtype:
+    if tensor.dtype != wanted.dtype:
         raise AdapterError(
-            f"{name!r} is {found.dtype} in the state but {wanted.dtype} in the model; nothing is converted in"
-            " silence: cast the model to the state's type first, or make the state from a model of this type"
+            f"{name!r} is {tensor.dtype} in the state but {wanted.dtype} in the model; nothing is converted"
+            " in silence: cast the model to the state's type first, or make the state from a model of this"
+            " type"
         )
-    if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise AdapterError(
             f"{name!r} holds NaN or infinity in the state; use a file that was saved before the training"
             " diverged"

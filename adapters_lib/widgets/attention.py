@@ -83,8 +83,8 @@ class AttentionExplorer(FigurePanel):
 
     def figure(self, image: int, block: int, head: int, view: str, methods: Sequence[str]) -> Figure:
         """The panel's picture as a function of its controls; head 0 is the mean."""
-        found = {name: self.views(name, image) for name in methods}
-        return explorer_figure(_picture(self.task, image), found, block, head or None, view)
+        views = {name: self.views(name, image) for name in methods}
+        return explorer_figure(_picture(self.task, image), views, block, head or None, view)
 
 
 def _picture(task: Task, index: int) -> Tensor:
@@ -109,7 +109,7 @@ def _common(models: Mapping[str, nn.Module]) -> tuple[int, int]:
 
 def _first_of_classes(task: Task, most: int) -> list[int]:
     """The first test image of each class, of at most so many classes."""
-    found: dict[int, int] = {}
+    first: dict[int, int] = {}
     for index, label in enumerate(task.test.labels.tolist()):  # type: ignore[attr-defined]
-        found.setdefault(label, index)
-    return list(found.values())[:most]
+        first.setdefault(label, index)
+    return list(first.values())[:most]

@@ -91,14 +91,14 @@ class ExitThresholds(FigurePanel):
                 slider.value = value
         finally:
             self._quiet = False
-        found = self.board.numbers(thresholds, policy)
+        now = self.board.numbers(thresholds, policy)
         leaving = ", ".join(
             f"{100 * s:.0f} % behind block {b}"
-            for s, b in zip(found["shares"], self.board.test.costs.blocks, strict=True)
+            for s, b in zip(now["shares"], self.board.test.costs.blocks, strict=True)
         )
         self.numbers.value = (
-            f"top-1 <b>{found['top1']:.1f} %</b> (full depth {found['full_depth']:.1f} %) for"
-            f" <b>{found['macs'] / 1e6:.0f} MMACs</b> an image, {100 * found['relative']:.0f} % of the full"
+            f"top-1 <b>{now['top1']:.1f} %</b> (full depth {now['full_depth']:.1f} %) for"
+            f" <b>{now['macs'] / 1e6:.0f} MMACs</b> an image, {100 * now['relative']:.0f} % of the full"
             f" depth's; leaving: {leaving}"
         )
         return figure

@@ -55,8 +55,8 @@ def granularity_runs(table: str | Path | None = None) -> pd.DataFrame:
         raise AdapterError(
             f"{path}: a row's configuration cannot be read ({error}); remove that row and run: {COMMAND}"
         ) from error
-    dials = [float(o.get("granularity", KINDS["ultra"].granularity)) for o in options]
-    return rows.assign(granularity=dials)[(rows["data"] == "leaves-ultra").to_numpy()]
+    granularities = [float(o.get("granularity", KINDS["ultra"].granularity)) for o in options]
+    return rows.assign(granularity=granularities)[(rows["data"] == "leaves-ultra").to_numpy()]
 
 
 def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, title: str = "") -> Figure:
@@ -70,14 +70,14 @@ def accuracy_by_granularity(runs: pd.DataFrame, now: float | None = None, *, tit
     """
     if runs.empty:
         raise AdapterError(f"no stored run to draw; make the table with: {COMMAND}")
-    found = summarise(runs, ["method", "granularity"])
+    means = summarise(runs, ["method", "granularity"])
     classes = KINDS["ultra"].cultivars
-    seeds = sorted(set(found["n"]))
+    seeds = sorted(set(means["n"]))
     with style():
         figure, ax = plt.subplots(figsize=(1.5 * COLUMN, 2.4))
-        names = sorted(found["method"].unique())
+        names = sorted(means["method"].unique())
         for name, (color, marker) in method_style(names).items():
-            line = found[found["method"] == name].sort_values("granularity")
+            line = means[means["method"] == name].sort_values("granularity")
             half = np.nan_to_num(line["half"].to_numpy(dtype=float))  # one seed has no interval
             ax.errorbar(
                 line["granularity"],

@@ -118,9 +118,9 @@ class BottleneckTuner(FigurePanel):
 
     def costs(self, choice: Choice) -> dict[str, float]:
         """Costs by axis: trained parameters, MACs, predicted milliseconds for one image."""
-        found = price(choice)
-        ms = self.latency.predict(parse_method(choice.text).name, found.macs, found.modules)
-        return {"trained": found.trained, "macs": found.macs, "latency_ms": ms}
+        counted = price(choice)
+        ms = self.latency.predict(parse_method(choice.text).name, counted.macs, counted.modules)
+        return {"trained": counted.trained, "macs": counted.macs, "latency_ms": ms}
 
     # ---- drawing ---------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class BottleneckTuner(FigurePanel):
         return tuner_figure(self.points, axis, now=("this choice", costs[axis]), rows=self.rows)
 
     def _table(self, choice: Choice, costs: dict[str, float]) -> str:
-        found = price(choice)
+        counted = price(choice)
         threads = self.latency.threads
         error = (
             f"± {100 * self.latency.error:.0f} %, batch {self.latency.batch}, {threads}"
@@ -147,18 +147,18 @@ class BottleneckTuner(FigurePanel):
             (
                 "adapter",
                 (
-                    f"{found.adapter:,} parameters ({found.share:.2f} % of the frozen backbone),"
-                    f" {found.modules} modules"
+                    f"{counted.adapter:,} parameters ({counted.share:.2f} % of the frozen backbone),"
+                    f" {counted.modules} modules"
                 ),
             ),
             (
                 "head",
-                f"{found.head:,} parameters"
-                + (f"; {found.backbone:,} of the backbone unfrozen" if found.backbone else ""),
+                f"{counted.head:,} parameters"
+                + (f"; {counted.backbone:,} of the backbone unfrozen" if counted.backbone else ""),
             ),
             (
                 "arithmetic",
-                f"{found.macs / 1e6:.1f} MMACs an image ({' → '.join(map(str, found.tokens))} tokens)",
+                f"{counted.macs / 1e6:.1f} MMACs an image ({' → '.join(map(str, counted.tokens))} tokens)",
             ),
             ("predicted latency", f"{costs['latency_ms']:.1f} ms an image ({error})"),
             ("in code", f"<code>{escape(choice.text)}</code>"),

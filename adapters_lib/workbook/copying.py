@@ -43,10 +43,10 @@ def copy_workbook(folder: str | Path, words: Sequence[str] = (), *, force: bool 
         if not words or any(word in path.name for word in words)
     ]
     if not notebooks:
-        said = (
+        remedy = (
             f"matches {list(words)}; give a part of a name, such as 02" if words else "came with the package"
         )
-        raise AdapterError(f"no notebook in {source / 'notebooks'} {said}")
+        raise AdapterError(f"no notebook in {source / 'notebooks'} {remedy}")
     copied = Copied([], [])
     for path in [*notebooks, *(path for pattern in HELD for path in sorted(source.glob(pattern)))]:
         name = path.relative_to(source).as_posix()

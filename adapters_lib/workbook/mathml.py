@@ -31,6 +31,6 @@ def to_mathml(tex: str, display: str = "inline") -> str:
 def on_page_content(html: str, **_about: object) -> str:
     """The hook of mkdocs: a page's HTML with its equations drawn."""
     return _MARKED.sub(
-        lambda found: to_mathml(entities.unescape(found[2]), "inline" if found[1] == "span" else "block"),
+        lambda match: to_mathml(entities.unescape(match[2]), "inline" if match[1] == "span" else "block"),
         html,
     )

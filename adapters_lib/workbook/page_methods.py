@@ -33,8 +33,8 @@ def diagram_of(root: Path, name: str) -> Path | None:
     folder = root / "figures" / "diagrams"
     for stem in (name, slug(name), name.replace("+", "_plus"), name.replace("-", "_")):
         for ending in (".svg", ".png"):
-            if (found := folder / f"{stem}{ending}").exists():
-                return found
+            if (path := folder / f"{stem}{ending}").exists():
+                return path
     return None
 
 
@@ -74,12 +74,12 @@ _ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 def _meanings(cls: type[Method]) -> dict[str, str]:
     """Option → what the Args section of the class, or of one that it inherits from, says of it; `a, b: text`
     speaks of both."""
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         arguments = inspect.cleandoc(base.__doc__ or "").partition("\nArgs:\n")[2]
         for names, text in _ARGUMENT.findall(arguments):
-            found |= {name: " ".join(text.split()).replace("|", "\\|") for name in names.split(", ")}
-    return found
+            meanings |= {name: " ".join(text.split()).replace("|", "\\|") for name in names.split(", ")}
+    return meanings
 
 
 def _options(cls: type[Method]) -> str:
@@ -92,10 +92,10 @@ def _options(cls: type[Method]) -> str:
         kind = str(field.type).replace("|", "or")  # a bar would end the cell
         rows.append(f"| `{field.name}` | `{kind}` | `{field.default!r}` |")
     if explained:  # else the text above speaks of them
-        said = ["meaning |", "---|", *(f"{meanings.get(field.name, '')} |" for field in fields)]
+        meaning = ["meaning |", "---|", *(f"{meanings.get(field.name, '')} |" for field in fields)]
         rows = [
             f"{row} {more}" if row.startswith("| ") else row + more
-            for row, more in zip(rows, said, strict=True)
+            for row, more in zip(rows, meaning, strict=True)
         ]
     return "\n".join(rows)
 

@@ -19,14 +19,14 @@ _LEFT_OUT = ("cli", "workbook")  # commands explain themselves with --help
 def public_modules() -> dict[str, list[str]]:
     """Package → the modules in it that have public names, by their dotted names; read, not imported. The
     package `adapters_lib` stands for the files at its top."""
-    found: dict[str, list[str]] = {}
+    modules: dict[str, list[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
         if path.stem.startswith("_") or parts[0] in _LEFT_OUT or not _has_public_names(path):
             continue
         package = parts[0] if len(parts) > 1 else "adapters_lib"
-        found.setdefault(package, []).append(".".join(("adapters_lib", *parts)))
-    return found
+        modules.setdefault(package, []).append(".".join(("adapters_lib", *parts)))
+    return modules
 
 
 def _has_public_names(path: Path) -> bool:
@@ -99,5 +99,5 @@ def _plain(signature: str) -> str:
 
 def example_of(doc: str) -> str:
     """The lines of a docstring's Examples section, without their indentation; "" if it has none."""
-    found = re.search(r"^Examples:\n((?: {4}.*\n?|\n)+)", doc, re.MULTILINE)
-    return inspect.cleandoc(found[1]).strip() if found else ""
+    match = re.search(r"^Examples:\n((?: {4}.*\n?|\n)+)", doc, re.MULTILINE)
+    return inspect.cleandoc(match[1]).strip() if match else ""

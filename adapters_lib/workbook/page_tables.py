@@ -71,6 +71,6 @@ def results_text(folder: Path) -> str:
             parts.append(f"### {grid}\n\n[All rows as CSV](../../../data/results/{source.name})\n\n{table}")
         if empty:
             parts.append(f"Without a table: {', '.join(empty)}.")
-        said = text_of(decide(folder))
-    parts.append(f"## What the tables decide\n\n```text\n{said}\n```")
+        decided = text_of(decide(folder))
+    parts.append(f"## What the tables decide\n\n```text\n{decided}\n```")
     return "\n\n".join(parts)

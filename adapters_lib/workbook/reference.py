@@ -137,6 +137,8 @@ def _run(config: Path) -> None:
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"}
     )
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith(("WARNING", "ERROR", "Aborted"))]
-        said = said or done.stderr.splitlines()
-        raise AdapterError(f"mkdocs built no site: {' '.join(said[-12:])}")
+        messages = [
+            line for line in done.stderr.splitlines() if line.startswith(("WARNING", "ERROR", "Aborted"))
+        ]
+        messages = messages or done.stderr.splitlines()
+        raise AdapterError(f"mkdocs built no site: {' '.join(messages[-12:])}")

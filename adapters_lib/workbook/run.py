@@ -194,18 +194,18 @@ def run_notebooks(
     Raises AdapterError: no such notebook; or what `execute` raises, at the first that fails.
     """
     root = Path(root).resolve()
-    found = sorted(
+    notebooks = sorted(
         path
         for path in (root / "notebooks").glob("*.ipynb")
         if not words or any(word in path.name for word in words)
     )
-    if not found:
-        said = f"matches {list(words)}; give a part of a name, such as 02" if words else "is there"
-        raise AdapterError(f"no notebook in {root / 'notebooks'} {said}; the repository is root={root}")
+    if not notebooks:
+        reason = f"matches {list(words)}; give a part of a name, such as 02" if words else "is there"
+        raise AdapterError(f"no notebook in {root / 'notebooks'} {reason}; the repository is root={root}")
     settings = {"ADAPTERS_OUT": os.environ.get("ADAPTERS_OUT") or str(Path(out).resolve() if out else root)}
     settings |= {"ADAPTERS_QUICK": "1"} if quick else {}
     ran = []
-    for path in found:
+    for path in notebooks:
         if out is None:
             write_first_cell(path, Path(root))
         target = path if out is None else Path(out) / path.name

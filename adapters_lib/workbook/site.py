@@ -71,7 +71,7 @@ def render(path: Path, neighbours: dict[str, str] | None = None) -> Page:
     )
     html = _fold(LINKED.sub(r'href="\1.html\2"', html), solutions)
     home = '<p style="padding: 0 1rem; font-family: sans-serif"><a href="index.html">← all notebooks</a></p>'
-    html = re.sub(r"(<body[^>]*>)", lambda found: found[1] + home, html, count=1)
+    html = re.sub(r"(<body[^>]*>)", lambda match: match[1] + home, html, count=1)
     sections = dict(re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', html, re.DOTALL))
     return Page(
         path.stem, title, question, sections, len(re.findall(r'<img[^>]+src="data:image/', html)), html
@@ -104,7 +104,7 @@ def check_executed(path: Path) -> Any:
 
 def link_numbers(text: str, own: str, neighbours: dict[str, str]) -> str:
     """Where the text of the notebook `own` says "notebook 04", a link to it; neighbours: number → name."""
-    return NUMBERED.sub(lambda found: _link(found, own, neighbours), text)
+    return NUMBERED.sub(lambda match: _link(match, own, neighbours), text)
 
 
 def _code(notebook: Any) -> list[Any]:
@@ -125,9 +125,9 @@ def _check(name: str, notebook: Any) -> None:
         raise AdapterError(f"{name} holds no figure; it was not executed: {remedy}")
 
 
-def _link(found: re.Match[str], own: str, neighbours: dict[str, str]) -> str:
-    name = neighbours.get(found[1], own)
-    return found[0] if name == own else f"[{found[0]}]({name}.ipynb)"
+def _link(match: re.Match[str], own: str, neighbours: dict[str, str]) -> str:
+    name = neighbours.get(match[1], own)
+    return match[0] if name == own else f"[{match[0]}]({name}.ipynb)"
 
 
 def _fold(html: str, solutions: Sequence[int]) -> str:
@@ -184,7 +184,7 @@ def _index(pages: Sequence[Page]) -> str:
             f"<p>{escape(page.question)}</p>{listed}</li>"
         )
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    said = (
+    words = (
         "Every figure is in its page. To move the sliders, open the notebooks in JupyterLab: <code>make"
         " lab</code>."
     )
@@ -192,5 +192,5 @@ def _index(pages: Sequence[Page]) -> str:
         f'<!DOCTYPE html><html lang="en"><head>{head}<title>Adapting frozen vision'
         f" transformers</title><style>{_STYLE}</style></head>"
         "<body><h1>Adapting frozen vision transformers: a"
-        f" workbook</h1><p>{said}</p><ol>{''.join(items)}</ol></body></html>\n"
+        f" workbook</h1><p>{words}</p><ol>{''.join(items)}</ol></body></html>\n"
     )

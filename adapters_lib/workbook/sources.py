@@ -107,19 +107,19 @@ def _relinked(
     """Links between files of the repository as links between places of the site; a linked file that is no
     page is taken along in `files`."""
 
-    def turned(found: re.Match[str]) -> str:
-        target, hash_, anchor = found[2].partition("#")
-        if not target or _WEB.match(found[2]):
-            return found[0]
+    def turned(match: re.Match[str]) -> str:
+        target, hash_, anchor = match[2].partition("#")
+        if not target or _WEB.match(match[2]):
+            return match[0]
         full = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         goal = places.get(full)
         if goal is None and (root / full).is_file() and not full.startswith("../"):
             goal = full
             files[full] = (root / full).read_bytes()
         if goal is None:
-            return found[0]  # `broken_links` names it
+            return match[0]  # `broken_links` names it
         return (
-            f"{found[1]}{posixpath.relpath(goal, posixpath.dirname(place) or '.')}{hash_}{anchor}{found[3]}"
+            f"{match[1]}{posixpath.relpath(goal, posixpath.dirname(place) or '.')}{hash_}{anchor}{match[3]}"
         )
 
     return _outside_code(text, lambda prose: _LINK.sub(turned, prose))
@@ -135,7 +135,7 @@ def _outside_code(text: str, change: Any) -> str:
 def broken_links(sources: Sources) -> list[str]:
     """ "page: link" of every link, outside code, to a page or file that is not there."""
     known = {*sources.pages, *sources.files}
-    found: list[str] = []
+    broken: list[str] = []
     for place, text in sources.pages.items():
 
         def look(prose: str, place: str = place) -> str:
@@ -144,11 +144,11 @@ def broken_links(sources: Sources) -> list[str]:
                 if not target or _WEB.match(match[2]):
                     continue
                 if posixpath.normpath(posixpath.join(posixpath.dirname(place), target)) not in known:
-                    found.append(f"{place}: {match[2]}")
+                    broken.append(f"{place}: {match[2]}")
             return prose
 
         _outside_code(text, look)
-    return found
+    return broken
 
 
 def _nav(pages: dict[str, str], titles: dict[str, str]) -> list[dict[str, Any]]:

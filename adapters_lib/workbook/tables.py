@@ -21,6 +21,9 @@ from .quick import pick
 
 __all__ = ["budget_note", "comparable", "method_runs", "rates_tried"]
 
+RATES = ("rates", "tuning")
+"""Names of the stored tables of tuning runs, the one that is filled today first."""
+
 FIRST: dict[str, Any] = {"epochs": 3, "warmup_epochs": 0.3}
 """Of the runs that a notebook does itself: the length of the first tables, to be done while one reads."""
 
@@ -45,11 +48,11 @@ def comparable(
         options = kept["configuration"].map(lambda text: str(json.loads(text)["data_options"]))
         seeds = kept["seed"].groupby(kept["method"] + options + kept["data"]).agg(set)
         kept = kept[kept["seed"].isin(set.intersection(*seeds))]
-    said = [
+    lines = [
         f"{name}: {len(kept)} of {len(rows)} rows (version {version}; seeds that all settings ran)",
         *notes,
     ]
-    say("\n  ".join(said).replace(str(folder), "data/results"))
+    say("\n  ".join(lines).replace(str(folder), "data/results"))
     return kept
 
 
@@ -77,16 +80,19 @@ def method_runs(methods: Sequence[str], folder: str | Path | None = None, jobs: 
 def rates_tried(
     methods: Sequence[str], data: str = "leaves-ultra", folder: str | Path | None = None
 ) -> pd.DataFrame:
-    """Validation accuracy (%) by learning rate, from the stored table of tuning runs: rows (method, head),
-    with head "same rate" as the adapter or the rate of its own; columns the adapter's rates. Empty if there
-    is no such run.
+    """Validation accuracy (%) by learning rate, from the stored tables of tuning runs (`rates.csv`, which
+    the command `tune` fills, and `tuning.csv`, the wider search of before): rows (method, head), with head
+    "same rate" as the adapter or the rate of its own; columns the adapter's rates. Empty if there is no such
+    run.
 
     Rows are of one budget: the present one if every method has runs there, else that with most runs. Several
     seeds of a rate are averaged. A run with one rate for both that is the head's own stands in both rows.
     """
     folder = Path(folder) if folder is not None else output_folder("data/results")
-    rows = read_table(folder / "tuning.csv")
+    tables = [table for name in RATES if len(table := read_table(folder / f"{name}.csv"))]
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if len(rows):
+        rows = rows.drop_duplicates("key")
         rows = rows[(rows["data"] == data) & rows["method"].isin(methods)]
     if rows.empty:
         return pd.DataFrame()
@@ -95,11 +101,11 @@ def rates_tried(
     rows = rows[budgets == (str(BUDGET) if present else budgets.mode()[0])]
     alone = rows["head_lr"] == rows["lr"]
     rows = rows.assign(head=rows["head_lr"].map("{:g}".format).mask(alone, "same rate"))
-    found = rows.pivot_table(index=["method", "head"], columns="lr", values="val_top1")
-    for method, head in found.index:  # the same run belongs to both where the two rates meet
-        if head != "same rate" and (method, "same rate") in found.index and float(head) in found:
-            found.loc[(method, head), float(head)] = found.loc[(method, "same rate"), float(head)]
-    return found.reindex(list(methods), level="method")
+    by_rate = rows.pivot_table(index=["method", "head"], columns="lr", values="val_top1")
+    for method, head in by_rate.index:  # the same run belongs to both where the two rates meet
+        if head != "same rate" and (method, "same rate") in by_rate.index and float(head) in by_rate:
+            by_rate.loc[(method, head), float(head)] = by_rate.loc[(method, "same rate"), float(head)]
+    return by_rate.reindex(list(methods), level="method")
 
 
 def budget_note(table: pd.DataFrame, asked: Budget = BUDGET) -> str:

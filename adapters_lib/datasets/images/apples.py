@@ -66,10 +66,10 @@ def load(
         split = "by the angle: one side of the turntable for training, the other for testing"
     else:
         check = lambda paths: check_files(paths, verify, max_pixels)  # noqa: E731
-        classes, parts, found = samples_of_folders(
+        classes, parts, notes = samples_of_folders(
             request.name, home, request.seed, (0.15, 0.15), EXTENSIONS, check
         )
-        left_out, split = found["skipped"], found["split"]
+        left_out, split = notes["skipped"], notes["split"]
     expected = {"kinds of apple": KINDS if strict else len(classes)}
     check_counts(request.name, expected, {"kinds of apple": len(classes)}, [], strict, home)
     if n_train is not None:

@@ -81,8 +81,8 @@ def load(
     paths, kinds, labels = [paths[i] for i in keep], [kinds[i] for i in keep], labels[keep]
     counts = labels.bincount(minlength=len(CLASSES)).tolist()
     expected = {f"of {CLASSES[label]!r}": count for label, count in enumerate(COUNTS)}
-    found = {f"of {CLASSES[label]!r}": count for label, count in enumerate(counts)}
-    check_counts(request.name, expected if strict else found, found, skipped, strict, home)
+    images = {f"of {CLASSES[label]!r}": count for label, count in enumerate(counts)}
+    check_counts(request.name, expected if strict else images, images, skipped, strict, home)
     parts = stated_split(request.name, labels, CLASSES, request.seed, n_train, n_val, test_fraction)
     samples = {part: [(paths[i], int(labels[i])) for i in chosen.tolist()] for part, chosen in parts.items()}
     _name_licence(request.name)
@@ -105,8 +105,8 @@ def cell_types(data: Any) -> list[str]:
     Raises AdapterError when these images do not lie beside a labels.csv that names them.
     """
     if isinstance(data, View):
-        found = cell_types(data.data)
-        return [found[index] for index in data.indices.tolist()]
+        types = cell_types(data.data)
+        return [types[index] for index in data.indices.tolist()]
     paths: list[Path] = list(getattr(data, "paths", ()))
     if not paths:
         raise AdapterError("cell_types: these are no images in files; give a part of load_data('elpv')")
@@ -133,14 +133,14 @@ def stated_split(
     """
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, list[Tensor]] = {"train": [], "val": [], "test": []}
-    for label, said in enumerate(classes):
+    for label, level in enumerate(classes):
         members = (labels == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
         held = 1 if test_fraction is None else max(1, round(test_fraction * len(members)))
         least = n_val + held + (n_train or 1)
         if len(members) < least:
             raise AdapterError(
-                f"{name}: class {said!r} has {len(members)} images, but {n_train or 1} for training, {n_val}"
+                f"{name}: class {level!r} has {len(members)} images, but {n_train or 1} for training, {n_val}"
                 f" for validation and {held} for testing need {least}; lower n_train, n_val or test_fraction"
             )
         val, rest = members[:n_val], members[n_val:]

@@ -114,9 +114,9 @@ def samples_of_folders(
     scanned = {
         part: _scan(folder, extensions, check, skipped, foreign, what) for part, folder in folders.items()
     }
-    found = scanned or {"all": _scan(root, extensions, check, skipped, foreign, what)}
-    how = _name_parts(found)
-    classes = _usable_classes(found, root, skipped, what)
+    groups = scanned or {"all": _scan(root, extensions, check, skipped, foreign, what)}
+    how = _name_parts(groups)
+    classes = _usable_classes(groups, root, skipped, what)
     if len(classes) < 2:
         reasons = "; ".join(f"{path.relative_to(root)} ({why})" for path, why in skipped[:10])
         raise AdapterError(
@@ -125,7 +125,7 @@ def samples_of_folders(
         )
     ids = {label: i for i, label in enumerate(classes)}
     parts = {
-        part: [(path, ids[label]) for path, label in files if label in ids] for part, files in found.items()
+        part: [(path, ids[label]) for path, label in files if label in ids] for part, files in groups.items()
     }
     if "val" not in parts:
         whole, chosen = (parts.pop("all"), fractions) if "all" in parts else (parts["train"], fractions[:1])
@@ -137,9 +137,9 @@ def samples_of_folders(
 
 def _stray(folder: Path, extensions: frozenset[str], what: str, foreign: Skipped) -> Skipped:
     """Files beside the class folders: usable ones too belong to no class."""
-    found = scan(folder, extensions, what, depth=0)
-    foreign.extend(found.foreign)
-    return [*((path, "not in a class folder") for path in found.files), *found.left_out]
+    scanned = scan(folder, extensions, what, depth=0)
+    foreign.extend(scanned.foreign)
+    return [*((path, "not in a class folder") for path in scanned.files), *scanned.left_out]
 
 
 def _scan(
@@ -149,10 +149,10 @@ def _scan(
     `skipped`, notes to `foreign`."""
     files: list[tuple[Path, str]] = []
     for group in class_folders(folder):
-        found = scan(group, extensions, what)
-        files += [(path, group.name) for path in found.files]
-        skipped.extend(found.left_out)
-        foreign.extend(found.foreign)
+        scanned = scan(group, extensions, what)
+        files += [(path, group.name) for path in scanned.files]
+        skipped.extend(scanned.left_out)
+        foreign.extend(scanned.foreign)
     bad = dict(check([path for path, _ in files]))
     skipped.extend(bad.items())
     sound = [(path, label) for path, label in files if path not in bad]
@@ -165,29 +165,29 @@ def _scan(
     return sound
 
 
-def _name_parts(found: dict[str, list[tuple[Path, str]]]) -> str:
+def _name_parts(groups: dict[str, list[tuple[Path, str]]]) -> str:
     """Say how the parts come about, and let `val` serve as the test part where there is no other."""
-    if "all" in found:
+    if "all" in groups:
         return "stratified by seed into train, val and test"
-    if "test" not in found:
-        found["test"] = found.pop("val")
+    if "test" not in groups:
+        groups["test"] = groups.pop("val")
         return "folder val serves as test; val drawn from train, stratified by seed"
-    return "folders" if "val" in found else "folders; val drawn from train, stratified by seed"
+    return "folders" if "val" in groups else "folders; val drawn from train, stratified by seed"
 
 
 def _usable_classes(
-    found: dict[str, list[tuple[Path, str]]], root: Path, skipped: Skipped, what: str
+    groups: dict[str, list[tuple[Path, str]]], root: Path, skipped: Skipped, what: str
 ) -> list[str]:
     """Sorted names of the classes with enough images to train on and to split; the others go to `skipped`."""
-    source, parts = ("all", 3) if "all" in found else ("train", 1 if "val" in found else 2)
-    counts = Counter(label for _, label in found[source])
+    source, parts = ("all", 3) if "all" in groups else ("train", 1 if "val" in groups else 2)
+    counts = Counter(label for _, label in groups[source])
     for label, count in sorted(counts.items()):
         if count < parts:
             skipped.append(
                 (root / label, f"class with {count} {what}(s); splitting it {parts} ways needs {parts}")
             )
     classes = sorted(label for label, count in counts.items() if count >= parts)
-    for part, files in found.items():
+    for part, files in groups.items():
         for label in sorted({label for _, label in files} - counts.keys()):
             skipped.append((root / part / label, f"class in {part} that train does not have"))
     return classes

@@ -44,9 +44,9 @@ def orientation_in(exif: bytes) -> int:
     """The orientation, 1 to 8, that an EXIF block asks for; 1 (upright) if there is none or it cannot be
     read."""
     try:
-        found = Image.Exif()
-        found.load(exif)
-        return int(found.get(ORIENTATION, 1))
+        tags = Image.Exif()
+        tags.load(exif)
+        return int(tags.get(ORIENTATION, 1))
     except Exception:  # Pillow's reader raises whatever a damaged block makes of its bytes
         return 1
 

@@ -133,23 +133,23 @@ def load(
     names = [str(label) for label in getattr(opened[0], "classes", range(known.classes))]
     if hasattr(opened[0], "data"):
         pieces = _split_arrays([_arrays(data) for data in opened], val_fraction, request.seed)
-        found = {"classes": len(names), "images": sum(len(labels) for _, labels in pieces)}
-        check_counts(request.name, expected, found, [], strict, root / known.folder)
+        counts = {"classes": len(names), "images": sum(len(labels) for _, labels in pieces)}
+        check_counts(request.name, expected, counts, [], strict, root / known.folder)
         config = request.config
         size, mean, std, how_resized = (config[key] for key in ("input_size", "mean", "std", "interpolation"))
         train, val, test = (
             TensorImages(images, labels, mean, std, None if part else request.augment, size[-1], how_resized)
             for part, (images, labels) in enumerate(pieces)
         )
-        about = {"root": str(root), "split": how, "found": found}
+        about = {"root": str(root), "split": how, "found": counts}
         return Task(request.name, names, train, val, test, config, info=about)
     parts = _split_files([_samples(data) for data in opened], val_fraction, request.seed)
     skipped = check_files([path for part in parts for path, _ in part], verify, max_pixels)
     bad = {path for path, _ in skipped}
     parts = [[sample for sample in part if sample[0] not in bad] for part in parts]
-    found = {"classes": len(names), "images": sum(map(len, parts))}
-    check_counts(request.name, expected, found, skipped, strict, root / known.folder)
-    info = {"root": str(root), "split": how, "found": found, "skipped": skipped}
+    counts = {"classes": len(names), "images": sum(map(len, parts))}
+    check_counts(request.name, expected, counts, skipped, strict, root / known.folder)
+    info = {"root": str(root), "split": how, "found": counts, "skipped": skipped}
     named = dict(zip(OFFICIAL, parts, strict=True))
     return files_task(request, names, named, cache=cache, max_pixels=max_pixels, info=info)
 

@@ -85,19 +85,19 @@ def load(
     skipped = check_files([path for path, _ in trainval + test], verify, max_pixels)
     bad = {path for path, _ in skipped}
     trainval, test = ([sample for sample in part if sample[0] not in bad] for part in (trainval, test))
-    found = {
+    counts = {
         "classes": len({label for _, label in trainval}),
         "images in train + val": len(trainval),
         "in test": len(test),
     }
     expected = {"classes": classes, "images in train + val": trainval_expected, "in test": test_expected}
     skipped += left_out
-    check_counts(request.name, expected, found, skipped, strict, root)
+    check_counts(request.name, expected, counts, skipped, strict, root)
     train, val = split_samples(trainval, [val_fraction], request.seed)
     info = {
         "root": str(root),
         "split": f"val: {val_fraction:.0%} of train + val, stratified by seed",
-        "found": found,
+        "found": counts,
     }
     info["skipped"] = [*skipped, *foreign]  # type: ignore[list-item]
     parts = {"train": train, "val": val, "test": test}
@@ -123,11 +123,11 @@ def _home(name: str, root: Path | None) -> Path:
 
 
 def _from_lists(root: Path, classes: int, outside_root: bool) -> tuple[list[Sample], list[Sample], list[str]]:
-    found = {part: root / file for part, files in LISTS.items() for file in files if (root / file).is_file()}
+    lists = {part: root / file for part, files in LISTS.items() for file in files if (root / file).is_file()}
     training = (
-        [found[part] for part in ("train", "val") if part in found]
-        if "train" in found
-        else [*filter(None, [found.get("trainval")])]
+        [lists[part] for part in ("train", "val") if part in lists]
+        if "train" in lists
+        else [*filter(None, [lists.get("trainval")])]
     )
     if not training:
         raise AdapterError(
@@ -136,7 +136,7 @@ def _from_lists(root: Path, classes: int, outside_root: bool) -> tuple[list[Samp
     trainval = [sample for file in training for sample in read_list(file, root, classes, ",", outside_root)]
     return (
         trainval,
-        read_list(found["test"], root, classes, ",", outside_root),
+        read_list(lists["test"], root, classes, ",", outside_root),
         [str(label) for label in range(classes)],
     )
 
@@ -156,10 +156,10 @@ def _from_folders(
     parts: dict[str, list[Sample]] = {part: [] for part in folders}
     for part, folder in folders.items():
         for group in class_folders(folder):
-            found = scan(group, EXTENSIONS)
-            parts[part] += [(path, ids[group.name]) for path in found.files]
-            left_out += found.left_out
-            foreign += found.foreign
+            scanned = scan(group, EXTENSIONS)
+            parts[part] += [(path, ids[group.name]) for path in scanned.files]
+            left_out += scanned.left_out
+            foreign += scanned.foreign
     return parts["train"] + parts.get("val", []), parts["test"], names
 
 

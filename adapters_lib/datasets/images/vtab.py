@@ -76,9 +76,9 @@ def load(
     bad = {path for path, _ in skipped}
     listed = {part: len(samples) for part, samples in parts.items()}
     parts = {part: [sample for sample in samples if sample[0] not in bad] for part, samples in parts.items()}
-    found = {part: len(samples) for part, samples in parts.items()}
-    check_counts(request.name, {**COUNTS, "test": listed["test"]}, found, skipped, strict, home)
-    info = {"root": str(home), "split": "the benchmark's lists", "found": found, "skipped": skipped}
+    counts = {part: len(samples) for part, samples in parts.items()}
+    check_counts(request.name, {**COUNTS, "test": listed["test"]}, counts, skipped, strict, home)
+    info = {"root": str(home), "split": "the benchmark's lists", "found": counts, "skipped": skipped}
     squash = {**request.config, "crop_pct": 1.0, "crop_mode": "squash"}
     shown: dict[str, Any] = {"cache": cache, "max_pixels": max_pixels}
     return files_task(

@@ -109,7 +109,7 @@ def load(
     mean, std = tuple(request.config["mean"]), tuple(request.config["std"])
     whole_number(f"{request.name}: plants", plants, 0, 1_000_000)
     default = KINDS[request.name.removeprefix("leaves-")]
-    dial = default.granularity if granularity is None else float(granularity)
+    level = default.granularity if granularity is None else float(granularity)
     numbers = {
         "species": species,
         "cultivars": cultivars,
@@ -118,9 +118,9 @@ def load(
         "n_test": n_test,
     }
     count = {name: getattr(default, name) if value is None else int(value) for name, value in numbers.items()}
-    if not 0 < dial <= 1:
+    if not 0 < level <= 1:
         rule = f"must lie in (0, 1], towards 0 the classes become one plant (default {default.granularity})"
-        raise AdapterError(f"{request.name}: granularity {dial}; {rule}")
+        raise AdapterError(f"{request.name}: granularity {level}; {rule}")
     if short := [name for name, value in count.items() if value < 1] + (
         ["image_size"] if image_size < 16 else []
     ):
@@ -129,14 +129,14 @@ def load(
         )
 
     _check_memory(request.name, count, image_size)
-    rows, which, dials = _plants(count["species"], count["cultivars"], dial, plants)
+    rows, which, granularities = _plants(count["species"], count["cultivars"], level, plants)
     parts: dict[str, Any] = {}
     for part in ("train", "val", "test"):
         stream = plants if part == "test" else seed
         asked = (
             count["species"],
             count["cultivars"],
-            dial,
+            level,
             plants,
             stream,
             part,
@@ -153,7 +153,7 @@ def load(
         "n_val": count["n_val"],
         "n_test": count["n_test"],
         "species": which,
-        "granularity": dials,
+        "granularity": granularities,
         "held_back_upstream": list(HELD_BACK),
         "parameter_names": [f.name for f in LEAF_FIELDS],
         "parameters": rows.tolist(),
@@ -191,26 +191,26 @@ def task_sample(task: Task, part: str = "test") -> LeafSample:
 
 
 def _plants(
-    n_species: int, n_cultivars: int, dial: float, number: int
+    n_species: int, n_cultivars: int, granularity: float, number: int
 ) -> tuple[np.ndarray, list[int], list[float]]:
     """Class parameters (classes, fields), the species of every class, its granularity."""
     plants = new_species(n_species, number)
     if n_cultivars == 1:
-        return 0.5 + dial * (plants - 0.5), list(range(n_species)), [dial] * n_species
-    rows, which, dials = [], [], []
+        return 0.5 + granularity * (plants - 0.5), list(range(n_species)), [granularity] * n_species
+    rows, which, granularities = [], [], []
     for index, plant in enumerate(plants):
-        granularity = min(1.0, dial * SPREAD[index % len(SPREAD)]) if n_species > 1 else dial
-        rows.append(cultivars(plant, n_cultivars, granularity, number * 1000 + index))
+        of_species = min(1.0, granularity * SPREAD[index % len(SPREAD)]) if n_species > 1 else granularity
+        rows.append(cultivars(plant, n_cultivars, of_species, number * 1000 + index))
         which += [index] * n_cultivars
-        dials += [granularity] * n_cultivars
-    return np.concatenate(rows), which, dials
+        granularities += [of_species] * n_cultivars
+    return np.concatenate(rows), which, granularities
 
 
 @lru_cache(maxsize=12)
 def _images(
     n_species: int,
     n_cultivars: int,
-    dial: float,
+    granularity: float,
     plants: int,
     seed: int,
     part: str,
@@ -220,7 +220,7 @@ def _images(
 ) -> tuple[Tensor, Tensor]:
     """Images (uint8) and labels of one part, kept in memory because notebooks ask for the same task again
     and again."""
-    sample = sample_leaves(_plants(n_species, n_cultivars, dial, plants)[0], per_class, part, seed)
+    sample = sample_leaves(_plants(n_species, n_cultivars, granularity, plants)[0], per_class, part, seed)
     labels = torch.from_numpy(sample.labels)
     if folder is None:
         return draw(sample.leaves, sample.scenes, sample.seeds, size), labels

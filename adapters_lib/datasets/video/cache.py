@@ -46,7 +46,7 @@ class ClipCache:
         if limit < 1:
             raise AdapterError(f"clip cache of {limit} bytes; give at least 1, or leave the cache off")
         self.folder, self.limit = Path(folder), int(limit)
-        self._told = False
+        self._warned = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -103,8 +103,8 @@ class ClipCache:
         return kept
 
     def _tell(self, error: OSError) -> None:
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             why = error.strerror or error
             message = (
                 f"the cache in {self.folder} is not used ({why}); free some space, or load clips with"

@@ -154,9 +154,9 @@ class Video:
 
     def _aspect(self) -> Fraction:
         """Width of a pixel divided by its height; 1 where the file does not say, or says nonsense."""
-        for told in (self._stream.sample_aspect_ratio, self._stream.codec_context.sample_aspect_ratio):
-            if told and ASPECTS[0] <= told <= ASPECTS[1]:
-                return told
+        for aspect in (self._stream.sample_aspect_ratio, self._stream.codec_context.sample_aspect_ratio):
+            if aspect and ASPECTS[0] <= aspect <= ASPECTS[1]:
+                return aspect
         return Fraction(1)
 
     def _frames(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:

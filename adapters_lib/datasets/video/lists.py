@@ -67,7 +67,7 @@ def read_ssv2(root: Path, split: int, classes: int, fence: Fence) -> VideoList:
     videos = _folder(root, ["20bn-something-something-v2", "videos"])
 
     def rows(file: Path) -> list[Row]:
-        found = []
+        listed = []
         for number, entry in enumerate(list_json(file, list)):
             template = re.sub(r"[\[\]]", "", str(_entry(file, number, entry, "template")))
             if template not in labels:
@@ -77,8 +77,8 @@ def read_ssv2(root: Path, split: int, classes: int, fence: Fence) -> VideoList:
                 )
             video = str(_entry(file, number, entry, "id"))
             path = fence(videos / f"{video}.webm", f"{file}, entry {number}")
-            found.append(Row(path, labels[template], video))
-        return found
+            listed.append(Row(path, labels[template], video))
+        return listed
 
     return VideoList(names, rows(files["train"]), rows(files["validation"]))
 
@@ -121,7 +121,7 @@ def read_ucf101(root: Path, split: int, classes: int, fence: Fence) -> VideoList
 
     def rows(part: str) -> list[Row]:
         file = _find(root, [f"{place}{part}list0{split}.txt" for place in places])
-        found = []
+        listed = []
         for number, line in _lines(file):
             clip, _, given = line.partition(" ")
             name = clip.partition("/")[0]
@@ -135,12 +135,12 @@ def read_ucf101(root: Path, split: int, classes: int, fence: Fence) -> VideoList
                     f"{file}, line {number}: class {given}; ids of {classes} classes are 1..{classes}"
                 )
             if given and int(given) - 1 != labels[name]:
-                told = f"class {given}, but {index.name} gives {name} the number {labels[name] + 1}"
-                raise AdapterError(f"{file}, line {number}: {told}; correct the list")
+                conflict = f"class {given}, but {index.name} gives {name} the number {labels[name] + 1}"
+                raise AdapterError(f"{file}, line {number}: {conflict}; correct the list")
             recording = re.sub(r"_c\d+$", "", Path(clip).stem)  # v_Archery_g08_c01: clip 1 of recording 8
             path = fence(videos / clip, f"{file}, line {number}")
-            found.append(Row(path, labels[name], recording))
-        return found
+            listed.append(Row(path, labels[name], recording))
+        return listed
 
     return VideoList(names, rows("train"), rows("test"))
 
@@ -159,7 +159,7 @@ def read_diving48(root: Path, split: int, classes: int, fence: Fence) -> VideoLi
 
     def rows(part: str) -> list[Row]:
         file = _find(root, [f"{place}Diving48_V2_{part}.json" for place in places])
-        found = []
+        listed = []
         for number, entry in enumerate(list_json(file, list)):
             label = _number(file, number, _entry(file, number, entry, "label"))
             if not 0 <= label < classes:
@@ -169,8 +169,8 @@ def read_diving48(root: Path, split: int, classes: int, fence: Fence) -> VideoLi
                 )
             video = str(_entry(file, number, entry, "vid_name"))
             path = fence(videos / f"{video}.mp4", f"{file}, entry {number}")
-            found.append(Row(path, label, video))
-        return found
+            listed.append(Row(path, label, video))
+        return listed
 
     return VideoList(names, rows("train"), rows("test"))
 

@@ -99,11 +99,11 @@ def load(
             f" root=<folder>. {HINT}"
         )
     listed = READERS[request.name](root, split, facts.classes, Fence(root, outside_root))
-    found = {"training videos": len(listed.train), "test videos": len(listed.test)}
+    counts = {"training videos": len(listed.train), "test videos": len(listed.test)}
     check_counts(
         request.name,
         {"training videos": facts.train[split - 1], "test videos": facts.test[split - 1]},
-        found,
+        counts,
         [],
         strict,
         root,
@@ -115,7 +115,7 @@ def load(
         "source": facts.source,
         "root": str(root),
         "split": f"{split}; val: {val_fraction:.0%} of train by seed, groups kept whole",
-        "found": found,
+        "found": counts,
         "skipped": skipped,
     }
     cache = clip_cache(cache_gib)
@@ -142,8 +142,8 @@ def sound_samples(
         if strict:
             raise AdapterError(f"{message}. Add them, or pass strict=False to go on without them. {HINT}.")
         warnings.warn(message, DataWarning, stacklevel=4)
-    gone = set(missing)
-    defects = check_videos([path for path in paths if path not in gone], verify)
+    absent = set(missing)
+    defects = check_videos([path for path in paths if path not in absent], verify)
     if defects:
         more = f" and {len(defects) - NAMED} more" if len(defects) > NAMED else ""
         names = ", ".join(f"{path} ({reason})" for path, reason in defects[:NAMED])

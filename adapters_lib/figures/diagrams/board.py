@@ -57,10 +57,10 @@ class Board:
 
     def width_of(self, words: str, size: float = SIZE) -> float:
         """Units that the words take."""
-        found = self.text(0, 0, words, size=size)
+        text = self.text(0, 0, words, size=size)
         canvas: Any = FigureCanvasAgg(self.figure)
-        width = found.get_window_extent(canvas.get_renderer()).width / self.figure.dpi * 10
-        found.remove()
+        width = text.get_window_extent(canvas.get_renderer()).width / self.figure.dpi * 10
+        text.remove()
         return float(width)
 
     def heading(self, name: str, says: str, equations: Sequence[str] = (), facts: str = "") -> float:

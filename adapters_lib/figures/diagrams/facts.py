@@ -61,8 +61,8 @@ def sizes(name: str, **more: object) -> str:
     model = adapted(name)
     counts = " → ".join(map(str, model.token_counts()))
     known = {"L": model.depth, "N": counts, "D": model.width, **more}
-    told = ",  ".join(f"${key}$ = {value}" for key, value in known.items() if value is not None)
-    return f"ViT-B/16 at {model.image_size} px:  {told}"
+    symbols = ",  ".join(f"${key}$ = {value}" for key, value in known.items() if value is not None)
+    return f"ViT-B/16 at {model.image_size} px:  {symbols}"
 
 
 def trains_class_token(name: str) -> bool:
