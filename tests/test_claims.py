@@ -176,6 +176,15 @@ def test_half_the_macs_at_no_loss_and_better_than_the_controls_on_leaves_and_on_
     assert verdict() == "not enough runs"
 
 
+def test_exits_are_compared_with_the_strongest_network_cut_off_as_well(tmp_path: Path) -> None:
+    _exits(tmp_path, gain=1)
+    claim = {claim.name: claim for claim in decide(tmp_path)}["dyn"]
+    about = "half the MACs − naive exits at a fixed depth, leaves"
+    (found,) = (each for each in claim.comparisons if each.about == about)
+    assert found.seeds.mean == pytest.approx(4)  # of the naive run, four points below it
+    assert not found.counts
+
+
 def test_rows_of_another_budget_or_version_do_not_count(tmp_path: Path) -> None:
     _methods(tmp_path)
     table = pd.read_csv(tmp_path / "methods.csv", dtype={"hits": str})
@@ -213,6 +222,8 @@ def test_the_command_prints_a_verdict_a_claim_as_text_and_as_json(tmp_path: Path
     assert said.startswith("SHOWN: ILA++ holds ADPT's accuracy at 30 % fewer MACs")
     assert "ila++ − adpt: +0.00 ± 0.00 (n = 10 of 10; target ± 1.0); over images [" in said
     assert "NOT ENOUGH RUNS: Dyn-Adapter" in said
+    assert "no runs of the present budget: half the MACs − host, leaves; half the MACs − random" in said
+    assert "nan" not in said
     assert cli.main(["results", "claims", "--folder", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["claims"]
     assert [claim["claim"] for claim in found] == ["ila++", "probe", "padapter", "dyn"]

@@ -106,6 +106,14 @@ def test_points_of_another_version_are_hollow_and_named() -> None:
     assert "hollow: made by version 0.0.1 of the code" in _title(figure)
 
 
+def test_where_all_points_are_of_another_version_the_caption_alone_says_so() -> None:
+    table = made_up("video").assign(version="0.0.1")
+    with pytest.warns(OutdatedRows):
+        figure = results.accuracy_against_cost(table, "trained")
+    assert "white" not in {found.lines[0].get_markerfacecolor() for found in figure.axes[0].containers}
+    assert _title(figure).endswith("\nmade by version 0.0.1 of the code")
+
+
 def test_an_old_row_does_not_enter_a_mean_that_has_new_ones() -> None:
     table = made_up("video")
     old = table.assign(version="0.0.1", top1=0.0)
@@ -339,9 +347,9 @@ def test_every_figure_names_tables_that_a_command_makes(capsys) -> None:
 def test_costs_in_a_heap_are_drawn_as_differences_from_it() -> None:
     figure, ax = plt.subplots()
     costs = [411e6, 411e6, 414e6, 418e6, 420e6, 285e6, 767e6]
-    cost_scale(ax, costs)
+    assert cost_scale(ax, costs) == "compared with 411 M; stretched near it"
     ticks = dict(zip((t.get_text() for t in ax.get_xticklabels()), ax.get_xticks(), strict=True))
-    assert ticks["411 M"] == 411e6
+    assert ticks["0 %"] == 411e6
     assert ticks["−30 %"] == pytest.approx(0.7 * 411e6)
     spots = dict(zip(costs, ax.transData.transform([(cost, 0) for cost in costs])[:, 0], strict=True))
     apart = spots[418e6] - spots[411e6]
@@ -352,8 +360,8 @@ def test_costs_in_a_heap_are_drawn_as_differences_from_it() -> None:
 
 def test_costs_that_are_spread_keep_a_plain_axis() -> None:
     figure, (left, right) = plt.subplots(1, 2)
-    cost_scale(left, [10.0, 12.0, 15.0, 19.0])
-    cost_scale(right, [1e3, 1e5, 1e6, 1e6])
+    assert not cost_scale(left, [10.0, 12.0, 15.0, 19.0])
+    assert not cost_scale(right, [1e3, 1e5, 1e6, 1e6])
     assert (left.get_xscale(), right.get_xscale()) == ("linear", "log")
     plt.close(figure)
 

@@ -193,7 +193,8 @@ def _ila(folder: Path) -> Claim:
         _of(rows, "method", name)["macs"].median() if len(_of(rows, "method", name)) else math.nan
         for name in ("ila++", "adpt")
     ]
-    note = f"MACs of ILA++ over those of ADPT: {macs[0] / macs[1]:.2f}"
+    ratio = macs[0] / macs[1]
+    note = f"MACs of ILA++ over those of ADPT: {'no runs' if math.isnan(ratio) else f'{ratio:.2f}'}"
     return Claim(
         "ila++",
         "ILA++ holds ADPT's accuracy at 30 % fewer MACs, from either start",
@@ -256,9 +257,7 @@ def _dyn(folder: Path) -> Claim:
         half = {setting: _of(_of(rows, "setting", setting), "point", "half") for setting in ("all", "naive")}
         comparisons.append(_paired(f"half the MACs − host, {what}", half["all"], host, "holds", 1.0, wanted))
         for control in ("random", "fixed_depth"):
-            other = (
-                half["all"].assign(top1=half["all"][control], hits="") if len(half["all"]) else half["all"]
-            )
+            other = _control(half["all"], control)
             about = f"half the MACs − {control.replace('_', ' ')} exits at equal cost, {what}"
             comparisons.append(_paired(about, half["all"], other, "wins", 1.0, wanted))
         comparisons.append(
@@ -272,6 +271,9 @@ def _dyn(folder: Path) -> Claim:
                 counts=False,
             )
         )
+        cut = _control(half["naive"], "fixed_depth")  # whose early exits no other training has weakened
+        about = f"half the MACs − naive exits at a fixed depth, {what}"
+        comparisons.append(_paired(about, half["all"], cut, "wins", 1.0, wanted, counts=False))
         comparisons.append(
             _paired(
                 f"all − naive exits at half the MACs, {what}",
@@ -296,6 +298,11 @@ def _dyn(folder: Path) -> Claim:
     )
 
 
+def _control(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The same runs with the accuracy of a control that was measured in them, at equal cost."""
+    return rows.assign(top1=rows[column], hits="") if len(rows) else rows
+
+
 CLAIMS: dict[str, Callable[[Path], Claim]] = {
     "ila++": _ila,
     "probe": _probe,
@@ -305,18 +312,19 @@ CLAIMS: dict[str, Callable[[Path], Claim]] = {
 
 
 def text_of(claims: Sequence[Claim]) -> str:
-    """For reading: a line a claim and one a comparison."""
+    """For reading: a line a claim, one a comparison, and one for all comparisons without runs."""
     lines = []
     for claim in claims:
         lines += [f"{claim.verdict.upper()}: {claim.sentence} ({claim.note})"]
-        lines += [f"    {_line(comparison)}" for comparison in claim.comparisons]
+        lines += [f"    {_line(comparison)}" for comparison in claim.comparisons if comparison.seeds.n]
+        lacking = [comparison.about for comparison in claim.comparisons if not comparison.seeds.n]
+        if lacking:
+            lines += [f"    no runs of the present budget: {'; '.join(lacking)}"]
     return "\n".join(lines)
 
 
 def _line(comparison: Comparison) -> str:
     mean, half, n = comparison.seeds
-    if not n:
-        return f"{comparison.about}: not enough runs (n = 0 of {comparison.wanted})"
     images = (
         f"; over images [{comparison.images.low:+.1f}, {comparison.images.high:+.1f}]"
         if comparison.images

@@ -6,7 +6,7 @@ Every point is a mean over seeds with its 95 % t-interval; see `parts` for what 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,22 +90,23 @@ def accuracy_against_cost(
                 seen: Any = {"ms": size(row[sized_by])} if size else {}
                 dim = 0.45 if front and not row["on_front"] else 0.85
                 place, its = (row[cost], row[value], row["half"]), look[str(row[by])]
-                mark(ax, *place, its, outdated=row["outdated"], alpha=dim, label=drawn(row[by]), **seen)
+                mark(ax, *place, its, hollow=row["hollow"], alpha=dim, label=drawn(row[by]), **seen)
                 if spread:
                     ax.hlines(row[value], row[spread[0]], row[spread[1]], color=its[0], lw=0.7)
             if front:
                 best = means[means["on_front"]].sort_values(cost)
                 ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
-            cost_scale(ax, means[cost].to_list())
-            ax.set_xlabel(COST_AXES[cost].replace("per image", f"per {_sample_of(table)}"))
+            note = cost_scale(ax, means[cost].to_list())
+            what = COST_AXES[cost].replace("per image", f"per {_sample_of(table)}")
+            ax.set_xlabel("\n".join(filter(None, [what, note])))
         axes[0, 0].set_ylabel(ACCURACIES.get(value, value))
         if size and sized_by:
             _size_legend(axes[0, 0], means[sized_by], size)
         names = [drawn(row[by]) + _share(row) for row in means.to_dict("records")]
         colors = [look[str(name)][0] for name in means[by]]
-        names_beside(axes[0, -1], means[columns[-1]].to_list(), means[value].to_list(), names, colors)
         data = table["data"].unique().tolist() if "data" in table else []
         figure.suptitle(caption(means, data, title), fontsize=7)
+        names_beside(axes[0, -1], means[columns[-1]].to_list(), means[value].to_list(), names, colors)
     plt.close(figure)
     return figure
 
@@ -145,7 +146,7 @@ def accuracy_dots(table: pd.DataFrame, *, names: Mapping[str, str] | None = None
                     order.index(row["method"]),
                     row["half"],
                     look[row["method"]],
-                    outdated=row["outdated"],
+                    hollow=row["hollow"],
                     across=True,
                 )
             ax.set(xlabel="top-1 (%)", title=drawn(data) if len(panels) > 1 else "")
@@ -179,8 +180,8 @@ def bottleneck_sweep(table: pd.DataFrame, *, title: str = "") -> Figure:
         axes[0].set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axes[0].minorticks_off()
         axes[0].set(xlabel="bottleneck or rank", ylabel="top-1 (%)")
-        cost_scale(axes[1], means["trained"].to_list())
-        axes[1].set_xlabel(COST_AXES["trained"])
+        note = cost_scale(axes[1], means["trained"].to_list())
+        axes[1].set_xlabel("\n".join(filter(None, [COST_AXES["trained"], note])))
         figure.suptitle(caption(means, table["data"].unique().tolist(), title), fontsize=7)
         outside_legend(figure, *axes[0].get_legend_handles_labels())
     plt.close(figure)
@@ -260,9 +261,9 @@ def learning_curves(table: pd.DataFrame, *, value: str = "val_top1", title: str 
         ax.set(xlabel="updates, 4 images each", ylabel=ACCURACIES.get(value, value))
         last = [line.iloc[-1] for _, line in groups]
         ends = ([row["updates"] for row in last], [row[value] for row in last])
-        names_beside(ax, *ends, [drawn(name) for name, _ in groups], [look[name][0] for name, _ in groups])
         data = table["data"].unique().tolist() if "data" in table else []
         figure.suptitle(caption(means, data, title), fontsize=7)
+        names_beside(ax, *ends, [drawn(name) for name, _ in groups], [look[name][0] for name, _ in groups])
     plt.close(figure)
     return figure
 
@@ -283,13 +284,14 @@ def differences(table: pd.DataFrame, reference: str = "linear", *, title: str = 
     if not comparisons:
         raise AdapterError(f"nothing to compare with {reference!r}: the table holds no other method")
     comparisons.sort(key=lambda each: -each.seeds.mean)
-    heading = caption(points(table), table["data"].unique().tolist(), title).replace(
-        "mean and", "colored: paired difference,"
-    )
+    means = points(table)
+    heading = caption(means, table["data"].unique().tolist(), title)
+    heading = heading.replace("mean and", "colored: paired difference,")
     images = f"grey: bootstrap over {comparisons[0].images.images} test {sample(table['data'])}s"
     return _difference_rows(
         {each.first: each.seeds for each in comparisons},
         {each.first: each.images for each in comparisons},
+        hollow=set(means.loc[means["hollow"], "method"]),
         look=method_style([each.first for each in comparisons]),
         xlabel=f"top-1 above {drawn(reference)} (percentage points)",
         title=f"{heading}\n{images}",
@@ -327,6 +329,7 @@ def _difference_rows(
     xlabel: str,
     title: str,
     counted: bool = False,
+    hollow: Collection[str] = (),
 ) -> Figure:
     """One row a difference, the first on top; counted: n beside each."""
     with style():
@@ -339,7 +342,7 @@ def _difference_rows(
                 aside = 0.1
                 ax.hlines(place + 0.22, images[name].low, images[name].high, color="0.45", lw=0.8)
             row = (interval.mean, place - aside, interval.half, look[name])
-            mark(ax, *row, across=True, elinewidth=1.4, ecolor=look[name][0])
+            mark(ax, *row, hollow=name in hollow, across=True, elinewidth=1.4, ecolor=look[name][0])
             if counted:
                 note_beside(ax, place, f"n = {interval.n}", fontsize=7, color="0.4")
         ax.axvline(0, color="0.4", lw=0.8)
@@ -362,7 +365,7 @@ def _line(ax: Axes, x: pd.Series, rows: pd.DataFrame, look: tuple[str, str], lab
         "label": drawn(label),
     }
     ax.errorbar(x, rows["top1"], yerr=np.nan_to_num(rows["half"]), **shown)
-    old = rows["outdated"].to_numpy()
+    old = rows["hollow"].to_numpy()
     ax.plot(x[old], rows["top1"][old], ls="none", marker=marker, ms=4, color=color, mfc="white", zorder=3)
 
 

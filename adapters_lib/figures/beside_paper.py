@@ -41,7 +41,7 @@ def beside_paper(
                 mean: Any = ours.loc[method]
                 mark(
                     axes[1], mean["top1"], row, mean["half"], (color, "o"),
-                    outdated=bool(mean["outdated"]), across=True,
+                    hollow=bool(mean["hollow"]), across=True,
                 )  # fmt: skip
         axes[0].set_yticks(range(len(names)), list(names))
         axes[0].invert_yaxis()

@@ -102,7 +102,7 @@ def _areas_against(
             if name != random:
                 gain = gains(name, which)
                 hollow = which == "deletion"
-                mark(ax, gain.mean, row + shift, gain.half, look[name], outdated=hollow, across=True)
+                mark(ax, gain.mean, row + shift, gain.half, look[name], hollow=hollow, across=True)
     ax.axvline(0, color=look[random][0], lw=0.9)
     ax.plot(0, order.index(random), look[random][1], color=look[random][0], ms=4.5)
     ax.yaxis.tick_right()

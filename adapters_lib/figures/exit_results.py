@@ -54,7 +54,7 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
         for aside, (column, look) in zip((-0.25, 0.0, 0.25), _LOOK.items(), strict=True):
             for place, row in enumerate(points(rows, ("setting",), column).to_dict("records")):
                 spot = (row[column], place + aside, row["half"], look)
-                mark(left, *spot, outdated=row["outdated"], across=True)
+                mark(left, *spot, hollow=row["hollow"], across=True)
         if hosts:
             mean, half, _ = np.nan_to_num(mean_interval(hosts))
             left.axvline(mean, color="0.4", ls="--", lw=0.8)
@@ -78,7 +78,7 @@ def exit_settings(table: pd.DataFrame, point: str = "half", *, title: str = "") 
                         place,
                         each["half"],
                         look,
-                        outdated=each["outdated"],
+                        hollow=each["hollow"],
                         across=True,
                     )
                 handles.append(plt.Line2D([], [], color=look[0], marker=look[1], ls="none", ms=4.5))
@@ -124,7 +124,7 @@ def exit_shares(
                         row["share"],
                         row["half"],
                         (color, marker),
-                        outdated=row["outdated"],
+                        hollow=row["hollow"],
                     )
                 ax.plot([], [], color=color, marker=marker, ms=4.5, lw=0.8, label=drawn(name))
             last = int(means["exit"].max())

@@ -2,7 +2,8 @@
 that hold twenty methods.
 
 Every point is a mean over seeds with its 95 % t-interval, and the caption says over how many. Points that
-rest on rows of another version of the code are hollow (`versions.one_version`, which also warns).
+rest on rows of another version of the code (`versions.one_version`, which also warns) are hollow where others
+stand beside them; where all are of another version, the caption alone says so.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["caption", "mark", "names_beside", "note_beside", "outside_legend", "
 
 
 def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "top1") -> pd.DataFrame:
-    """`summarise` of rows of one version each, with the columns `outdated` and `version`.
+    """`summarise` of rows of one version each, with the columns `outdated`, `version` and `hollow` (outdated
+    while others are not).
 
     Raises:
         AdapterError: an empty table or a missing column.
@@ -38,12 +40,13 @@ def points(table: pd.DataFrame, by: Sequence[str] = ("method",), value: str = "t
         table = table.assign(version=__version__)
     rows = one_version(table, by)
     versions = rows.groupby(list(by), sort=False)[["outdated", "version"]].first().reset_index()
-    return summarise(rows, by, value).merge(versions, on=list(by))
+    means = summarise(rows, by, value).merge(versions, on=list(by))
+    return means.assign(hollow=means["outdated"] & (not means["outdated"].all()))
 
 
 def caption(means: pd.DataFrame, data: Sequence[str], title: str = "", *, hosts: Sequence[str] = ()) -> str:
     """Lines above a figure: what, on which data and that they are synthetic, how many seeds; which version
-    made the hollow points.
+    made the points of another one.
 
     hosts: in a study of exits, the method that was trained on each of the data sets.
     """
@@ -51,13 +54,14 @@ def caption(means: pd.DataFrame, data: Sequence[str], title: str = "", *, hosts:
     studies = [f"{name}, host {host}" for name, host in zip(data, hosts, strict=True)] if hosts else data
     names = ", ".join(drawn(study) for study in sorted(set(studies)))
     lines = [title] if title else []
-    if names:
+    if names and f"({names})" not in title:  # a title may say the data already
         lines.append(f"{' and '.join(kinds)} ({names})" if kinds else names)
     lines.append(_interval(means["n"]))
     if means["outdated"].any():
         versions = sorted(set(means.loc[means["outdated"], "version"]))
-        lines.append(f"hollow: made by version {', '.join(map(drawn, versions))} of the code")
-    return "\n".join(dict.fromkeys("\n".join(lines).split("\n")))  # a title may say the data already
+        which = "hollow: " if means["hollow"].any() else ""
+        lines.append(f"{which}made by version {', '.join(map(drawn, versions))} of the code")
+    return "\n".join(lines)
 
 
 def sample(data: Iterable[str]) -> str:
@@ -72,15 +76,15 @@ def mark(
     half: float,
     look: tuple[str, str],
     *,
-    outdated: bool = False,
+    hollow: bool = False,
     across: bool = False,
     **more: Any,
 ) -> Any:
-    """One mean with its interval, vertical or (across) horizontal; hollow if outdated. A single seed has
+    """One mean with its interval, vertical or (across) horizontal. A single seed has
     no interval."""
     color, marker = look
     interval: Any = {"xerr" if across else "yerr": np.nan_to_num(half)}
-    face = "white" if outdated else color
+    face = "white" if hollow else color
     kept = {"ms": 4.5, "mew": 0.9, "elinewidth": 0.7, "capsize": 1.5, **more}
     return ax.errorbar(x, y, **interval, fmt=marker, color=color, mfc=face, **kept)
 
@@ -89,7 +93,7 @@ def names_beside(
     ax: Axes, x: Sequence[float], y: Sequence[float], names: Sequence[str], colors: Sequence[str]
 ) -> None:
     """Names at the right of the axes, each at the height of its point or as near as its neighbours let
-    it, with a thin line from the point.
+    it, with a thin line from the point. To be called last: what is drawn later may move the points.
 
     Moving the names least in the sense of squares, without changing their order or letting two touch, is an
     isotonic regression of y_i − i · gap (Dwyer et al. 2006, "Fast node overlap removal").
@@ -117,6 +121,7 @@ def names_beside(
                 "color": colors[index],
                 "lw": 0.4,
                 "alpha": 0.5,
+                "relpos": (0, 0.5),  # the line ends where the name begins
                 "shrinkA": 1,
                 "shrinkB": 2,
             },

@@ -160,9 +160,11 @@ NEAR = 0.01
 _STEPS = (-0.9, -0.8, -0.6, -0.4, -0.3, -0.2, -0.1, -0.03, 0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-def cost_scale(ax: Axes, values: Sequence[float]) -> None:
+def cost_scale(ax: Axes, values: Sequence[float]) -> str:
     """Short tick labels on the axis of costs, and a logarithmic scale if the values span more than a
     factor of 4.
+
+    Returns what the axis has to say of itself: which value it compares with, or nothing.
 
     Where more than half of the values lie in a heap, within 3 % of the least of them, as the MACs of most
     adapters do, the axis shows differences from that value, logarithmic on both sides of it beyond `NEAR`.
@@ -170,7 +172,7 @@ def cost_scale(ax: Axes, values: Sequence[float]) -> None:
     least, most = min(values), max(values)
     if (heap := _heap(values)) is not None:
         _around(ax, heap, least, most)
-        return
+        return f"compared with {short(heap)}; stretched near it"
     if least > 0 and most > 4 * least:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 60 * least else (1,)))
@@ -179,6 +181,7 @@ def cost_scale(ax: Axes, values: Sequence[float]) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.margins(x=0.08)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: short(v)))
+    return ""
 
 
 def _heap(values: Sequence[float]) -> float | None:
@@ -212,7 +215,7 @@ def _around(ax: Axes, heap: float, least: float, most: float) -> None:
     for step in sorted(inside, key=lambda step: (step not in (min(inside), max(inside)), -abs(step))):
         if min(abs(spots[step] - spots[other]) for other in kept) > 0.2 * (high - low):
             kept.append(step)
-    labels = [short(heap) if not step else f"{100 * step:+.0f} %".replace("-", "−") for step in kept]
+    labels = [f"{100 * step:+.0f} %".replace("-", "−") if step else "0 %" for step in kept]
     ax.set_xticks([heap * (1 + step) for step in kept], labels)
     ax.minorticks_off()
     ax.axvline(heap, color="0.8", lw=0.8, zorder=0)
@@ -350,6 +353,7 @@ def image_grid(
         raise AdapterError(
             f"image_grid: {count} images and {len(labels)} labels; give the same number, at least one"
         )
+    columns = min(columns, count)
     rows = -(-count // columns)
     with style():
         figure, axes = plt.subplots(
