@@ -126,8 +126,8 @@ def test_the_glossary_is_sorted_and_says_two_sentences_of_every_term() -> None:
     terms = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert len(terms) >= 40
     assert terms == sorted(terms, key=str.casefold)
-    for term, said in re.findall(r"^## (.+)\n\n(.+(?:\n.+)*)", text, re.MULTILINE):
-        assert len(re.findall(r"[.?!](?=\s|$)", said)) == 2, term
+    for term, meaning in re.findall(r"^## (.+)\n\n(.+(?:\n.+)*)", text, re.MULTILINE):
+        assert len(re.findall(r"[.?!](?=\s|$)", meaning)) == 2, term
 
 
 def test_the_changelog_ends_at_the_version_that_is_here() -> None:
