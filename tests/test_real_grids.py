@@ -293,5 +293,5 @@ def test_the_report_compares_cells_by_balanced_accuracy_with_leaves_by_top1(
 def test_without_the_table_the_report_says_how_to_make_it(nothing, tmp_path, capsys) -> None:
     assert main(["results", "real", "--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "run_grids real" in printed
+    assert "make them with `python -m adapters_lib results run real`" in printed
     assert "git clone" in printed

@@ -98,7 +98,7 @@ def real_report(folder: str | Path = "data/results") -> dict[str, Any]:
     rows = stored("real", folder)
     if rows.empty:
         missing = list(dict.fromkeys(filter(None, (lacking(data, REAL_BACKBONE) for data in REAL_BUDGETS))))
-        command = "python -m adapters_lib.experiments.run_grids real"
+        command = "python -m adapters_lib results run real"
         text = " ".join([f"no runs in {Path(folder) / 'real.csv'}; make them with `{command}`.", *missing])
         return {"rows": [], "correlations": [], "text": text}
     table = method_table(rows)
