@@ -5,6 +5,7 @@ Every import counts, those inside functions included; only those for type checke
 
 import ast
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,17 @@ def test_no_module_lies_beside_the_packages() -> None:
         "text.py",
     }
     assert {path.name for path in PACKAGE.glob("*.py")} == ground
+
+
+@pytest.mark.parametrize("page", ["README.md", ".github/CONTRIBUTING.md", "adapters_lib/__init__.py"])
+def test_the_order_is_written_as_it_is_tested(page: str) -> None:
+    text = (PACKAGE.parent / page).read_text(encoding="utf-8")
+    if page.endswith(".py"):
+        rows = re.findall(r"^ {4}([a-z]+(?: · [a-z]+)*) {2}", text, re.MULTILINE)
+    else:
+        rows = re.search(r"cli → [a-z →·]+", " ".join(text.split()))[0].split("→")
+    ground = {"the", "ground"} if page == "README.md" else set().union(*ORDER[:2])
+    floors = [set(rooms) for rooms in reversed(ORDER[2:])]
+    written = [set(row.replace("·", " ").split()) for row in rows]
+    assert written[: len(floors)] == floors
+    assert written[len(floors)] >= ground
