@@ -98,12 +98,12 @@ def test_padapter_starts_as_the_identity_on_clips_and_its_prompts_learn(
     expected = clip_vit()(clips)
     model = al.adapt(clip_vit(), f"padapter:form={form},position={position},bottleneck=4")
     assert torch.equal(model(clips), expected)
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     before = {name: p.detach().clone() for name, p in model.named_parameters() if "prompts" in name}
     for _ in range(2):  # in the first step only the up-projections leave zero
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(clips).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     assert len(before) == 4 * (1 if form == "x_p" else 2)
     assert all(not torch.equal(before[name], dict(model.named_parameters())[name]) for name in before)
 
