@@ -221,7 +221,7 @@ class Scenario:
     """share: of all kills. visits: how often each point is passed, about, in a life that nobody ends."""
 
     work: Callable[[Path, Victim], None]
-    found: Callable[[Path], object]
+    looked_at: Callable[[Path], object]
     share: float
     visits: int
 
@@ -269,7 +269,7 @@ def campaign(name: str, kills: int, dice: random.Random) -> tuple[int, int, int]
         started = time.perf_counter()
         assert life(scenario, Path(undisturbed), None) == 0, f"{name} fails without a kill"
         lasted = time.perf_counter() - started
-        wanted = scenario.found(Path(undisturbed))
+        wanted = scenario.looked_at(Path(undisturbed))
     while done < kills:
         victims += 1
         with tempfile.TemporaryDirectory() as place:
@@ -284,7 +284,7 @@ def campaign(name: str, kills: int, dice: random.Random) -> tuple[int, int, int]
                     break
                 deaths += 1
             done += deaths
-            differ += code != 0 or scenario.found(folder) != wanted
+            differ += code != 0 or scenario.looked_at(folder) != wanted
     return done, victims, differ
 
 

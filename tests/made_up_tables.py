@@ -87,7 +87,7 @@ def _exits() -> pd.DataFrame:
                 (("half", [0.4, 0.3, 0.2, 0.1]), ("best", [0.1, 0.2, 0.3, 0.4])) if setting != "host" else ()
             ):
                 moved = 0.1 * _number(setting, point, seed)
-                told = {
+                common = {
                     "shares": json.dumps([shares[0] - moved, shares[1] + moved, *shares[2:]]),
                     "coarse_block": 5 + moved,
                 }
@@ -98,7 +98,7 @@ def _exits() -> pd.DataFrame:
                         "key": f"{setting}{seed}-{point}",
                         "point": point,
                         "top1": top1,
-                        **told,
+                        **common,
                         **controls,
                         "fine_block": 9 - moved,
                     }

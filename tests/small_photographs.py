@@ -15,9 +15,9 @@ def write_cells(folder: Path, counts: tuple[int, ...] = (20, 8, 6, 12), size: in
     for level, (text, count) in enumerate(zip(LEVELS, counts, strict=True)):
         for index in range(count):
             number += 1
-            grey = random.integers(0, 60, (size, size)) + 180 - 55 * level
+            gray = random.integers(0, 60, (size, size)) + 180 - 55 * level
             name = f"images/cell{number:04}.png"
-            Image.fromarray(grey.astype(np.uint8), mode="L").save(folder / name)
+            Image.fromarray(gray.astype(np.uint8), mode="L").save(folder / name)
             rows.append(f"{name}  {text}  {'mono' if index % 2 else 'poly'}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     return folder

@@ -156,15 +156,15 @@ def test_attention_distance_by_hand() -> None:
     own = torch.eye(4)
     # Patch 1 looks at token 0 too.
     ends = torch.tensor([[1, 0, 0, 0], [0.5, 0, 0, 0.5], [0, 0.5, 0, 0.5], [0, 1, 0, 0]])
-    found = mean_distance(torch.stack([own, ends])[None], layout, 4)
-    assert found.tolist() == pytest.approx([0, (8 + 4 + 8) / 3])
+    distances = mean_distance(torch.stack([own, ends])[None], layout, 4)
+    assert distances.tolist() == pytest.approx([0, (8 + 4 + 8) / 3])
 
 
 def test_rollout_of_two_blocks_by_hand() -> None:
     first, second = torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     # Â₁ = [[½, ½], [0, 1]], Â₂ = [[1, 0], [½, ½]], R = Â₂ Â₁
-    found = rollout([first[None, None], second[None, None]])
-    assert found[0].tolist() == [[0.5, 0.5], [0.25, 0.75]]
+    rolled = rollout([first[None, None], second[None, None]])
+    assert rolled[0].tolist() == [[0.5, 0.5], [0.25, 0.75]]
     # Mean [[0, 1], [½, ½]], + I, rows: [½, ½], [¼, ¾].
     heads = torch.stack([first, torch.tensor([[0.0, 1.0], [1.0, 0.0]])])[None]
     assert rollout([heads])[0].tolist() == [[0.5, 0.5], [0.25, 0.75]]

@@ -40,20 +40,20 @@ def _with_exits(tiny_vit: TinyViT, methods: object = ("lora:rank=2", "dyn:at=2")
 def test_integrated_gradients_of_a_linear_model_are_weight_times_difference() -> None:
     w = torch.tensor([1.0, -2, 0, 3]).view(1, 1, 2, 2)
     x = torch.tensor([1.0, 1, 5, 2]).view(1, 1, 2, 2)
-    found = integrated_gradients(Weighted(w), x, 0, baseline=1.0, steps=4)
-    torch.testing.assert_close(found.values, torch.tensor([0.0, 0, 0, 3]).view(1, 1, 2, 2))
-    assert found.delta.abs().max() < 1e-5
-    assert found.pixels.shape == (1, 2, 2)
+    gradients = integrated_gradients(Weighted(w), x, 0, baseline=1.0, steps=4)
+    torch.testing.assert_close(gradients.values, torch.tensor([0.0, 0, 0, 3]).view(1, 1, 2, 2))
+    assert gradients.delta.abs().max() < 1e-5
+    assert gradients.pixels.shape == (1, 2, 2)
 
 
 def test_attributions_sum_to_the_change_of_the_logit(tiny_vit: TinyViT, images: Tensor) -> None:
     model = _with_exits(tiny_vit).train()
-    found = integrated_gradients(model, images, torch.tensor([0, 1, 4]), steps=64)
+    gradients = integrated_gradients(model, images, torch.tensor([0, 1, 4]), steps=64)
     assert model.training  # put back
     model.eval()
     with torch.no_grad():
         change = (model(images) - model(torch.zeros_like(images)))[torch.arange(3), torch.tensor([0, 1, 4])]
-    torch.testing.assert_close(found.values.sum((1, 2, 3)), change, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(gradients.values.sum((1, 2, 3)), change, atol=0.02, rtol=0.02)
 
 
 def test_no_more_images_are_in_memory_than_asked() -> None:
@@ -74,9 +74,9 @@ def test_the_result_does_not_depend_on_the_chunks() -> None:
 
 def test_occlusion_of_a_linear_model_is_what_stands_in_the_window() -> None:
     x = torch.arange(16.0).view(1, 1, 4, 4).repeat(1, 3, 1, 1)
-    found = occlusion(Weighted(torch.ones(1, 3, 4, 4)), x, 0, window=2)
-    assert found.shape == (1, 4, 4)
-    assert found[0, ::2, ::2].tolist() == [
+    falls = occlusion(Weighted(torch.ones(1, 3, 4, 4)), x, 0, window=2)
+    assert falls.shape == (1, 4, 4)
+    assert falls[0, ::2, ::2].tolist() == [
         [3 * (0 + 1 + 4 + 5), 3 * (2 + 3 + 6 + 7)],
         [3 * (8 + 9 + 12 + 13), 3 * (10 + 11 + 14 + 15)],
     ]
@@ -87,12 +87,12 @@ def test_token_attributions_are_captums_layer_integrated_gradients(
     tiny_vit: TinyViT, images: Tensor, block: int
 ) -> None:
     vit = tiny_vit()
-    found = token_attributions(vit, images, 2, block, steps=8)
+    ours = token_attributions(vit, images, 2, block, steps=8)
     reference = LayerIntegratedGradients(vit, vit.blocks[block - 1]).attribute(
         images, torch.zeros_like(images), 2, n_steps=8
     )  # type: ignore[index]
-    torch.testing.assert_close(found.values, reference.sum(-1), atol=1e-5, rtol=1e-4)
-    assert found.patches.shape == (3, 8, 8)
+    torch.testing.assert_close(ours.values, reference.sum(-1), atol=1e-5, rtol=1e-4)
+    assert ours.patches.shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize("method", ["ila", "vpt-deep:prompts=3", "padapter"])
@@ -101,11 +101,11 @@ def test_tokens_of_adapted_models_explain_the_logit_completely(
 ) -> None:
     model = _with_exits(tiny_vit, method)
     for block in (0, 2, 4):
-        found = token_attributions(model, images, 1, block, steps=64)
-        assert found.values.shape[1] == found.layout.tokens == model.layouts()[block].tokens
+        ours = token_attributions(model, images, 1, block, steps=64)
+        assert ours.values.shape[1] == ours.layout.tokens == model.layouts()[block].tokens
         with torch.no_grad():
             change = (model(images) - model(torch.zeros_like(images)))[:, 1]
-        torch.testing.assert_close(found.values.sum(1), change, atol=0.02, rtol=0.02)
+        torch.testing.assert_close(ours.values.sum(1), change, atol=0.02, rtol=0.02)
 
 
 def test_every_exit_has_its_own_attribution(tiny_vit: TinyViT, images: Tensor) -> None:

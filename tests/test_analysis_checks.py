@@ -36,8 +36,8 @@ def test_every_weight_belongs_to_exactly_one_stage(tiny_vit: TinyViT) -> None:
     model = al.adapt(tiny_vit(), ["ila", "dyn:at=2"], num_classes=5, seed=0)
     stages = weight_stages(model)
     assert list(stages) == ["head", "block 4", "block 3", "block 2", "block 1", "embedding"]
-    found = [id(p) for parameters in stages.values() for p in parameters]
-    assert sorted(found) == sorted(id(p) for p in model.parameters())
+    listed = [id(p) for parameters in stages.values() for p in parameters]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters())
 
 
 def test_shuffling_keeps_the_values_and_is_undone_even_after_an_error() -> None:

@@ -52,9 +52,9 @@ def test_a_large_common_part_does_not_cost_the_digits() -> None:
 
 
 def test_unrelated_features_are_near_zero_on_average_and_never_below() -> None:
-    found = [cka(_noise(8, 40, seed=2 * s), _noise(8, 40, seed=2 * s + 1)) for s in range(20)]
-    assert min(found) == 0
-    assert sum(found) / 20 < 0.2
+    values = [cka(_noise(8, 40, seed=2 * s), _noise(8, 40, seed=2 * s + 1)) for s in range(20)]
+    assert min(values) == 0
+    assert sum(values) / 20 < 0.2
 
 
 def test_minibatches_average_hsic_not_cka() -> None:
@@ -64,10 +64,10 @@ def test_minibatches_average_hsic_not_cka() -> None:
         batched.update([x, y])
     hsic = [torch.stack([unbiased_hsic(gram(a), gram(b)) for a, b in pairs]).mean() for pairs in (parts, [(x, x) for x, _ in parts], [(y, y) for _, y in parts])]  # fmt: skip  # noqa: E501
     expected = float(hsic[0] / (hsic[1] * hsic[2]).sqrt())
-    found = batched.compute()
-    assert float(found[0, 1]) == pytest.approx(max(expected, 0))
-    assert found.diagonal().tolist() == pytest.approx([1, 1])
-    assert torch.equal(found, found.T)
+    matrix = batched.compute()
+    assert float(matrix[0, 1]) == pytest.approx(max(expected, 0))
+    assert matrix.diagonal().tolist() == pytest.approx([1, 1])
+    assert torch.equal(matrix, matrix.T)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -92,17 +92,17 @@ def test_blocks_of_different_token_counts_are_compared(tiny_vit: Callable[..., n
     model = al.adapt(tiny_vit(), "ila", num_classes=4, seed=0)
     assert len(model.token_counts()) > 1
     images = striped_images(19)
-    found = attention_cka(model, images, batch_size=8)  # batches of 10 and 9
-    assert found.shape == (4, 4)
-    torch.testing.assert_close(found.diagonal(), torch.ones(4, dtype=torch.float64))
-    torch.testing.assert_close(found, found.T)
+    matrix = attention_cka(model, images, batch_size=8)  # batches of 10 and 9
+    assert matrix.shape == (4, 4)
+    torch.testing.assert_close(matrix.diagonal(), torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(matrix, matrix.T)
     maps = MinibatchCKA()
     order = torch.randperm(19, generator=torch.Generator().manual_seed(0))
     for chosen in order.tensor_split(2):
         with capture_attention(model.eval()) as seen, torch.no_grad():
             model(images.__getitems__(chosen.tolist())[0])
         maps.update(list(seen.maps.values()))
-    torch.testing.assert_close(found, maps.compute())
+    torch.testing.assert_close(matrix, maps.compute())
     model.train()
     frozen = tiny_vit()
     assert attention_cka(model, images, frozen, blocks=[1, 4], batch_size=8).shape == (2, 2)

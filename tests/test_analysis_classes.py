@@ -48,9 +48,9 @@ def test_the_classifier_on_the_features_gives_the_logits() -> None:
 def test_pca_finds_the_plane_in_which_the_points_lie() -> None:
     plane = torch.tensor([[3.0, 0], [-3, 0], [0, 1], [0, -1]])
     turned = plane @ torch.linalg.qr(torch.randn(5, 2, generator=torch.Generator().manual_seed(0))).Q.T + 7
-    found = project(turned)
-    assert found.explained == pytest.approx((0.9, 0.1))
-    np.testing.assert_allclose(np.abs(found.points), plane.abs().numpy(), atol=1e-5)
+    projection = project(turned)
+    assert projection.explained == pytest.approx((0.9, 0.1))
+    np.testing.assert_allclose(np.abs(projection.points), plane.abs().numpy(), atol=1e-5)
 
 
 def test_tsne_is_the_same_for_the_same_seed_and_keeps_clusters_apart() -> None:
@@ -87,20 +87,20 @@ def test_neighbours_by_hand() -> None:
 
 
 def test_rows_are_true_classes_and_pairs_count_both_ways() -> None:
-    found = confusion(_said(0, 1, 1, 0, 0, 2), torch.tensor([0, 0, 0, 1, 1, 2]), ["a", "b", "c"])
-    assert found.matrix.tolist() == [[1, 2, 0], [2, 0, 0], [0, 0, 1]]
-    assert found.per_class[["class", "top1", "n"]].values.tolist() == [
+    counted = confusion(_said(0, 1, 1, 0, 0, 2), torch.tensor([0, 0, 0, 1, 1, 2]), ["a", "b", "c"])
+    assert counted.matrix.tolist() == [[1, 2, 0], [2, 0, 0], [0, 0, 1]]
+    assert counted.per_class[["class", "top1", "n"]].values.tolist() == [
         ["b", 0, 2],
         ["a", pytest.approx(100 / 3), 3],
         ["c", 100, 1],
     ]
-    assert found.pairs().values.tolist() == [[0, 1, "a / b", 4, 80.0]]
+    assert counted.pairs().values.tolist() == [[0, 1, "a / b", 4, 80.0]]
 
 
 def test_no_mistake_gives_no_pair_and_a_class_without_images_no_accuracy() -> None:
-    found = confusion(_said(0, 1), torch.tensor([0, 1]), ["a", "b", "c"])
-    assert found.pairs().empty
-    assert math.isnan(found.per_class["top1"].iloc[-1])
+    counted = confusion(_said(0, 1), torch.tensor([0, 1]), ["a", "b", "c"])
+    assert counted.pairs().empty
+    assert math.isnan(counted.per_class["top1"].iloc[-1])
 
 
 def test_a_pair_is_explained_by_the_parameters_that_differ() -> None:
@@ -146,11 +146,11 @@ def test_classes_and_tasks_that_do_not_fit_are_named() -> None:
 
 def test_calibration_error_by_hand() -> None:
     p = torch.tensor([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35], [0.65, 0.35]])
-    found = reliability(p.log(), torch.tensor([0, 0, 0, 1]), bins=2)
-    assert found.bins["n"].tolist() == [2, 2]
-    assert found.bins["accuracy"].tolist() == [0.5, 1.0]
-    assert found.bins["low"].tolist() == found.bins["high"].tolist() == pytest.approx([0.65, 0.95])
-    assert found.ece == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
+    binned = reliability(p.log(), torch.tensor([0, 0, 0, 1]), bins=2)
+    assert binned.bins["n"].tolist() == [2, 2]
+    assert binned.bins["accuracy"].tolist() == [0.5, 1.0]
+    assert binned.bins["low"].tolist() == binned.bins["high"].tolist() == pytest.approx([0.65, 0.95])
+    assert binned.ece == pytest.approx(0.5 * 0.15 + 0.5 * 0.05)
 
 
 @pytest.mark.parametrize(("images", "bins"), [(7, 1), (36, 1), (40, 2), (199, 9), (1000, 10)])
@@ -164,9 +164,9 @@ def test_bins_hold_equally_many_images_at_least_twenty(images: int, bins: int) -
 
 
 def test_images_of_one_confidence_share_a_bin() -> None:
-    found = reliability(torch.zeros(100, 4), torch.arange(100) % 4, bins=5)
-    assert found.bins["n"].tolist() == [100]
-    assert found.ece == pytest.approx(0)
+    binned = reliability(torch.zeros(100, 4), torch.arange(100) % 4, bins=5)
+    assert binned.bins["n"].tolist() == [100]
+    assert binned.ece == pytest.approx(0)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -184,9 +184,9 @@ def test_calibration_error_is_the_weighted_gap_of_sorted_slices() -> None:
         3 * torch.randn(200, 5, generator=generator),
         torch.randint(5, (200,), generator=generator),
     )
-    sure, said = logits.double().softmax(1).max(1)
+    sure, predicted = logits.double().softmax(1).max(1)
     order = sure.argsort()
-    slices = zip(sure[order].chunk(5), (said == labels).double()[order].chunk(5), strict=True)
+    slices = zip(sure[order].chunk(5), (predicted == labels).double()[order].chunk(5), strict=True)
     expected = sum(float((right.mean() - sure.mean()).abs()) / 5 for sure, right in slices)
     assert reliability(logits, labels, bins=5).ece == pytest.approx(expected)
 

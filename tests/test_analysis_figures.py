@@ -27,13 +27,13 @@ IMAGES = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.
 
 
 def test_every_image_has_a_row_and_every_map_a_column() -> None:
-    found = torch.rand(2, 8, 8)
-    figure = maps_of.attention_panels(IMAGES, {"block 1": found, "block 4": 2 * found}, labels=["a", "b"])
+    maps = torch.rand(2, 8, 8)
+    figure = maps_of.attention_panels(IMAGES, {"block 1": maps, "block 4": 2 * maps}, labels=["a", "b"])
     assert len(figure.axes) == 6
     assert [ax.get_title() for ax in figure.axes[:3]] == ["", "block 1", "block 4"]
     drawn = figure.axes[2].images[1]
-    np.testing.assert_allclose(drawn.get_array(), 2 * found[0])
-    assert drawn.get_clim() == (0, pytest.approx(2 * float(found[0].max())))
+    np.testing.assert_allclose(drawn.get_array(), 2 * maps[0])
+    assert drawn.get_clim() == (0, pytest.approx(2 * float(maps[0].max())))
 
 
 def test_signed_maps_have_white_at_zero() -> None:
@@ -178,8 +178,8 @@ def test_a_confusion_matrix_is_in_percent_of_the_true_class() -> None:
 
 def test_a_reliability_diagram_names_error_bins_and_number() -> None:
     p = torch.tensor([[0.95, 0.05]] * 4)
-    found = reliability(p.log(), torch.tensor([0, 0, 0, 1]))
-    (ax,) = scores.reliability_diagram({"ILA": found}).axes
+    binned = reliability(p.log(), torch.tensor([0, 0, 0, 1]))
+    (ax,) = scores.reliability_diagram({"ILA": binned}).axes
     assert ax.get_title() == "ILA\nECE 20.0 %\n1 bin, n = 4"
     assert (ax.get_xlim(), ax.get_ylim()) == ((0, 1), (0, 1))
     low, high = ax.collections[1].get_segments()[0][:, 1]  # Wilson's interval of 3 in 4
@@ -220,7 +220,7 @@ def test_an_empty_selection_is_an_error(draw: str) -> None:
 def test_the_front_is_joined_and_every_method_says_how_often_it_is_on_it() -> None:
     runs = [("a", 10, [50, 51, 52]), ("b", 20, [30, 31, 32]), ("c", 90, [70, 71, 72])]
     table = pd.DataFrame(
-        [{"method": m, "seed": s, "top1": v, "macs": c} for m, c, found in runs for s, v in enumerate(found)]
+        [{"method": m, "seed": s, "top1": v, "macs": c} for m, c, ran in runs for s, v in enumerate(ran)]
     )
     figure = accuracy_against_cost(table, "macs", front=True)
     (ax,) = figure.axes

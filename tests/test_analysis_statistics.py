@@ -20,10 +20,10 @@ RUNS = pd.DataFrame(
 
 
 def test_a_difference_is_paired_by_seed() -> None:
-    found = paired_difference(RUNS, "a", "b")  # 1, 2, 3: s = 1
-    assert found.mean == pytest.approx(2)
-    assert found.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-    assert found.n == 3
+    difference = paired_difference(RUNS, "a", "b")  # 1, 2, 3: s = 1
+    assert difference.mean == pytest.approx(2)
+    assert difference.half == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert difference.n == 3
     assert paired_difference(RUNS, "b", "a").mean == pytest.approx(-2)
 
 
@@ -45,12 +45,12 @@ def test_the_bootstrap_over_images_has_the_width_of_a_binomial() -> None:
     n = 400
     first = np.arange(n) < 300  # 75 % right
     second = np.zeros(n, dtype=bool)
-    found = bootstrap_difference(first, second)
+    difference = bootstrap_difference(first, second)
     half = 1.96 * 100 * math.sqrt(0.75 * 0.25 / n)
-    assert found.mean == 75
-    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
-    assert str(found).startswith("+75.0 [+7")
-    assert found == bootstrap_difference(first, second)  # seeded
+    assert difference.mean == 75
+    assert (difference.high - difference.low) / 2 == pytest.approx(half, rel=0.06)
+    assert str(difference).startswith("+75.0 [+7")
+    assert difference == bootstrap_difference(first, second)  # seeded
 
 
 def test_images_on_which_both_agree_add_nothing() -> None:
@@ -60,9 +60,9 @@ def test_images_on_which_both_agree_add_nothing() -> None:
 
 def test_seeds_are_averaged_image_by_image() -> None:
     first, second = np.array([[1, 1, 0, 0], [1, 0, 0, 0]]), np.zeros((2, 4))
-    found = bootstrap_difference(first, second)
-    assert found.mean == pytest.approx(37.5)
-    assert (found.images, found.seeds) == (4, 2)
+    difference = bootstrap_difference(first, second)
+    assert difference.mean == pytest.approx(37.5)
+    assert (difference.images, difference.seeds) == (4, 2)
 
 
 def test_hits_on_other_images_are_an_error() -> None:
@@ -77,8 +77,8 @@ def test_hits_on_other_images_are_an_error() -> None:
 def _table(values: dict[str, tuple[float, list[float]]]) -> pd.DataFrame:
     rows = [
         {"method": m, "seed": s, "top1": v, "macs": c}
-        for m, (c, found) in values.items()
-        for s, v in enumerate(found)
+        for m, (c, accuracies) in values.items()
+        for s, v in enumerate(accuracies)
     ]
     return pd.DataFrame(rows)
 

@@ -5,6 +5,7 @@ Every import counts, those inside functions included; only those for type checke
 
 import ast
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def _imports(module: str, path: Path, modules: dict[str, Path]) -> set[tuple[str
     """(module of this package, name) of every import in the file; imports under `if TYPE_CHECKING` are
     left out."""
     base = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    found = set()
+    pairs = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
@@ -52,14 +53,14 @@ def _imports(module: str, path: Path, modules: dict[str, Path]) -> set[tuple[str
             continue
         waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
-            found |= {(alias.name, "") for alias in node.names if alias.name.startswith(f"{PACKAGE.name}.")}
+            pairs |= {(alias.name, "") for alias in node.names if alias.name.startswith(f"{PACKAGE.name}.")}
         elif isinstance(node, ast.ImportFrom):
             parents = base[: len(base) - node.level + 1] if node.level else []
             source = ".".join([*parents, *([node.module] if node.module else [])])
             for alias in node.names:
                 target = f"{source}.{alias.name}"
-                found.add((target if target in modules else source, alias.name))
-    return {(target, name) for target, name in found if target.split(".")[0] == PACKAGE.name}
+                pairs.add((target if target in modules else source, alias.name))
+    return {(target, name) for target, name in pairs if target.split(".")[0] == PACKAGE.name}
 
 
 def _room(module: str) -> str:
@@ -86,10 +87,10 @@ def test_every_room_has_its_place_in_the_order() -> None:
 def test_nothing_points_up_or_sideways_except_the_five_verbs() -> None:
     wrong = set()
     for module, target, name in _edges():
-        here, there = _room(module), _room(target)
-        if here == there or not here or not there or here == "__main__" or there == "_version":
+        room, used = _room(module), _room(target)
+        if room == used or not room or not used or room == "__main__" or used == "_version":
             continue
-        if FLOOR[there] >= FLOOR[here] and not (here == "vit" and name in VERBS):
+        if FLOOR[used] >= FLOOR[room] and not (room == "vit" and name in VERBS):
             wrong.add(f"{module} imports {name} of {target}")
     assert not wrong, "\n".join(sorted(wrong))
 
@@ -128,3 +129,17 @@ def test_no_module_lies_beside_the_packages() -> None:
         "text.py",
     }
     assert {path.name for path in PACKAGE.glob("*.py")} == ground
+
+
+@pytest.mark.parametrize("page", ["README.md", ".github/CONTRIBUTING.md", "adapters_lib/__init__.py"])
+def test_the_order_is_written_as_it_is_tested(page: str) -> None:
+    text = (PACKAGE.parent / page).read_text(encoding="utf-8")
+    if page.endswith(".py"):
+        rows = re.findall(r"^ {4}([a-z]+(?: · [a-z]+)*) {2}", text, re.MULTILINE)
+    else:
+        rows = re.search(r"cli → [a-z →·]+", " ".join(text.split()))[0].split("→")
+    ground = {"the", "ground"} if page == "README.md" else set().union(*ORDER[:2])
+    floors = [set(rooms) for rooms in reversed(ORDER[2:])]
+    written = [set(row.replace("·", " ").split()) for row in rows]
+    assert written[: len(floors)] == floors
+    assert written[len(floors)] >= ground

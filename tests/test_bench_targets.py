@@ -50,10 +50,10 @@ def test_what_was_not_measured_is_not_judged() -> None:
 
 def test_a_comparison_stops_after_its_seconds_but_not_before_three_rounds() -> None:
     calls = []
-    found = timing.compare_latency(
+    compared = timing.compare_latency(
         {"a": lambda: calls.append(1), "b": lambda: None}, warmup=1, repeats=50, seconds=0.0
     )
-    assert found.latencies["a"].repeats == 3
+    assert compared.latencies["a"].repeats == 3
     assert len(calls) == 4
-    found = timing.compare_latency({"a": lambda: None}, warmup=0, repeats=5, seconds=60)
-    assert found.latencies["a"].repeats == 5
+    compared = timing.compare_latency({"a": lambda: None}, warmup=0, repeats=5, seconds=60)
+    assert compared.latencies["a"].repeats == 5

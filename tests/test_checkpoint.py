@@ -29,10 +29,10 @@ def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path):
         "half": torch.ones(2, dtype=torch.bfloat16),
     }
     save_tensors(tmp_path / "new" / "file.safetensors", tensors, {"numbers": [1, 2.5, None], "text": "é"})
-    found, metadata = load_tensors(tmp_path / "new" / "file.safetensors")
+    loaded, metadata = load_tensors(tmp_path / "new" / "file.safetensors")
     assert metadata == {"numbers": [1, 2.5, None], "text": "é"}
     assert all(
-        torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype
+        torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype
         for name, tensor in tensors.items()
     )
 

@@ -29,7 +29,7 @@ def _row(method: str, seed: int, right: int, budget: Budget = BUDGET, **more: ob
     order = np.random.default_rng(seed).permutation(IMAGES)
     hits = torch.zeros(IMAGES, dtype=torch.bool)
     hits[order[:right]] = True
-    said = {
+    configuration = {
         "data": "leaves-ultra",
         "data_options": {"n_train": budget.images},
         "recipe": {"epochs": budget.passes},
@@ -41,13 +41,13 @@ def _row(method: str, seed: int, right: int, budget: Budget = BUDGET, **more: ob
         "seed": seed,
         "top1": 100 * right / IMAGES,
     }
-    told = {
+    settings = {
         "n_test": IMAGES,
         "hits": pack_hits(hits),
         "macs": 7.0 if method.startswith("ila") else 10.0,
         "version": al.__version__,
     }
-    return {**row, **told, "precision": "no", "configuration": json.dumps(said), **more}
+    return {**row, **settings, "precision": "no", "configuration": json.dumps(configuration), **more}
 
 
 def _rows(method: str, right: int, seeds: int = 10, spread: int = 10) -> list[dict]:
@@ -154,9 +154,9 @@ def _exits(folder: Path, gain: float = 0.0, random: float = -5.0) -> None:
             for setting in ("all", "naive"):
                 top1 = 70 + gain + 0.2 * (-1) ** seed
                 at_equal_cost = {"random": top1 + random, "fixed_depth": top1 - 4}
-                told = {**same, "setting": setting, "point": "half", "key": f"{setting}{seed}"}
+                columns = {**same, "setting": setting, "point": "half", "key": f"{setting}{seed}"}
                 rows.append(
-                    _row("", seed, 1400, budget, **told) | {"top1": top1, "hits": "", **at_equal_cost}
+                    _row("", seed, 1400, budget, **columns) | {"top1": top1, "hits": "", **at_equal_cost}
                 )
         pd.DataFrame(rows).drop(columns="method").to_csv(folder / f"{name}.csv", index=False)
 
@@ -199,9 +199,9 @@ def test_rows_of_another_budget_or_version_do_not_count(tmp_path: Path) -> None:
 
 def test_methods_are_paired_on_the_seeds_that_both_have() -> None:
     rows = pd.DataFrame(_rows("linear", 1200, seeds=10) + _rows("lora", 1400, seeds=5))
-    found = compared(rows, "lora", "linear", "wins", 1.0, 5)
-    assert (found.seeds.n, found.images.seeds) == (5, 5)
-    assert found.seeds.mean == pytest.approx(10)
+    comparison = compared(rows, "lora", "linear", "wins", 1.0, 5)
+    assert (comparison.seeds.n, comparison.images.seeds) == (5, 5)
+    assert comparison.seeds.mean == pytest.approx(10)
     missing = compared(rows, "lora", "vqt", "wins", 1.0, 5)
     assert missing.seeds.n == 0
     assert missing.verdict == "not enough runs"
@@ -209,24 +209,24 @@ def test_methods_are_paired_on_the_seeds_that_both_have() -> None:
 
 def test_made_up_tables_of_the_real_grids_are_decided_without_an_error(tmp_path: Path) -> None:
     folder = store(tmp_path, "methods", "padapter")
-    found = {claim.name: claim for claim in decide(folder)}
-    assert found["ila++"].comparisons[0].seeds.n == 10
-    assert found["dyn"].verdict == "not enough runs"
+    by_name = {claim.name: claim for claim in decide(folder)}
+    assert by_name["ila++"].comparisons[0].seeds.n == 10
+    assert by_name["dyn"].verdict == "not enough runs"
     assert len(made_up("methods")) > 100
 
 
 def test_the_command_prints_a_verdict_a_claim_as_text_and_as_json(tmp_path: Path, capsys) -> None:
     _methods(tmp_path)
     assert cli.main(["results", "claims", "--folder", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("SHOWN: ILA++ holds ADPT's accuracy at 30 % fewer MACs")
-    assert "ila++ − adpt: +0.00 ± 0.00 (n = 10 of 10; target ± 1.0); over images [" in said
-    assert "NOT ENOUGH RUNS: Dyn-Adapter" in said
-    assert "no runs of the present budget: half the MACs − host, leaves; half the MACs − random" in said
-    assert "nan" not in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("SHOWN: ILA++ holds ADPT's accuracy at 30 % fewer MACs")
+    assert "ila++ − adpt: +0.00 ± 0.00 (n = 10 of 10; target ± 1.0); over images [" in printed
+    assert "NOT ENOUGH RUNS: Dyn-Adapter" in printed
+    assert "no runs of the present budget: half the MACs − host, leaves; half the MACs − random" in printed
+    assert "nan" not in printed
     assert cli.main(["results", "claims", "--folder", str(tmp_path), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["claims"]
-    assert [claim["claim"] for claim in found] == ["ila++", "probe", "padapter", "dyn"]
-    assert {"mean", "half_width", "n", "target", "verdict", "sentence", "comparisons"} < set(found[0])
-    assert found[3]["mean"] is None
-    assert math.isfinite(found[0]["half_width"])
+    decided = json.loads(capsys.readouterr().out)["claims"]
+    assert [claim["claim"] for claim in decided] == ["ila++", "probe", "padapter", "dyn"]
+    assert {"mean", "half_width", "n", "target", "verdict", "sentence", "comparisons"} < set(decided[0])
+    assert decided[3]["mean"] is None
+    assert math.isfinite(decided[0]["half_width"])

@@ -88,9 +88,9 @@ def test_a_folder_a_list_paths_as_text_and_open_images_say_the_same(folder: Path
     wanted = al.classify(model, paths).drop(columns="file")
     for given in (list(map(str, paths)), [*paths[:3], folder / "more"], [Image.open(p) for p in paths]):
         pd.testing.assert_frame_equal(al.classify(model, given).drop(columns="file"), wanted)
-    found = _quiet(model, str(folder))
-    assert list(found["file"]) == list(map(str, paths))
-    pd.testing.assert_frame_equal(found.drop(columns="file"), wanted)
+    named = _quiet(model, str(folder))
+    assert list(named["file"]) == list(map(str, paths))
+    pd.testing.assert_frame_equal(named.drop(columns="file"), wanted)
     one = al.classify(model, Image.open(paths[0])).drop(columns="file")
     pd.testing.assert_frame_equal(one, wanted[:1], rtol=1e-4)
 
@@ -163,8 +163,8 @@ def test_images_are_prepared_as_in_the_training_also_after_saving(tmp_path: Path
     model.save_pretrained(tmp_path)
     torch.manual_seed(0)
     again = al.load_pretrained(tmp_path, backbone=make_tiny_vit())
-    found = preparation(again)
-    assert (found["mean"], found["crop_pct"], found["crop_mode"]) == ([0.1, 0.2, 0.3], 1.0, "squash")
+    prepared = preparation(again)
+    assert (prepared["mean"], prepared["crop_pct"], prepared["crop_mode"]) == ([0.1, 0.2, 0.3], 1.0, "squash")
     with torch.no_grad():
         wanted = again(parts[0].__getitems__(range(10))[0]).softmax(1).amax(1)
     table = al.classify(again, _pixels(10, 24))

@@ -67,12 +67,12 @@ def test_cost_prints_one_json_object_with_the_numbers_of_the_ila_paper():
         "cost", "--backbone", "vit_base_patch16_224", "--method", "ila", "--classes", "198", "--json"
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["trainable"] == {"adapter": 40_496, "head": 152_262, "backbone": 768}
-    assert found["frozen"] == 85_797_888
-    assert found["tokens"] == [197, 145, 101]
-    assert found["flops"] == 2 * found["macs"]
-    assert found["macs"] == pytest.approx(13.10e9, rel=0.001)
+    printed = json.loads(done.stdout)
+    assert printed["trainable"] == {"adapter": 40_496, "head": 152_262, "backbone": 768}
+    assert printed["frozen"] == 85_797_888
+    assert printed["tokens"] == [197, 145, 101]
+    assert printed["flops"] == 2 * printed["macs"]
+    assert printed["macs"] == pytest.approx(13.10e9, rel=0.001)
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
@@ -89,16 +89,16 @@ def test_help_names_every_command_and_imports_nothing_heavy():
 
 
 def test_methods_lists_every_method_with_options_and_source(capsys):
-    found = answer(capsys, "methods")["methods"]
-    assert set(found) == set(METHODS)
-    assert found["lora"]["options"]["rank"] == 8
-    assert all(about["source"] and about["summary"] for about in found.values())
+    methods = answer(capsys, "methods")["methods"]
+    assert set(methods) == set(METHODS)
+    assert methods["lora"]["options"]["rank"] == 8
+    assert all(about["source"] and about["summary"] for about in methods.values())
     assert main(["methods"]) == 0
     assert "arXiv:2106.09685" in capsys.readouterr().out
 
 
 def test_methods_combine_by_repeating_the_option(capsys):
-    found = answer(
+    counted = answer(
         capsys,
         "cost",
         "--backbone",
@@ -108,19 +108,19 @@ def test_methods_combine_by_repeating_the_option(capsys):
         "--method",
         "lora:rank=2",
     )
-    assert found["methods"] == ["ila:samplings=1", "lora:rank=2"]
-    assert found["tokens"] == [197, 145]
-    assert found["trainable"]["adapter"] > 0
+    assert counted["methods"] == ["ila:samplings=1", "lora:rank=2"]
+    assert counted["tokens"] == [197, 145]
+    assert counted["trainable"]["adapter"] > 0
 
 
 def test_cost_takes_an_image_size_and_needs_no_weights(capsys):
-    found = answer(
+    counted = answer(
         capsys, "cost", "--backbone", "vit_base_patch16_224", "--image-size", "448", "--classes", "198"
     )
-    assert found["tokens"] == [785]
-    assert found["macs"] == pytest.approx(78.5e9, rel=0.001)
-    assert "latency" not in found
-    assert "memory" not in found
+    assert counted["tokens"] == [785]
+    assert counted["macs"] == pytest.approx(78.5e9, rel=0.001)
+    assert "latency" not in counted
+    assert "memory" not in counted
 
 
 def test_cost_adds_latency_and_memory_on_request(capsys, tiny_backbone):
@@ -137,9 +137,9 @@ def test_cost_adds_latency_and_memory_on_request(capsys, tiny_backbone):
         "--threads",
         "1",
     ]
-    found = answer(capsys, *options)
-    assert found["latency"]["batch"] == found["memory"]["batch"] == 2
-    assert found["latency"]["device"] == "cpu"
+    counted = answer(capsys, *options)
+    assert counted["latency"]["batch"] == counted["memory"]["batch"] == 2
+    assert counted["latency"]["device"] == "cpu"
     assert main(options) == 0
     assert "ms [" in capsys.readouterr().out
 

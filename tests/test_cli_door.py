@@ -101,7 +101,7 @@ def test_the_console_script_is_the_same_door(capsys, monkeypatch) -> None:
 
 
 def test_only_the_door_parses_arguments_or_can_be_run() -> None:
-    found = []
+    places = []
     for path in PACKAGE.rglob("*.py"):
         if path.parent.name == "cli" or path == PACKAGE / "__main__.py":
             continue
@@ -111,8 +111,8 @@ def test_only_the_door_parses_arguments_or_can_be_run() -> None:
             runs = isinstance(node, ast.Compare) and "__main__" in ast.unparse(node)
             main = isinstance(node, ast.FunctionDef) and node.name == "main"
             if "argparse" in names or runs or main:
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert found == []
+                places.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert places == []
 
 
 def test_the_makefile_calls_only_the_door_for_the_jobs_of_the_library() -> None:
@@ -146,9 +146,9 @@ print("torch" in sys.modules)
 
 
 def test_help_of_every_action_can_be_shown() -> None:
-    found = dict(parsers(cli._parser(["--print-completion"])[0]))
-    assert {("results", "run"), ("exits", "curve"), ("bench", "decode")} <= set(found)
-    for path, parser in found.items():
+    actions = dict(parsers(cli._parser(["--print-completion"])[0]))
+    assert {("results", "run"), ("exits", "curve"), ("bench", "decode")} <= set(actions)
+    for path, parser in actions.items():
         assert parser.format_help().startswith("usage: adapters-lib"), path
         assert path in [(), ("threads",)] or len(parser._actions) > 1, path
 
@@ -199,14 +199,14 @@ def test_threads_prints_what_the_shell_sets_for_another_process(capsys, monkeypa
 
 
 def test_pairs_of_methods_are_listed_and_written(capsys, tmp_path) -> None:
-    found = answer(capsys, "methods", "--compositions")
-    assert found == {"compositions": composition_table(), "out": None}
+    listed = answer(capsys, "methods", "--compositions")
+    assert listed == {"compositions": composition_table(), "out": None}
     table = tmp_path / "new" / "composition.csv"
     assert cli.main(["methods", "--compositions", "--out", str(table)]) == 0
-    said = capsys.readouterr().out
-    refused = [pair for pair in found["compositions"] if pair["composes"] == "no"]
-    assert len(said.splitlines()) == len(refused) + 2
-    assert "vpt-shallow + vpt-deep: " in said
+    printed = capsys.readouterr().out
+    refused = [pair for pair in listed["compositions"] if pair["composes"] == "no"]
+    assert len(printed.splitlines()) == len(refused) + 2
+    assert "vpt-shallow + vpt-deep: " in printed
     assert table.read_bytes() == (ROOT / "data" / "composition.csv").read_bytes()
 
 
@@ -223,16 +223,16 @@ def test_results_run_fills_the_table_and_list_counts_it(capsys, tmp_path, monkey
     for name in set(GRIDS) - {"methods"}:
         monkeypatch.delitem(GRIDS, name)
     monkeypatch.setitem(GRIDS, "methods", lambda: runs)
-    here = ["methods", "--folder", str(tmp_path)]
+    folder = ["methods", "--folder", str(tmp_path)]
     with joblib.parallel_config(backend="threading"):  # the small grid is not known to other processes
-        found = answer(capsys, "results", "run", *here, "--only", "*/1", "--jobs", "1")
-    assert (found["ran"], found["left"]) == (2, 0)
-    found = answer(capsys, "results", "list", *here, "--jobs", "2")
-    (table,) = found["tables"]
+        counts = answer(capsys, "results", "run", *folder, "--only", "*/1", "--jobs", "1")
+    assert (counts["ran"], counts["left"]) == (2, 0)
+    counts = answer(capsys, "results", "list", *folder, "--jobs", "2")
+    (table,) = counts["tables"]
     assert (table["done"], table["runs"], table["left"], table["unasked"]) == (2, 4, 2, 0)
     assert table["next"] == "linear on leaves-ultra, seed 0"
-    assert (found["left"], found["jobs"]) == (2, 2)
-    assert cli.main(["results", "list", *here, "--jobs", "2"]) == 0
+    assert (counts["left"], counts["jobs"]) == (2, 2)
+    assert cli.main(["results", "list", *folder, "--jobs", "2"]) == 0
     hours = re.findall(r"about (\d+) min on one core, (\d+) min on 2", capsys.readouterr().out)
     assert len(hours) == 1
 
@@ -256,8 +256,8 @@ def test_workbook_runs_the_named_notebooks_in_their_small_setting(capsys, tmp_pa
     notebook(tmp_path, "07_x.ipynb", shown)
     left = notebook(tmp_path, "08_y.ipynb", "1 / 0")
     out = tmp_path / "out"
-    found = answer(capsys, "workbook", "07", "--root", str(tmp_path), "--out", str(out), "--quick")
-    assert [ran["name"] for ran in found["notebooks"]] == ["07_x.ipynb"]
+    printed = answer(capsys, "workbook", "07", "--root", str(tmp_path), "--out", str(out), "--quick")
+    assert [ran["name"] for ran in printed["notebooks"]] == ["07_x.ipynb"]
     ran = nbformat.read(out / "07_x.ipynb", as_version=4)
     assert ran.cells[1].outputs[0].text == f"1 {out}\n"
     assert not {"ADAPTERS_OUT", "ADAPTERS_QUICK"} & set(os.environ)  # they are the kernel's
@@ -271,11 +271,11 @@ def test_workbook_runs_the_named_notebooks_in_their_small_setting(capsys, tmp_pa
 def test_site_says_how_many_figures_it_shows(capsys, tmp_path) -> None:
     (tmp_path / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "01_frozen_vit_and_costs.ipynb", tmp_path / "notebooks")
-    found = answer(capsys, "site", "--notebooks-only", "--root", str(tmp_path))
+    printed = answer(capsys, "site", "--notebooks-only", "--root", str(tmp_path))
     html = (tmp_path / "build" / "site" / "01_frozen_vit_and_costs.html").read_text()
-    (page,) = found["pages"]
+    (page,) = printed["pages"]
     assert page["figures"] == html.count('src="data:image/') > 0
-    assert Path(found["index"]).read_text().count("<li><b>") == 1
+    assert Path(printed["index"]).read_text().count("<li><b>") == 1
 
 
 def test_pretraining_gets_the_recipe_the_folder_and_the_command(capsys, tmp_path, monkeypatch) -> None:
@@ -284,17 +284,17 @@ def test_pretraining_gets_the_recipe_the_folder_and_the_command(capsys, tmp_path
 
     monkeypatch.setattr(images, "pretrain", pretrain)
     few = "--schedule 32:0:8 --wild 8 --batch-size 8 --lr 0.5"
-    found = answer(capsys, "pretrain", *few.split(), "--out", str(tmp_path))
-    assert found.pop("told") == [str(tmp_path), f"python -m adapters_lib pretrain {few}"]
+    printed = answer(capsys, "pretrain", *few.split(), "--out", str(tmp_path))
+    assert printed.pop("told") == [str(tmp_path), f"python -m adapters_lib pretrain {few}"]
     wanted = PretrainConfig(schedule=((32, 0.0, 8),), wild=8, batch_size=8, lr=0.5)
-    assert found == cli.plain(vars(wanted))
+    assert printed == cli.plain(vars(wanted))
 
 
 def test_pretraining_on_clips_writes_weights_and_prints_their_description(capsys, tmp_path) -> None:
     few = "--clips 4 --val-clips 2 --dropped 0 --whole 4 --batch-size 4"
-    found = answer(capsys, "pretrain-clips", *few.split(), "--out", str(tmp_path))
-    assert found["command"] == f"python -m adapters_lib pretrain-clips {few}"
-    assert found == cli.plain(json.loads((tmp_path / "micro_vit_clips.json").read_text()))
+    printed = answer(capsys, "pretrain-clips", *few.split(), "--out", str(tmp_path))
+    assert printed["command"] == f"python -m adapters_lib pretrain-clips {few}"
+    assert printed == cli.plain(json.loads((tmp_path / "micro_vit_clips.json").read_text()))
     assert (tmp_path / "micro_vit_clips.safetensors").exists()
 
 

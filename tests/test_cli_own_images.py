@@ -41,14 +41,14 @@ def test_predict_names_every_image_of_a_folder_and_lists_the_rest(capsys, tmp_pa
     csv = tmp_path / "tables" / "labels.csv"
     argv = ["predict", str(photos), "--checkpoint", str(tmp_path / "run"), "--top", "2", "--out", str(csv)]
     with pytest.warns(DataWarning, match="2 left out"):
-        found = answer(capsys, *argv)
-    assert found["images"] == len(found["labels"]) == 2 * 6 + 2 + 2
-    assert {Path(row["file"]).name for row in found["skipped"]} == {"notes.jpg", "interrupted copy.jpg"}
-    assert {row["class_1"] for row in found["labels"]} <= {"cultivar 1", "cultivar 2"}
-    assert found["relative"] is None
+        printed = answer(capsys, *argv)
+    assert printed["images"] == len(printed["labels"]) == 2 * 6 + 2 + 2
+    assert {Path(row["file"]).name for row in printed["skipped"]} == {"notes.jpg", "interrupted copy.jpg"}
+    assert {row["class_1"] for row in printed["labels"]} <= {"cultivar 1", "cultivar 2"}
+    assert printed["relative"] is None
     table = pd.read_csv(csv)
     assert list(table.columns) == ["file", "class_1", "probability_1", "class_2", "probability_2"]
-    assert list(table["file"]) == [row["file"] for row in found["labels"]]
+    assert list(table["file"]) == [row["file"] for row in printed["labels"]]
     with pytest.warns(DataWarning):
         assert main(argv) == 0
     out, err = capsys.readouterr()
@@ -79,8 +79,8 @@ def test_predict_names_the_videos_of_a_folder(capsys, tmp_path, film, monkeypatc
     model.classes = ["up", "down"]
     monkeypatch.setattr(AdaptedViT, "from_pretrained", staticmethod(lambda folder: model))
     (tmp_path / "film.mp4").write_bytes(film.read_bytes())
-    found = answer(capsys, "predict", str(tmp_path), "--checkpoint", "x")
-    assert [Path(row["file"]).name for row in found["labels"]] == ["film.mp4"]
+    printed = answer(capsys, "predict", str(tmp_path), "--checkpoint", "x")
+    assert [Path(row["file"]).name for row in printed["labels"]] == ["film.mp4"]
 
 
 def test_a_checkpoint_without_names_asks_for_a_file_of_them(capsys, tmp_path, photos):
@@ -93,8 +93,8 @@ def test_a_checkpoint_without_names_asks_for_a_file_of_them(capsys, tmp_path, ph
     names = tmp_path / "names.txt"
     names.write_text("oak\nash\n")
     with pytest.warns(DataWarning):
-        found = answer(capsys, *argv, "--classes", str(names))
-    assert {row["class_1"] for row in found["labels"]} <= {"oak", "ash"}
+        printed = answer(capsys, *argv, "--classes", str(names))
+    assert {row["class_1"] for row in printed["labels"]} <= {"oak", "ash"}
     names.write_text("oak\n")
     assert "1 class names for 2 outputs" in complaint(capsys, *argv, "--classes", str(names))
 
@@ -121,19 +121,19 @@ def test_evaluate_tells_of_classes_confusions_and_calibration_and_writes_them(ca
     run, report = str(tmp_path / "run"), tmp_path / "report"
     trained = answer(capsys, "train", *DIGITS, *SHORT, "--out", run)
     argv = ["evaluate", "--checkpoint", run, *DIGITS, "--report", str(report)]
-    found = answer(capsys, *argv, "--device", "cpu")
-    counts = torch.tensor(found["confusion"]["counts"])
-    assert int(counts.sum()) == found["n"]
-    assert 100 * int(counts.trace()) / found["n"] == pytest.approx(trained["test"]["top1"])
-    assert {row["class"] for row in found["per_class"]} == set(found["classes"])
-    assert 0 < found["ece"] < 1
+    about = answer(capsys, *argv, "--device", "cpu")
+    counts = torch.tensor(about["confusion"]["counts"])
+    assert int(counts.sum()) == about["n"]
+    assert 100 * int(counts.trace()) / about["n"] == pytest.approx(trained["test"]["top1"])
+    assert {row["class"] for row in about["per_class"]} == set(about["classes"])
+    assert 0 < about["ece"] < 1
     stems = {"confusion", "per_class", "pairs", "calibration"}
     wanted = {f"{stem}.csv" for stem in stems}
     wanted |= {f"{stem}.{end}" for stem in ("confusion", "calibration") for end in ("png", "pdf")}
-    assert {path.name for path in report.iterdir()} == wanted == {Path(path).name for path in found["report"]}
+    assert {path.name for path in report.iterdir()} == wanted == {Path(path).name for path in about["report"]}
     table = pd.read_csv(report / "confusion.csv", index_col=0)
     assert table.to_numpy().tolist() == counts.tolist()
-    assert pd.read_csv(report / "per_class.csv")["n"].sum() == found["n"]
+    assert pd.read_csv(report / "per_class.csv")["n"].sum() == about["n"]
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert "confusion, images:" in out
@@ -159,9 +159,9 @@ def test_evaluate_in_bfloat16_is_near_and_fp16_needs_a_gpu(capsys, tmp_path):
 def test_export_writes_one_file_that_answers_as_the_checkpoint_does(capsys, tmp_path):
     run, file = str(tmp_path / "run"), tmp_path / "model.pt2"
     answer(capsys, "train", *DIGITS, *SHORT, "--method", "lora:rank=2", "--out", run)
-    found = answer(capsys, "export", "--checkpoint", run, "--out", str(file))
-    assert found["format"] == "torch"
-    assert found["input"] == [-1, 3, 32, 32]
+    printed = answer(capsys, "export", "--checkpoint", run, "--out", str(file))
+    assert printed["format"] == "torch"
+    assert printed["input"] == [-1, 3, 32, 32]
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         wanted = AdaptedViT.from_pretrained(run)(images)
@@ -200,16 +200,16 @@ def test_the_command_line_comes_before_the_file_and_the_file_before_the_defaults
         'data = "digits"\nn_per_class = 4\nmethod = "lora:rank=2"\nlr = 0.01\nseed = 5\n'
         '[recipe]\nepochs = 1\nbatch_size = 8\nclip_norm = 2.0\n[data_option]\naugment = "None"\n'
     )
-    found = answer(capsys, "train", "--config", str(file))
-    assert found["methods"] == ["lora:rank=2"]
-    assert (found["recipe"]["lr"], found["recipe"]["seed"], found["recipe"]["clip_norm"]) == (0.01, 5, 2.0)
-    assert found["data"]["train"] == 40
-    assert found["config"]["data_option"] == {"augment": None}
+    run = answer(capsys, "train", "--config", str(file))
+    assert run["methods"] == ["lora:rank=2"]
+    assert (run["recipe"]["lr"], run["recipe"]["seed"], run["recipe"]["clip_norm"]) == (0.01, 5, 2.0)
+    assert run["data"]["train"] == 40
+    assert run["config"]["data_option"] == {"augment": None}
     argv = ["--method", "linear", "--lr", "0.5", "--seed", "6", "--recipe", "clip_norm=None"]
-    found = answer(capsys, "train", "--config", str(file), *argv, "--n-per-class", "2")
-    assert found["methods"] == ["linear"]
-    assert (found["recipe"]["lr"], found["recipe"]["seed"], found["recipe"]["clip_norm"]) == (0.5, 6, None)
-    assert found["data"]["train"] == 20
+    run = answer(capsys, "train", "--config", str(file), *argv, "--n-per-class", "2")
+    assert run["methods"] == ["linear"]
+    assert (run["recipe"]["lr"], run["recipe"]["seed"], run["recipe"]["clip_norm"]) == (0.5, 6, None)
+    assert run["data"]["train"] == 20
     other = ["--data", "leaves-ultra", "--data-option", "cultivars=2", "--data-option", "n_train=4"]
     assert answer(capsys, "train", "--config", str(file), *other)["data"]["train"] == 8
 
@@ -283,11 +283,11 @@ def test_a_device_that_is_not_there_trains_nothing(capsys, tmp_path):
 def test_bench_export_times_the_file_beside_the_model(capsys, monkeypatch, installed):
     import importlib.util
 
-    found = importlib.util.find_spec
+    find = importlib.util.find_spec
     if installed:
         pytest.importorskip("onnxruntime")
     else:
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else found(name))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "onnx" in name else find(name))
     argv = [
         "bench",
         "export",

@@ -70,12 +70,12 @@ def test_every_command_prints_on_every_terminal(monkeypatch, folder, encoding, e
             code = main(argv)
         except SystemExit as stop:
             code = stop.code
-        said = out.buffer.getvalue() + err.buffer.getvalue()
+        printed = out.buffer.getvalue() + err.buffer.getvalue()
         assert code in (0, 2), argv
-        assert said.decode(encoding, "surrogateescape"), argv
-        assert b"Traceback" not in said
+        assert printed.decode(encoding, "surrogateescape"), argv
+        assert b"Traceback" not in printed
     assert out.errors == errors  # as it was found
-    assert b"tokens" in said
+    assert b"tokens" in printed
 
 
 def test_known_signs_become_plain_letters_and_others_a_question_mark(monkeypatch):
@@ -114,7 +114,7 @@ def test_a_pipe_of_windows_gets_the_table():
 # ---- the words of the command line ---------------------------------------------------------------
 
 
-def said(capsys, *argv):
+def error_line(capsys, *argv):
     assert main(list(argv)) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -147,7 +147,7 @@ def said(capsys, *argv):
 )
 def test_a_message_names_options_as_they_are_typed(capsys, tmp_path, monkeypatch, argv, wanted, unwanted):
     monkeypatch.chdir(tmp_path)
-    line = said(capsys, *argv)
+    line = error_line(capsys, *argv)
     assert all(text in line for text in wanted), line
     assert not any(text in line for text in unwanted), line
 
@@ -216,7 +216,7 @@ HUGE = "9" * 30
 )
 def test_a_value_out_of_bounds_is_one_line_and_leaves_nothing(capsys, tmp_path, monkeypatch, argv):
     monkeypatch.chdir(tmp_path)
-    assert len(said(capsys, *argv)) < 600
+    assert len(error_line(capsys, *argv)) < 600
     assert list(tmp_path.iterdir()) == []
 
 

@@ -31,28 +31,28 @@ B = [[1, 1, 1, 0, 0, 0, 0, 0, 1, 0], [1, 1, 1, 1, 0, 0, 0, 0, 0, 1]]
 
 
 def test_a_comparison_pairs_seeds_and_images_by_hand() -> None:
-    found = compare(pd.DataFrame(_rows("a", A) + _rows("b", B)), "a", "b")
+    comparison = compare(pd.DataFrame(_rows("a", A) + _rows("b", B)), "a", "b")
     # accuracies 70, 60 against 40, 50: differences 30 and 10, s = 14.142, t(0.975, 1) = 12.7062
-    assert found.seeds.mean == pytest.approx(20)
-    assert found.seeds.half == pytest.approx(12.7062 * 14.142136 / math.sqrt(2), rel=1e-4)
-    assert found.seeds.n == 2
+    assert comparison.seeds.mean == pytest.approx(20)
+    assert comparison.seeds.half == pytest.approx(12.7062 * 14.142136 / math.sqrt(2), rel=1e-4)
+    assert comparison.seeds.n == 2
     # image by image, mean over seeds: ½ once, 1 once, ½ once, else 0
-    assert found.images.mean == pytest.approx(20)
-    assert (found.images.images, found.images.seeds) == (10, 2)
+    assert comparison.images.mean == pytest.approx(20)
+    assert (comparison.images.images, comparison.images.seeds) == (10, 2)
     variance = (0.25 + 1 + 0.25) / 10 - 0.2**2
-    assert (found.images.high - found.images.low) / 2 == pytest.approx(
+    assert (comparison.images.high - comparison.images.low) / 2 == pytest.approx(
         1.96 * 100 * math.sqrt(variance / 10), rel=0.15
     )
-    assert str(found).startswith("a − b: 20.0 ± 127.1 (n = 2) over seeds; +20.0 [")
+    assert str(comparison).startswith("a − b: 20.0 ± 127.1 (n = 2) over seeds; +20.0 [")
 
 
 def test_images_that_depend_on_the_seed_are_resampled_each_by_itself() -> None:
     table = pd.DataFrame(_rows("a", [[1, 1, 0], [1, 1, 1, 1, 0]]) + _rows("b", [[1, 0, 0], [1, 1, 0, 0, 0]]))
     with pytest.raises(al.AdapterError, match="shared_images=False"):
         compare(table, "a", "b")
-    found = compare(table, "a", "b", shared_images=False)
-    assert (found.images.images, found.images.seeds) == (8, 2)
-    assert found.images.mean == pytest.approx(100 * 3 / 8)
+    comparison = compare(table, "a", "b", shared_images=False)
+    assert (comparison.images.images, comparison.images.seeds) == (8, 2)
+    assert comparison.images.mean == pytest.approx(100 * 3 / 8)
 
 
 def test_hits_come_back_as_they_were_packed() -> None:

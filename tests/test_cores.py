@@ -88,5 +88,5 @@ def test_a_kernel_of_the_workbook_gets_both_settings(tmp_path, monkeypatch) -> N
     notebook = nbformat.v4.new_notebook(cells=[cell])
     nbformat.write(notebook, tmp_path / "a.ipynb")
     workbook.execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb")
-    said = nbformat.read(tmp_path / "b.ipynb", as_version=4).cells[0].outputs[0].text
-    assert said.split() == [str(cores.available_cores()), "PASSIVE"]
+    printed = nbformat.read(tmp_path / "b.ipynb", as_version=4).cells[0].outputs[0].text
+    assert printed.split() == [str(cores.available_cores()), "PASSIVE"]

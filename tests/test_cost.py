@@ -158,12 +158,12 @@ def test_padapter_adds_73728_macs_per_token_and_block():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_one_count_from_shapes_and_from_a_real_pass(method):
     model = adapt(tiny(patch_size=4, embed_dim=64), ALONE if method == "dyn" else method, 5).eval()
-    found = cost(model)
+    counted = cost(model)
     with torch.no_grad():
-        assert count_macs(model, torch.randn(1, 3, 32, 32)) == found.macs
-    assert cost(model.to("meta")) == found
-    assert found.tokens == model.token_counts()
-    assert found.total == sum(p.numel() for p in model.parameters())
+        assert count_macs(model, torch.randn(1, 3, 32, 32)) == counted.macs
+    assert cost(model.to("meta")) == counted
+    assert counted.tokens == model.token_counts()
+    assert counted.total == sum(p.numel() for p in model.parameters())
 
 
 # ---- parameters, tokens, image size --------------------------------------------------------------
@@ -195,9 +195,9 @@ def test_a_plain_timm_model_is_split_into_head_backbone_and_frozen():
 
 
 def test_an_attention_pooled_vit_without_a_class_token_is_counted():
-    found = cost(timm.create_model("vit_base_patch16_siglip_224", img_size=32, depth=1))
-    assert found.tokens == [4]
-    assert found.trainable["head"] == 0
+    counted = cost(timm.create_model("vit_base_patch16_siglip_224", img_size=32, depth=1))
+    assert counted.tokens == [4]
+    assert counted.trainable["head"] == 0
 
 
 def test_a_dynamic_vit_can_be_costed_at_another_size():
@@ -250,19 +250,19 @@ def test_a_model_whose_path_depends_on_values_is_run_for_real():
         def forward(self, x):
             return self.backbone(x) if x.abs().max().item() >= 0 else x
 
-    found = cost(Picky())
-    assert found.macs == closed_form(32, 4, 17, 8, 10)
-    assert found.tokens == [17]
+    counted = cost(Picky())
+    assert counted.macs == closed_form(32, 4, 17, 8, 10)
+    assert counted.tokens == [17]
 
 
 def test_cost_is_told_as_json_text_and_html():
-    found = cost(tiny())
-    content = json.loads(json.dumps(found.to_dict()))
+    counted = cost(tiny())
+    content = json.loads(json.dumps(counted.to_dict()))
     assert content["flops"] == 2 * content["macs"]
     assert content["image_size"] == [32, 32]
-    assert Cost.from_dict(content) == found
-    assert "MMACs" in str(found)
-    assert "17" in found._repr_html_()
+    assert Cost.from_dict(content) == counted
+    assert "MMACs" in str(counted)
+    assert "17" in counted._repr_html_()
 
 
 def test_al_cost_stays_a_function_after_its_module_was_imported():

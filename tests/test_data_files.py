@@ -102,8 +102,8 @@ def test_broken_files_are_named_with_the_reason(tmp_path):
     for name, reason in names.items():
         with pytest.raises(AdapterError, match=rf"{name}: .*{reason}"):
             read_image(tmp_path / name)
-    found = dict(check_files([tmp_path / name for name in names], "full"))
-    assert all(reason in found[tmp_path / name] for name, reason in names.items())
+    reasons = dict(check_files([tmp_path / name for name in names], "full"))
+    assert all(reason in reasons[tmp_path / name] for name, reason in names.items())
 
 
 def test_only_a_full_check_finds_a_truncated_jpeg_and_a_header_check_finds_text(tmp_path):

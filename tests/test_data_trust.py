@@ -160,9 +160,9 @@ def test_broken_metadata_does_not_cost_a_sound_image(tmp_path, name, warned):
     with_block(picture(), tmp_path / name, BROKEN[name])
     with warnings.catch_warnings():
         warnings.simplefilter(warned)
-        found = read_image(tmp_path / name)
+        image = read_image(tmp_path / name)
         assert check_files([tmp_path / name], "header") == check_files([tmp_path / name], "full") == []
-    assert np.array_equal(np.asarray(found), np.asarray(read_image(tmp_path / f"plain{name[-4:]}")))
+    assert np.array_equal(np.asarray(image), np.asarray(read_image(tmp_path / f"plain{name[-4:]}")))
 
 
 def test_a_broken_webp_profile_and_exif_do_not_cost_the_image(tmp_path):
@@ -285,10 +285,10 @@ def test_a_linked_class_folder_and_a_linked_file_are_used(tmp_path):
 def test_videos_are_found_by_the_same_walk(tmp_path):
     (tmp_path / "a.HEIC").write_bytes(b"x")
     (tmp_path / "b.mp4").write_bytes(b"x")
-    found = scan(tmp_path, {".mp4"}, "video")
-    assert found.files == [tmp_path / "b.mp4"]
-    assert found.left_out == []
-    assert found.foreign == [(tmp_path / "a.HEIC", ".HEIC is no ending of a video")]
+    scanned = scan(tmp_path, {".mp4"}, "video")
+    assert scanned.files == [tmp_path / "b.mp4"]
+    assert scanned.left_out == []
+    assert scanned.foreign == [(tmp_path / "a.HEIC", ".HEIC is no ending of a video")]
 
 
 def test_a_pipe_is_no_image_and_does_not_hang(tmp_path):

@@ -90,10 +90,10 @@ def test_what_is_marked_as_trained_trains_and_what_is_marked_as_frozen_does_not(
     seen = set()
     for part in board(name).parts:
         for pattern in part.owns:
-            found = {key for key in trains if fnmatchcase(key, pattern)}
-            assert found, f"{part.text}: no parameter is called {pattern}"
-            assert {trains[key] for key in found} == {part.kind == "trained"}, (part.text, pattern)
-            seen |= found
+            keys = {key for key in trains if fnmatchcase(key, pattern)}
+            assert keys, f"{part.text}: no parameter is called {pattern}"
+            assert {trains[key] for key in keys} == {part.kind == "trained"}, (part.text, pattern)
+            seen |= keys
     left_out = {key for key, trained in trains.items() if trained} - seen
     assert not left_out, f"trained, but not in the picture: {sorted(left_out)[:4]}"
 
@@ -130,10 +130,10 @@ def test_down_sampling_modules_stand_behind_the_blocks_where_the_method_puts_the
     trapezoids = [patch for patch in drawn.ax.patches if type(patch) is mpl.patches.Polygon]
     for block in after:
         (x, y), (next_x, _) = blocks[block], blocks[block + 1]
-        found = [
+        modules = [
             p for p in trapezoids if x < p.get_xy()[:, 0].mean() < next_x and abs(p.get_xy()[0, 1] - y) < 5
         ]
-        assert found, f"no module between blocks {block} and {block + 1}"
+        assert modules, f"no module between blocks {block} and {block + 1}"
 
 
 @pytest.mark.parametrize("name", ["vpt-shallow", "vpt-deep"])

@@ -40,13 +40,13 @@ def test_without_adapters_logits_equal_timms_bit_for_bit(name: str) -> None:
     with torch.inference_mode():
         expected = vit(x)
         model = al.adapt(vit).eval()
-        for found in (model(x), model.run_from(*model.run_frozen(x))):
-            if torch.equal(found, expected):
+        for logits in (model(x), model.run_from(*model.run_frozen(x))):
+            if torch.equal(logits, expected):
                 continue
             # the oldest torch that is allowed rounds attention pooling otherwise in the last bit
             assert vit.attn_pool is not None
             assert OLD_TORCH
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+            torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

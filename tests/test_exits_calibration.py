@@ -218,9 +218,9 @@ def test_confidence_beats_chance_where_it_should() -> None:
     table = cost_curve(_stored(seed=1), _stored(seed=2))
     middle = table[(table["relative"] > 0.4) & (table["relative"] < 0.9)]
     assert (middle["top1"] - middle["random"]).mean() > 1
-    found = evaluate_point(_stored(seed=2), choose(operating_points(_stored(seed=1)), 0.5))
-    assert found["relative"] == pytest.approx(0.5, abs=0.06)
-    assert sum(found["shares"]) == pytest.approx(1)
+    evaluated = evaluate_point(_stored(seed=2), choose(operating_points(_stored(seed=1)), 0.5))
+    assert evaluated["relative"] == pytest.approx(0.5, abs=0.06)
+    assert sum(evaluated["shares"]) == pytest.approx(1)
 
 
 def test_the_bench_counts_what_it_times() -> None:

@@ -33,11 +33,11 @@ def _adapted(host: str, dyn: DynExits | None = None) -> al.AdaptedViT:
 
 def _slots(model: al.AdaptedViT) -> list[list[Adapter]]:
     """The adapters with a bottleneck, block by block."""
-    found = []
+    slots = []
     for parts in zip(model.backbone.blocks, model.sites, strict=True):
         modules = (m for part in parts for m in part.modules())
-        found.append([m for m in modules if isinstance(m, Adapter) and m.bottleneck_dropout is not None])
-    return found
+        slots.append([m for m in modules if isinstance(m, Adapter) and m.bottleneck_dropout is not None])
+    return slots
 
 
 class _Blocked(nn.Module):
@@ -161,8 +161,8 @@ def test_without_forward_sparsity_the_host_keeps_its_own_dropout(host: str) -> N
 def test_a_sparsity_with_nothing_to_act_on_says_so_with_the_remedy(host: str) -> None:
     idle = ["forward_sparsity", *(["backward_sparsity"] if host in WITHOUT_ADAPTER else [])]
     remedy = ",".join(f"{option}=0" for option in idle)
-    found = rf"dyn: beside {re.escape(host)}, forward_sparsity=0.2 finds no bottleneck"
-    message = rf"{found}.*write dyn:{remedy}, or use a host such as lora"
+    problem = rf"dyn: beside {re.escape(host)}, forward_sparsity=0.2 finds no bottleneck"
+    message = rf"{problem}.*write dyn:{remedy}, or use a host such as lora"
     with pytest.warns(OptionWarning, match=message) as caught:
         model = _adapted(host, DynExits(every=1))
     assert len(caught) == 1, "once"

@@ -119,7 +119,7 @@ def test_the_workers_of_a_dask_cluster_fill_the_same_table(tmp_path: Path) -> No
         joblib.parallel_config(backend="dask"),
     ):
         rows = run_grid(runs, tmp_path / "dask.csv", progress=False)
-    here = run_grid(runs, tmp_path / "here.csv", progress=False)
+    alone = run_grid(runs, tmp_path / "here.csv", progress=False)
     assert rows["method"].to_list() == ["linear", "bitfit"]
     for column in ("key", "hits", "trained", "macs"):
-        assert rows[column].to_list() == here[column].to_list()
+        assert rows[column].to_list() == alone[column].to_list()

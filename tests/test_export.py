@@ -66,8 +66,8 @@ def test_a_fixed_exit_is_exported_without_what_lies_behind_it(ending: str, tmp_p
     early, deep = tmp_path / f"early.{ending}", tmp_path / f"deep.{ending}"
     at_exit = al.export(model, early, exit=1)
     assert at_exit["exit"] == 1
-    found = _onnx(early, images) if ending == "onnx" else _loaded(early)(images)
-    torch.testing.assert_close(found, model.forward_exits(images)[0], atol=1e-4, rtol=1e-4)
+    exported = _onnx(early, images) if ending == "onnx" else _loaded(early)(images)
+    torch.testing.assert_close(exported, model.forward_exits(images)[0], atol=1e-4, rtol=1e-4)
     if ending == "pt2":
         whole = al.export(model, deep, exit=2)
         assert whole["exit"] is None
@@ -147,8 +147,8 @@ def test_a_format_or_an_exit_that_is_not_there_is_named(
 
 
 def test_a_missing_package_is_named_with_the_way_out(tmp_path: Path, monkeypatch) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else found(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find_spec(name))
     with pytest.raises(al.AdapterError, match=r'needs onnx, not installed here; .*or take format="torch"'):
         al.export(adapted("linear"), tmp_path / "x.onnx")
 

@@ -17,21 +17,21 @@ PACKAGE = workbook._project(ROOT)["name"]
 
 
 def first_cell(
-    monkeypatch: pytest.MonkeyPatch, *, given: str | None, here: bool, works: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, *, given: str | None, installed: bool, works: tuple[str, ...]
 ) -> list[str]:
-    """Run the cell; return what pip was asked for. here: the library is installed; works: sources that pip
+    """Run the cell; return what pip was asked for. installed: the library is there; works: sources that pip
     can install."""
     asked: list[str] = []
-    state = {"here": here}
+    state = {"installed": installed}
 
     def pip(command: list[str]) -> subprocess.CompletedProcess:
         assert command[:4] == [sys.executable, "-m", "pip", "install"]
         asked.append(command[-1])
-        state["here"] |= command[-1] in works
+        state["installed"] |= command[-1] in works
         return subprocess.CompletedProcess(command, 0 if command[-1] in works else 1)
 
     monkeypatch.setattr("subprocess.run", pip)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if state["here"] else None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if state["installed"] else None)
     monkeypatch.setattr("adapters_lib.cores.use_cores", lambda: None)
     monkeypatch.delenv("ADAPTERS_LIB_SOURCE", raising=False)
     if given:
@@ -41,7 +41,7 @@ def first_cell(
 
 
 @pytest.mark.parametrize(
-    ("given", "here", "works", "asked"),
+    ("given", "installed", "works", "asked"),
     [
         ("my.whl", True, ("my.whl",), ["my.whl"]),
         ("my.whl", True, (), ["my.whl"]),
@@ -54,14 +54,18 @@ def first_cell(
     ids=lambda value: str(value)[:30],
 )
 def test_sources_are_tried_in_order_and_no_further_than_needed(
-    monkeypatch: pytest.MonkeyPatch, given: str | None, here: bool, works: tuple[str, ...], asked: list[str]
+    monkeypatch: pytest.MonkeyPatch,
+    given: str | None,
+    installed: bool,
+    works: tuple[str, ...],
+    asked: list[str],
 ) -> None:
-    assert first_cell(monkeypatch, given=given, here=here, works=works) == asked
+    assert first_cell(monkeypatch, given=given, installed=installed, works=works) == asked
 
 
 def test_at_the_end_one_sentence_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImportError) as raised:
-        first_cell(monkeypatch, given="my.whl", here=False, works=())
+        first_cell(monkeypatch, given="my.whl", installed=False, works=())
     assert str(raised.value) == (
         "adapters_lib is not installed; pip could not install it from my.whl or "
         f"{PACKAGE} or {REPOSITORY}; set ADAPTERS_LIB_SOURCE to a wheel, a folder or an address that pip can"

@@ -21,7 +21,7 @@ INPUTS = {
 }
 
 
-def drawn(run, right=lambda found: True, writes=()):
+def drawn(run, right=lambda result: True, writes=()):
     return lambda rng, place: Case("x", lambda: run(place), right, writes)
 
 
@@ -40,8 +40,8 @@ def test_every_input_gives_the_right_result_or_a_clear_error(name):
 
 
 def test_the_kinds_of_this_file_are_all_tried():
-    here = {name for name, draw in all_kinds().items() if draw.__module__ == kinds_data.__name__}
-    assert here == set(INPUTS)
+    kinds = {name for name, draw in all_kinds().items() if draw.__module__ == kinds_data.__name__}
+    assert kinds == set(INPUTS)
 
 
 def test_an_input_is_the_same_whenever_it_is_drawn():
@@ -59,7 +59,7 @@ def fail(error):
 
 def test_the_engine_tells_right_results_clear_errors_and_faults_apart():
     assert verdict(lambda place: 1) == "right"
-    assert verdict(lambda place: 1, lambda found: False) == "fault"
+    assert verdict(lambda place: 1, lambda result: False) == "fault"
     assert verdict(lambda place: fail(al.AdapterError("rank=-1; give at least 1"))) == "clear error"
     assert verdict(lambda place: fail(al.AdapterError("something went wrong"))) == "fault"
     for error in (ValueError("x"), SystemExit(2), MemoryError(), RecursionError()):
@@ -71,7 +71,7 @@ def test_the_engine_sees_what_is_left_behind_and_what_does_not_end():
         (place / "part").write_text("x")
 
     assert verdict(leave) == "fault"
-    assert verdict(leave, lambda found: True, ("part",)) == "right"
+    assert verdict(leave, lambda result: True, ("part",)) == "right"
     start = time.monotonic()
     assert verdict(lambda place: time.sleep(30), seconds=0.2) == "fault"
     assert time.monotonic() - start < 20
@@ -80,7 +80,7 @@ def test_the_engine_sees_what_is_left_behind_and_what_does_not_end():
 def test_the_table_counts_every_input():
     KINDS["made up"] = drawn(lambda place: 1)
     try:
-        found = try_kinds(["made up"], 7, minutes=1)
+        tried = try_kinds(["made up"], 7, minutes=1)
     finally:
         del KINDS["made up"]
-    assert table(found).splitlines()[-1].split() == ["all", "7", "7", "0", "0"]
+    assert table(tried).splitlines()[-1].split() == ["all", "7", "7", "0", "0"]

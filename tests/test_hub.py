@@ -47,20 +47,20 @@ class Hub:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
-    found = Hub()
+    fake = Hub()
 
     def fetch(repo_id: str, name: str, **_kwargs: object) -> str:
-        if name not in found.repos.get(repo_id, {}):
+        if name not in fake.repos.get(repo_id, {}):
             raise LocalEntryNotFoundError(f"{repo_id} is not cached and the network is off")
         path = tmp_path / "cache" / repo_id / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(found.repos[repo_id][name])
+        path.write_bytes(fake.repos[repo_id][name])
         return str(path)
 
-    monkeypatch.setattr(huggingface_hub, "HfApi", found)
+    monkeypatch.setattr(huggingface_hub, "HfApi", fake)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_secret")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
-    return found
+    return fake
 
 
 @pytest.mark.parametrize("method", ["lora", "ssf", "adpt"])

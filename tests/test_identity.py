@@ -85,13 +85,13 @@ def test_a_folder_is_known_by_its_files_and_not_by_where_it_lies(tmp_path: Path)
 
 def test_transforms_are_part_of_it(tmp_path: Path) -> None:
     root = photographs(tmp_path)
-    found = {
+    identities = {
         identity(files(root, augment, size))
         for augment in (None, "flip", "crop", "rand", "ultra")
         for size in (32, 48)
     }
-    assert len(found) == 10
-    assert identity(files(root, "rand")) in found
+    assert len(identities) == 10
+    assert identity(files(root, "rand")) in identities
     assert identity(files(root, "rand"), views=False) == identity(files(root), views=False)
 
 
@@ -126,15 +126,15 @@ def test_a_data_set_of_ones_own_is_walked_attribute_by_attribute(tmp_path: Path)
     path.write_text("one")
     with_file = identity(Own(file=str(path)))
     path.write_text("two")
-    found = [
+    identities = [
         identity(Own()),
         identity(Own(1)),
         identity(Own(strength=3)),
         with_file,
         identity(Own(file=str(path))),
     ]
-    assert len(set(found)) == 5
-    assert identity(Own()) == found[0]
+    assert len(set(identities)) == 5
+    assert identity(Own()) == identities[0]
     assert (
         len(
             {
@@ -193,14 +193,14 @@ def test_features_are_known_by_the_images_that_they_come_from() -> None:
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the runs that were made; nothing is trained."""
-    found: list[str] = []
+    keys: list[str] = []
 
     def pretend(run: al.Experiment, progress: bool = False) -> dict:
-        found.append(run.key)
+        keys.append(run.key)
         return {"key": run.key, "method": run.name, "top1": 50.0}
 
     monkeypatch.setattr(experiments, "run_experiment", pretend)
-    return found
+    return keys
 
 
 def test_rows_of_a_folder_are_made_again_when_its_files_change(tmp_path: Path, ran: list[str]) -> None:
@@ -265,13 +265,13 @@ def test_a_row_is_not_stored_when_the_files_change_while_it_is_made(tmp_path: Pa
 
 def test_an_image_is_found_again_under_another_name(tmp_path: Path) -> None:
     root = photographs(tmp_path / "a")
-    found = marks(files(root))
-    assert found is not None
-    assert len(found.unique()) == 8
+    own = marks(files(root))
+    assert own is not None
+    assert len(own.unique()) == 8
     (tmp_path / "b").mkdir()
     shutil.copy(root / "elm" / "2.png", tmp_path / "b" / "renamed.png")
-    assert shared(sketch(found), marks(files(tmp_path / "b"))) == 1
-    assert shared(sketch(found), marks(files(photographs(tmp_path / "c", seed=9)))) == 0
+    assert shared(sketch(own), marks(files(tmp_path / "b"))) == 1
+    assert shared(sketch(own), marks(files(photographs(tmp_path / "c", seed=9)))) == 0
 
 
 def test_a_full_sketch_still_tells_two_sets_with_common_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,9 +33,9 @@ def test_the_head_on_forward_features_gives_the_models_logits(name: str) -> None
 @torch.no_grad()
 def test_intermediates_are_the_stream_behind_every_block_without_its_prompts(name: str) -> None:
     model, images = adapted(name), some_images()
-    final, found = model.forward_intermediates(images, return_prefix_tokens=True, output_fmt="NLC")
+    final, taken = model.forward_intermediates(images, return_prefix_tokens=True, output_fmt="NLC")
     x, layout = model.embed(images)
-    for index, (patches, prefix) in enumerate(found):
+    for index, (patches, prefix) in enumerate(taken):
         x, layout = model.run_block(index, x, layout)
         assert torch.equal(torch.cat((prefix, patches), 1), layout.strip_prompts(x)[0])
         assert patches.shape[1] == layout.grid[0] * layout.grid[1]
@@ -80,12 +80,12 @@ def test_without_adapters_every_form_of_the_intermediates_is_timms(options: dict
         )
 
 
-def _same(found: object, expected: object) -> bool:
+def _same(ours: object, expected: object) -> bool:
     if isinstance(expected, Tensor):
-        return isinstance(found, Tensor) and torch.equal(found, expected)
+        return isinstance(ours, Tensor) and torch.equal(ours, expected)
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(_same(found[key], expected[key]) for key in expected)
-    return type(found) is type(expected) and len(found) == len(expected) and all(map(_same, found, expected))
+        return ours.keys() == expected.keys() and all(_same(ours[key], expected[key]) for key in expected)
+    return type(ours) is type(expected) and len(ours) == len(expected) and all(map(_same, ours, expected))
 
 
 @torch.no_grad()

@@ -37,10 +37,10 @@ def test_every_method_compiles_to_one_graph_and_trains_there(name: str) -> None:
     model, images = adapted(name).train(), some_images()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     expected = _step(model, model, images)
-    found = _step(model, compiled, images)
-    assert found.keys() == expected.keys()
+    gradients = _step(model, compiled, images)
+    assert gradients.keys() == expected.keys()
     for key, gradient in expected.items():
-        torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradients[key], gradient, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["lora", "vqt"])  # which look at their surroundings, or at what a hook heard
@@ -86,9 +86,9 @@ def test_without_a_process_group_a_loss_on_the_last_logits_leaves_early_heads_wi
 
 def test_the_model_called_for_all_exits_gives_what_forward_exits_gives() -> None:
     model, images = adapted("dyn"), some_images()
-    found = model(images, exits=True)
-    assert len(found) == 2
-    assert all(map(torch.equal, found, model.forward_exits(images)))
-    assert torch.equal(found[-1], model(images))
+    logits = model(images, exits=True)
+    assert len(logits) == 2
+    assert all(map(torch.equal, logits, model.forward_exits(images)))
+    assert torch.equal(logits[-1], model(images))
     (only,) = al.AdaptedViT(model.backbone)(images, exits=True)
-    assert torch.equal(only, found[-1])
+    assert torch.equal(only, logits[-1])

@@ -23,8 +23,8 @@ def test_the_example_of_a_main_name_runs_and_comes_to_what_it_says(name: str) ->
     test = doctest.DocTestParser().get_doctest(example, {"al": al, "torch": torch}, name, None, 0)
     assert test.examples
     assert any(one.want for one in test.examples)
-    said: list[str] = []
+    printed: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a few images are too few for this and that, which is said elsewhere
-        found = doctest.DocTestRunner().run(test, out=said.append)
-    assert not found.failed, "".join(said)
+        results = doctest.DocTestRunner().run(test, out=printed.append)
+    assert not results.failed, "".join(printed)

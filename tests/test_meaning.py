@@ -106,21 +106,21 @@ def test_a_run_folder_of_the_same_names_in_another_order_is_another_run(tmp_path
 
 
 def test_the_same_names_in_another_order_are_renumbered() -> None:
-    here, there = task(), task((2, 0, 3, 1))
-    assert here.classes != there.classes
+    sorted_task, shuffled = task(), task((2, 0, 3, 1))
+    assert sorted_task.classes != shuffled.classes
     model = tiny_model("linear")
-    fit(model, here.train, None, ONE, progress=False)
-    want = evaluate(model, here.test, return_logits=True)
+    fit(model, sorted_task.train, None, ONE, progress=False)
+    want = evaluate(model, sorted_task.test, return_logits=True)
     # The same images and numbers, without names.
-    wrong = TensorImages(there.test.images, there.test.labels, [0.5] * 3, [0.5] * 3)
+    wrong = TensorImages(shuffled.test.images, shuffled.test.labels, [0.5] * 3, [0.5] * 3)
     assert evaluate(model, wrong)["loss"] != pytest.approx(want["loss"], abs=1e-3)
-    for data in (there.test, cache_features(model, there.test)):
-        found = evaluate(model, data, return_logits=True)
-        assert found["top1"] == want["top1"]
-        assert found["loss"] == pytest.approx(want["loss"], abs=1e-6)
-        assert torch.equal(found["labels"], want["labels"])
-    seen = report(model, there)
-    assert np.array_equal(seen.seen.matrix, report(model, here).seen.matrix)
+    for data in (shuffled.test, cache_features(model, shuffled.test)):
+        got = evaluate(model, data, return_logits=True)
+        assert got["top1"] == want["top1"]
+        assert got["loss"] == pytest.approx(want["loss"], abs=1e-6)
+        assert torch.equal(got["labels"], want["labels"])
+    seen = report(model, shuffled)
+    assert np.array_equal(seen.seen.matrix, report(model, sorted_task).seen.matrix)
 
 
 def test_training_goes_on_under_the_models_own_numbers() -> None:
@@ -136,8 +136,8 @@ def test_training_goes_on_under_the_models_own_numbers() -> None:
 
 def test_exits_are_stored_under_the_models_own_numbers() -> None:
     model = al.adapt(tiny_backbone(), ["lora", "dyn"], classes=NAMES, seed=0)
-    here, there = (store_exits(model, each.test) for each in (task(), task((2, 0, 3, 1))))
-    assert torch.equal(here.labels, there.labels)
+    as_trained, shuffled = (store_exits(model, each.test) for each in (task(), task((2, 0, 3, 1))))
+    assert torch.equal(as_trained.labels, shuffled.labels)
 
 
 @pytest.mark.parametrize("call", [evaluate, fit, store_exits])
@@ -266,10 +266,10 @@ def test_evaluate_takes_seed_and_options_from_the_run_and_refuses_another_split(
     assert tested["seed"] == 3
     assert tested["classes"] == ["ash", "elm"]
     assert {key: tested[key] for key in trained["test"]} == pytest.approx(trained["test"])
-    code, said = run(capsys, "evaluate", *data, "--checkpoint", out, "--seed", "0")
+    code, printed = run(capsys, "evaluate", *data, "--checkpoint", out, "--seed", "0")
     assert code == 2
-    assert "it was trained on the split of seed 3, and this is that of seed 0" in said
+    assert "it was trained on the split of seed 3, and this is that of seed 0" in printed
     other = folder(tmp_path / "other", names=("elm", "oak"))
-    code, said = run(capsys, "evaluate", "--data", "folder", "--root", str(other), "--checkpoint", out)
+    code, printed = run(capsys, "evaluate", "--data", "folder", "--root", str(other), "--checkpoint", out)
     assert code == 2
-    assert "only the data have 'oak' and only the model knows 'ash'" in said
+    assert "only the data have 'oak' and only the model knows 'ash'" in printed

@@ -71,11 +71,11 @@ def test_an_empty_batch_is_refused(tiny_vit):
 
 
 def test_latency_says_under_what_conditions_it_was_measured(tiny_vit):
-    found = latency(tiny_vit(), batch=2, warmup=1, repeats=4, dtype=torch.bfloat16)
-    assert 0 < found.q25 <= found.median <= found.q75
-    assert (found.device, found.dtype, found.batch, found.repeats) == ("cpu", "bfloat16", 2, 4)
-    assert found.threads == torch.get_num_threads()
-    assert "batch 2, bfloat16, cpu" in str(found)
+    measured = latency(tiny_vit(), batch=2, warmup=1, repeats=4, dtype=torch.bfloat16)
+    assert 0 < measured.q25 <= measured.median <= measured.q75
+    assert (measured.device, measured.dtype, measured.batch, measured.repeats) == ("cpu", "bfloat16", 2, 4)
+    assert measured.threads == torch.get_num_threads()
+    assert "batch 2, bfloat16, cpu" in str(measured)
 
 
 def test_latency_in_another_data_type_leaves_the_model_alone(tiny_vit):
@@ -87,13 +87,13 @@ def test_latency_in_another_data_type_leaves_the_model_alone(tiny_vit):
 
 def test_candidates_are_timed_in_turn_each_once_a_round_with_a_rotating_start():
     calls: list[str] = []
-    found = compare_latency(
+    compared = compare_latency(
         {name: lambda name=name: calls.append(name) for name in "abc"}, warmup=1, repeats=3
     )
     assert "".join(calls) == "cab" + "abc" + "bca" + "cab"
-    assert found.ratios["a"] == (1, 1, 1)
-    assert set(found.to_dict()["b"]) >= {"median", "q25", "q75", "ratio"}
-    assert str(found).count("\n") == 2
+    assert compared.ratios["a"] == (1, 1, 1)
+    assert set(compared.to_dict()["b"]) >= {"median", "q25", "q75", "ratio"}
+    assert str(compared).count("\n") == 2
 
 
 @pytest.mark.parametrize("wrong", [{"warmup": -1}, {"repeats": 1}])

@@ -49,13 +49,13 @@ def test_adpt_drops_its_output_and_the_frozen_sublayers_as_published(name: str, 
     with torch.no_grad():
         x, layout = model.run_block(0, *model.embed(images))
         torch.manual_seed(7)
-        found, _ = model.run_block(1, x, layout)
+        output, _ = model.run_block(1, x, layout)
         torch.manual_seed(7)
         h = block.norm1(x)
         x = x + F.dropout(block.attn(h), 0.1) + F.dropout(_bottleneck(beside_attention, h), 0.1)
         h = block.norm2(x)
         x = x + F.dropout(block.mlp(h), 0.1) + F.dropout(_bottleneck(beside_mlp, h), 0.1)
-    torch.testing.assert_close(found, x)
+    torch.testing.assert_close(output, x)
 
 
 def _bottleneck(adapter: nn.Module, h: Tensor) -> Tensor:

@@ -83,9 +83,9 @@ def test_tokens_and_gmacs_of_the_ila_paper(
     method: str, image_size: int, tokens: list[int], gmacs: float
 ) -> None:
     model = al.adapt(meta_backbone("vit_base_patch16_224", image_size=image_size), method, 198)
-    found = al.cost(model)
-    assert model.token_counts() == found.tokens == tokens
-    assert found.macs / 1e9 == pytest.approx(gmacs, abs=0.0051 if image_size == 224 else 0.051)
+    counted = al.cost(model)
+    assert model.token_counts() == counted.tokens == tokens
+    assert counted.macs / 1e9 == pytest.approx(gmacs, abs=0.0051 if image_size == 224 else 0.051)
 
 
 def test_padapter_costs_174_million_macs_an_image_as_its_paper_says() -> None:

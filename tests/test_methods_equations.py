@@ -161,8 +161,8 @@ def test_folding_lora_gives_the_equations_gradients_and_their_gradients(trains_b
     folded = torch.autograd.grad(run(*given).square().sum(), given)
     m.base.register_forward_hook(lambda *_: None)  # with a listener the layer itself is called
     assert not may_fold(m, x)
-    for found, expected in zip(folded, torch.autograd.grad(run(*given).square().sum(), given), strict=True):
-        torch.testing.assert_close(found, expected)
+    for ours, expected in zip(folded, torch.autograd.grad(run(*given).square().sum(), given), strict=True):
+        torch.testing.assert_close(ours, expected)
 
 
 @pytest.mark.parametrize("gradients", [True, False])

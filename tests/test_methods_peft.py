@@ -312,7 +312,7 @@ def test_tensors_that_do_not_fit_are_refused(change: Callable, message: str, tmp
 
 
 @pytest.mark.parametrize(
-    "told",
+    "lie",
     [
         [{"name": "ssf"}],
         [{"name": "lora", "options": {"targets": "proj"}}],
@@ -321,9 +321,9 @@ def test_tensors_that_do_not_fit_are_refused(change: Callable, message: str, tmp
         [{"name": "lora"}] * 2,
     ],
 )
-def test_a_header_that_lies_about_the_methods_is_refused(told: object, tmp_path: Path) -> None:
+def test_a_header_that_lies_about_the_methods_is_refused(lie: object, tmp_path: Path) -> None:
     al.export_peft(shaken(al.adapt(fresh(), "lora:rank=4", 5)), tmp_path)
     tensors, _ = load_tensors(tmp_path / "adapter_model.safetensors")
-    save_tensors(tmp_path / "adapter_model.safetensors", tensors, {"lora": told})
+    save_tensors(tmp_path / "adapter_model.safetensors", tensors, {"lora": lie})
     with untouched() as vit, pytest.raises(al.AdapterError, match=r"header|lora"):
         al.import_peft(tmp_path, vit)

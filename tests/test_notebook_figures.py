@@ -71,8 +71,8 @@ def test_the_line_of_exit_costs_ends_at_the_full_depth() -> None:
 
 def test_exits_are_hollow_and_the_full_depth_is_filled() -> None:
     rows = [("Dyn", "full depth", 60.0, 400.0), ("Dyn", "exits", 58.0, 200.0)]
-    found = pd.DataFrame(rows, columns=["model", "point", "top1", "MMACs"])
-    lines = figures.cost_and_accuracy(found).axes[0].lines
+    table = pd.DataFrame(rows, columns=["model", "point", "top1", "MMACs"])
+    lines = figures.cost_and_accuracy(table).axes[0].lines
     marks = [line for line in lines if line.get_linestyle() == "None"]
     fills = {line.get_xdata()[0]: line.get_markerfacecolor() for line in marks}
     assert fills[200.0] == "none"

@@ -38,12 +38,12 @@ def texts(figure: Figure) -> list[str]:
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # long names, small figure
         figure.savefig(io.BytesIO(), dpi=40)
-    found = []
+    lines = []
     for text in figure.findobj(Text):
         shown, is_math = text._preprocess_math(text.get_text())
         assert not is_math, shown
-        found.append(shown)
-    return found
+        lines.append(shown)
+    return lines
 
 
 def seen(name: str, figure: Figure) -> bool:
@@ -84,10 +84,10 @@ def clips_of(classes: list[str]) -> Task:
 
 
 def rows_of(name: str) -> pd.DataFrame:
-    told = {"data": name, "version": al.__version__, "trained": [10, 12], "n_test": 4}
+    common = {"data": name, "version": al.__version__, "trained": [10, 12], "n_test": 4}
     return pd.concat(
         [
-            pd.DataFrame({"method": method, "seed": [0, 1], "top1": [60.0, 61.0], **told})
+            pd.DataFrame({"method": method, "seed": [0, 1], "top1": [60.0, 61.0], **common})
             for method in (name, "linear")
         ]
     )

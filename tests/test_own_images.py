@@ -75,14 +75,14 @@ def test_nothing_skipped_is_an_empty_table(tmp_path) -> None:
 
 def test_the_report_agrees_with_evaluate_and_its_interval_holds_the_accuracy(trained) -> None:
     model, task = trained
-    found = own_images.report(model, task)
-    assert found.top1 == pytest.approx(al.evaluate(model, task.test)["top1"])
-    assert found.low < found.top1 < found.high or found.top1 in (0, 100)
-    assert found.n == len(task.test) == found.seen.matrix.sum()
-    assert found.majority == 50
-    assert 100 * found.right.mean() == pytest.approx(found.top1)
-    assert found.cost.macs == al.cost(model).macs
-    assert f"{found.top1:.1f} %" in found.table().to_string()
+    about = own_images.report(model, task)
+    assert about.top1 == pytest.approx(al.evaluate(model, task.test)["top1"])
+    assert about.low < about.top1 < about.high or about.top1 in (0, 100)
+    assert about.n == len(task.test) == about.seen.matrix.sum()
+    assert about.majority == 50
+    assert 100 * about.right.mean() == pytest.approx(about.top1)
+    assert about.cost.macs == al.cost(model).macs
+    assert f"{about.top1:.1f} %" in about.table().to_string()
 
 
 def test_the_temperature_that_made_the_logits_too_bold_is_found_again() -> None:

@@ -48,10 +48,10 @@ def test_environment_yml_names_the_same_packages_as_pyproject() -> None:
     project = _project()
     wanted = dict(map(_parse, project["dependencies"] + project["optional-dependencies"]["lab"]))
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    found = dict(map(_parse, listed))
-    assert found.pop("python") == project["requires-python"]
-    found.pop("pip")
-    assert found == wanted
+    packages = dict(map(_parse, listed))
+    assert packages.pop("python") == project["requires-python"]
+    packages.pop("pip")
+    assert packages == wanted
 
 
 def test_the_owners_packages_are_all_there() -> None:

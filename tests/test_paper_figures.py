@@ -27,7 +27,7 @@ def _title(figure: Figure) -> str:
 
 
 def _drawn_points(ax) -> list[tuple[float, float]]:
-    return [tuple(np.ravel(found.lines[0].get_xydata())) for found in ax.containers]
+    return [tuple(np.ravel(point.lines[0].get_xydata())) for point in ax.containers]
 
 
 def test_every_method_of_the_grid_has_a_point_a_look_and_its_name_beside_it() -> None:
@@ -88,7 +88,7 @@ def test_names_stand_in_the_order_of_their_points_the_best_on_top() -> None:
 def test_a_marker_grows_with_the_parameters() -> None:
     table = made_up("video")
     figure = results.accuracy_against_cost(table, "macs", sized_by="trained")
-    shown = sorted(found.lines[0].get_markersize() for found in figure.axes[0].containers)
+    shown = sorted(point.lines[0].get_markersize() for point in figure.axes[0].containers)
     assert shown[0] == 3
     assert shown[-1] == 9
     assert "synthetic clips (motion-leaves)" in _title(figure)
@@ -101,7 +101,7 @@ def test_points_of_another_version_are_hollow_and_named() -> None:
         figure = results.accuracy_against_cost(
             table.assign(version=np.where(old, "0.0.1", al.__version__)), "trained"
         )
-    faces = [found.lines[0].get_markerfacecolor() for found in figure.axes[0].containers]
+    faces = [point.lines[0].get_markerfacecolor() for point in figure.axes[0].containers]
     assert faces.count("white") == 1
     assert "hollow: made by version 0.0.1 of the code" in _title(figure)
 
@@ -118,9 +118,9 @@ def test_an_old_row_does_not_enter_a_mean_that_has_new_ones() -> None:
     table = made_up("video")
     old = table.assign(version="0.0.1", top1=0.0)
     with pytest.warns(OutdatedRows, match="9 older rows left out"):
-        found = points(pd.concat([old, table]))
-    assert found["top1"].min() > 10
-    assert not found["outdated"].any()
+        means = points(pd.concat([old, table]))
+    assert means["top1"].min() > 10
+    assert not means["outdated"].any()
 
 
 def test_a_front_with_points_of_another_version_says_so() -> None:
@@ -148,11 +148,11 @@ def test_the_sweep_of_granularities_shows_gains_paired_by_seed() -> None:
     assert [text.get_text() for text in left.get_xticklabels()] == ["0.06", "0.09", "0.12", "0.18", "0.25"]
     assert len(left.containers) == 1  # what the others are compared with
     assert len(right.containers) == 3
-    found = made_up("granularity")
-    dialled = found["configuration"].map(
+    rows = made_up("granularity")
+    dialled = rows["configuration"].map(
         lambda text: json.loads(text)["data_options"].get("granularity", 0.12)
     )
-    pivot = found[dialled == 0.12].pivot_table(index="seed", columns="method", values="top1")
+    pivot = rows[dialled == 0.12].pivot_table(index="seed", columns="method", values="top1")
     line = next(each.lines[0] for each in right.containers if each.get_label() == "lora")
     assert line.get_ydata()[2] == pytest.approx((pivot["lora"] - pivot["linear"]).mean())
 
@@ -262,13 +262,13 @@ def test_the_command_draws_what_there_is_and_names_the_command_for_what_there_is
         str(tmp_path / "out"),
     ]
     assert cli.main(arguments) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "exit_shares.pdf",
         "exit_shares.png",
     ]
-    assert "bottleneck_sweep: skipped" in said
-    assert "make it with `python -m adapters_lib results run bottleneck`" in said
+    assert "bottleneck_sweep: skipped" in printed
+    assert "make it with `python -m adapters_lib results run bottleneck`" in printed
     assert cli.main(["figures", "tasks", "--tables", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "no figure could be drawn" in capsys.readouterr().err
     assert cli.main(["figures", "task"]) == 2
@@ -317,8 +317,8 @@ def test_of_two_studies_of_exits_the_larger_is_drawn(tmp_path: Path) -> None:
 
 
 def _trained(rows: pd.DataFrame, passes: int) -> pd.DataFrame:
-    said = {"version": al.__version__, "data": "leaves-mixed", "recipe": {"epochs": passes}}
-    return rows.assign(configuration=json.dumps(said))
+    settings = {"version": al.__version__, "data": "leaves-mixed", "recipe": {"epochs": passes}}
+    return rows.assign(configuration=json.dumps(settings))
 
 
 def test_rows_and_curves_of_exits_of_two_budgets_are_not_averaged() -> None:

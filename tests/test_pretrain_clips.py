@@ -166,6 +166,6 @@ def test_r2_of_a_model_that_guesses_the_mean_is_nothing() -> None:
     for layer in (learner.states, learner.speeds):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    found = _explained(learner, draw_wild_clips(12, "upstream-val", 0, 48, 8), torch.device("cpu"))
-    assert [found[f"speed_{name}"] for name in STATE] == [0.0] * 4
-    assert abs(found["states"]) < 0.2
+    r2 = _explained(learner, draw_wild_clips(12, "upstream-val", 0, 48, 8), torch.device("cpu"))
+    assert [r2[f"speed_{name}"] for name in STATE] == [0.0] * 4
+    assert abs(r2["states"]) < 0.2

@@ -37,8 +37,8 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
 def test_every_link_of_a_page_leads_somewhere_in_the_repository() -> None:
     for name, text in PAGES.items():
         links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
-        here = ROOT / "adapters_lib" / "workbook" / "pages"
-        assert not [link for link in links if not (here / link).exists()], name
+        pages = ROOT / "adapters_lib" / "workbook" / "pages"
+        assert not [link for link in links if not (pages / link).exists()], name
 
 
 def test_the_readme_takes_two_screens_and_leads_to_every_page() -> None:

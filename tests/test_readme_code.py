@@ -79,9 +79,9 @@ def test_what_the_page_says_about_grids_runs(tmp_path: Path, monkeypatch, capsys
     monkeypatch.setattr(experiments, "run_experiment", pretend)
     with joblib.parallel_config(backend="threading"):  # the pretence is not known to other processes
         exec(_code("results"), {"al": al})
-    said = capsys.readouterr().out
-    assert re.search(r"lora − linear: -?\d+\.\d ± .* over seeds; .* over images", said)
-    assert "front_share" in said
+    printed = capsys.readouterr().out
+    assert re.search(r"lora − linear: -?\d+\.\d ± .* over seeds; .* over images", printed)
+    assert "front_share" in printed
     assert (tmp_path / "data" / "results" / "mine.csv").exists()
 
 

@@ -43,10 +43,10 @@ def everything(monkeypatch) -> None:
 
 
 def _row(run: Experiment, top1: float = 50.0, **more: object) -> dict:
-    told = {"method": run.name, "data": run.data, "seed": run.seed, "version": al.__version__}
+    settings = {"method": run.name, "data": run.data, "seed": run.seed, "version": al.__version__}
     numbers = {"top1": top1, "adapter": 1, "backbone": 0, "head": 2, "macs": 10**9, "step_ms": 500.0}
     configuration = json.dumps(run.configuration(), sort_keys=True)
-    return {"key": run.key, **told, **numbers, "configuration": configuration, "precision": "no", **more}
+    return {"key": run.key, **settings, **numbers, "configuration": configuration, "precision": "no", **more}
 
 
 # --- what they ask for ---
@@ -110,8 +110,8 @@ def test_rates_are_tried_on_validation_images_of_another_seed(everything, tmp_pa
     assert trial.data_options == {"augment": None, "n_train": 50, "n_val": 50}
     assert trial.outside == {"files": "f" * 16, "weights": "w" * 16}
     assert 100 not in {run.seed for run in grids.GRIDS["real"]()}
-    found = tuning.brackets(["lora"], "elpv", tmp_path / "rates.csv")["lora"]
-    assert found.missing == [(1e-3, 100), (3e-4, 100), (3e-3, 100)]
+    bracket = tuning.brackets(["lora"], "elpv", tmp_path / "rates.csv")["lora"]
+    assert bracket.missing == [(1e-3, 100), (3e-4, 100), (3e-3, 100)]
 
 
 # --- where files are missing ---
@@ -119,11 +119,11 @@ def test_rates_are_tried_on_validation_images_of_another_seed(everything, tmp_pa
 
 def test_a_list_says_what_to_do_where_weights_and_photographs_are_missing(nothing, tmp_path, capsys) -> None:
     assert cli.main(["results", "list", "real", "real_images", "--folder", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "real: 0 of 96 runs" in said
-    assert "to run it: elpv: the package elpv_dataset is not installed. pip install" in said
-    assert "git clone" in said
-    assert f"Put {REAL_BACKBONE}.safetensors into a folder and set ADAPTERS_WEIGHTS" in said
+    printed = capsys.readouterr().out
+    assert "real: 0 of 96 runs" in printed
+    assert "to run it: elpv: the package elpv_dataset is not installed. pip install" in printed
+    assert "git clone" in printed
+    assert f"Put {REAL_BACKBONE}.safetensors into a folder and set ADAPTERS_WEIGHTS" in printed
 
 
 def test_runs_that_lack_files_are_left_out_of_a_queue_and_alone_they_are_refused(
@@ -209,9 +209,9 @@ def test_a_run_on_cells_names_weights_and_size_and_reports_balanced_accuracy(
     monkeypatch.setattr(elpv, "COUNTS", (20, 8, 6, 12))
     (row,) = run_grid([run], tmp_path / "real.csv", progress=False).to_dict("records")
     assert row["weights"].startswith(f"{name}.safetensors ")
-    said = json.loads(row["configuration"])
-    assert said["image_size"] == 32
-    assert len(said["files"]) == len(said["weights"]) == 16
+    settings = json.loads(row["configuration"])
+    assert settings["image_size"] == 32
+    assert len(settings["files"]) == len(settings["weights"]) == 16
     assert row["n_test"] == 46 - 8
     assert 0 <= row["balanced"] <= 100
     assert run_grid([run], tmp_path / "real.csv", progress=False)["key"].to_list() == [row["key"]]
@@ -242,9 +242,9 @@ def _accuracies(order: list[float], spread: float = 0.0) -> dict[str, list[float
 
 def test_an_equal_order_correlates_with_one_and_a_reversed_one_with_minus_one() -> None:
     up = _accuracies([10, 20, 30, 40, 50])
-    found = carry_over.rank_correlation(up, _accuracies([1, 2, 3, 4, 5]))
-    assert (found.rho, found.low, found.high) == pytest.approx((1, 1, 1))
-    assert found.p < 0.01
+    correlation = carry_over.rank_correlation(up, _accuracies([1, 2, 3, 4, 5]))
+    assert (correlation.rho, correlation.low, correlation.high) == pytest.approx((1, 1, 1))
+    assert correlation.p < 0.01
     assert carry_over.rank_correlation(up, _accuracies([5, 4, 3, 2, 1])).rho == pytest.approx(-1)
 
 
@@ -292,6 +292,6 @@ def test_the_report_compares_cells_by_balanced_accuracy_with_leaves_by_top1(
 
 def test_without_the_table_the_report_says_how_to_make_it(nothing, tmp_path, capsys) -> None:
     assert main(["results", "real", "--folder", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "run_grids real" in said
-    assert "git clone" in said
+    printed = capsys.readouterr().out
+    assert "make them with `python -m adapters_lib results run real`" in printed
+    assert "git clone" in printed

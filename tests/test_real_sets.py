@@ -47,13 +47,13 @@ def test_cells_are_read_from_the_installed_package_without_running_its_code(pack
 def test_a_grey_cell_gets_three_equal_channels_at_the_models_size(package, tiny_vit):
     image, _ = al.load_data("elpv", backbone=tiny_vit(), **{**FEW, "image_size": None}, augment=None).train[0]
     assert image.shape == (3, 32, 32)
-    grey = image * 0.5 + 0.5 if image.min() < 0 else image
-    assert torch.allclose(grey[0], grey[1], atol=1e-5)
-    assert torch.allclose(grey[0], grey[2], atol=1e-5)
+    gray = image * 0.5 + 0.5 if image.min() < 0 else image
+    assert torch.allclose(gray[0], gray[1], atol=1e-5)
+    assert torch.allclose(gray[0], gray[2], atol=1e-5)
 
 
 def test_the_licence_stands_in_the_task_in_the_description_and_is_said_once(package, capsys):
-    elpv._name_licence.cache_clear()
+    elpv._name_license.cache_clear()
     tasks = [al.load_data("elpv", **FEW) for _ in range(2)]
     assert capsys.readouterr().out.count("CC BY-NC-SA 4.0") == 1
     assert "CC BY-NC-SA 4.0" in tasks[0].describe()["info"]["licence"]

@@ -185,8 +185,8 @@ def test_the_rate_follows_the_images_of_an_update() -> None:
 def test_the_baselines_train_as_their_authors_code_does(name: str, fields: dict) -> None:
     recipe = PRESETS[name].recipe
     for key, value in fields.items():
-        found = getattr(recipe, key)
-        assert found == (value if isinstance(value, str) else pytest.approx(value)), key
+        ours = getattr(recipe, key)
+        assert ours == (value if isinstance(value, str) else pytest.approx(value)), key
 
 
 @pytest.mark.parametrize("name", NAMES)

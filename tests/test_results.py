@@ -28,7 +28,7 @@ def _work(tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> None:
 
 
 def _pretend(experiment: Experiment, **_: object) -> dict:
-    told = {
+    common = {
         "method": experiment.name,
         "data": experiment.data,
         "seed": experiment.seed,
@@ -36,7 +36,7 @@ def _pretend(experiment: Experiment, **_: object) -> dict:
     }
     return {
         "key": experiment.key,
-        **told,
+        **common,
         "top1": 50.0,
         "hits": "00ff",
         "configuration": json.dumps(experiment.configuration(), sort_keys=True),
@@ -131,11 +131,11 @@ def test_an_unknown_grid_or_seed_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_lists_what_is_missing_and_runs_nothing(tmp_path: Path, capsys) -> None:
     assert cli.main(["results", "list", "methods", "--folder", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     number = len(results.GRIDS["methods"]())
-    assert f"methods: 0 of {number} runs" in said
-    assert "next linear on leaves-ultra, seed 0" in said
-    assert f"in all {number} runs left" in said
+    assert f"methods: 0 of {number} runs" in printed
+    assert "next linear on leaves-ultra, seed 0" in printed
+    assert f"in all {number} runs left" in printed
     assert cli.main(["results", "list", "nonsense", "--folder", str(tmp_path)]) == 2
     assert "nonsense" in capsys.readouterr().err
 
@@ -272,14 +272,14 @@ def test_the_gpu_command_works_off_the_queue_side_by_side_and_its_rows_say_the_d
     tmp_path: Path, monkeypatch
 ) -> None:
     runs = _small(monkeypatch, ["linear", "bitfit"], epochs=1)
-    said = side_by_side.run_on_gpu(
+    report = side_by_side.run_on_gpu(
         side_by_side.queue_of(["methods"], tmp_path), tmp_path, minutes=5, processes=2
     )
     rows = read_table(tmp_path / "methods.csv")
     assert rows["key"].to_list() == [run.key for run in runs]
     assert set(rows["device"]) == {device_name(PartialState().device)}
     assert set(rows["threads"]) == {1}
-    assert said.startswith("2 of 2 runs in ")
+    assert report.startswith("2 of 2 runs in ")
     assert side_by_side.queue_of(["methods"], tmp_path) == []
 
 
@@ -291,7 +291,7 @@ def test_the_gpu_command_refuses_no_time_and_no_process(tmp_path: Path, capsys) 
 
 
 def _job(method: str, seed: int = 0, **more: object) -> Job:
-    told = {
+    common = {
         "table": "methods",
         "title": "",
         "data": "leaves-ultra",
@@ -300,7 +300,7 @@ def _job(method: str, seed: int = 0, **more: object) -> Job:
         "call": print,
         "arguments": (),
     }
-    return Job(**{**told, "method": method, "seed": seed, "key": f"{method}-{seed}", **more})
+    return Job(**{**common, "method": method, "seed": seed, "key": f"{method}-{seed}", **more})
 
 
 def test_patterns_choose_methods_and_seeds_and_a_slash_may_belong_to_a_method() -> None:

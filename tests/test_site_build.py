@@ -63,8 +63,8 @@ def test_links_to_names_of_the_reference_find_their_place(site: Path) -> None:
 def test_the_reference_shows_shapes_errors_and_signatures(site: Path) -> None:
     page = (site / "reference" / "exits.html").read_text(encoding="utf-8")
     section = page.partition('id="adapters_lib.exits.classify.classify"')[2].partition("<h2")[0]
-    for said in ("Parameters:", "Raises:", "Returns:", "Examples:", "AdapterError", "max_pixels"):
-        assert said in section, said
+    for words in ("Parameters:", "Raises:", "Returns:", "Examples:", "AdapterError", "max_pixels"):
+        assert words in section, words
 
 
 @needs_the_extra

@@ -58,7 +58,8 @@ def test_every_method_has_a_page_with_its_source_equation_and_options(name: str,
     assert METHODS[name].source in page
     assert len(page.partition("## Equation and shapes")[2].partition("## Options")[0]) > 200
     for option in dataclasses.fields(METHODS[name]):
-        assert f"| `{option.name}` |" in page
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{option.name}` |")]
+        assert row.split("|")[-2].strip(), f"no Args line says what {option.name} means"
     assert "\nArgs:" not in page
 
 
@@ -126,8 +127,8 @@ def test_the_glossary_is_sorted_and_says_two_sentences_of_every_term() -> None:
     terms = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert len(terms) >= 40
     assert terms == sorted(terms, key=str.casefold)
-    for term, said in re.findall(r"^## (.+)\n\n(.+(?:\n.+)*)", text, re.MULTILINE):
-        assert len(re.findall(r"[.?!](?=\s|$)", said)) == 2, term
+    for term, meaning in re.findall(r"^## (.+)\n\n(.+(?:\n.+)*)", text, re.MULTILINE):
+        assert len(re.findall(r"[.?!](?=\s|$)", meaning)) == 2, term
 
 
 def test_the_changelog_ends_at_the_version_that_is_here() -> None:

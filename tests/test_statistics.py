@@ -12,10 +12,10 @@ from adapters_lib.experiments.statistics import _undominated, mean_interval, par
 
 
 def test_three_values_by_hand() -> None:
-    found = mean_interval([70.0, 72.0, 74.0])  # s = 2, t(0.975, 2) = 4.302653
-    assert found.mean == 72
-    assert found.half == pytest.approx(4.302653 * 2 / math.sqrt(3), rel=1e-6)
-    assert str(found) == "72.0 ± 5.0 (n = 3)"
+    interval = mean_interval([70.0, 72.0, 74.0])  # s = 2, t(0.975, 2) = 4.302653
+    assert interval.mean == 72
+    assert interval.half == pytest.approx(4.302653 * 2 / math.sqrt(3), rel=1e-6)
+    assert str(interval) == "72.0 ± 5.0 (n = 3)"
 
 
 def test_one_value_has_no_interval() -> None:
@@ -55,14 +55,14 @@ def test_the_front_is_the_one_found_by_comparing_all_pairs() -> None:
     for _ in range(50):
         costs = generator.integers(0, 6, 9).astype(float)
         values = generator.integers(0, 5, (7, 9)).astype(float)
-        found = _undominated(costs, values)
+        on_front = _undominated(costs, values)
         for draw, row in enumerate(values):
             for i in range(9):
                 beaten = any(
                     costs[j] <= costs[i] and row[j] >= row[i] and (costs[j] < costs[i] or row[j] > row[i])
                     for j in range(9)
                 )
-                assert found[draw, i] == (not beaten)
+                assert on_front[draw, i] == (not beaten)
 
 
 def test_the_front_of_500_methods_and_5000_rows_takes_little_memory() -> None:

@@ -40,11 +40,11 @@ def _said(call) -> list[warnings.WarningMessage]:
 def test_photographs_on_the_embedded_backbone_warn_once_a_fit_at_the_callers_line() -> None:
     task, model = _task(synthetic=False), _embedded()
     for _ in range(2):  # once in every fit, whatever Python remembers of the line
-        (said,) = _said(lambda: al.fit(model, task.train, task.val, QUICK, progress=False))
-        assert Path(said.filename) == Path(__file__)
-        assert "al.fit(model" in Path(__file__).read_text().splitlines()[said.lineno - 1]
-    assert "micro_vit has seen drawings only, and mine holds photographs" in str(said.message)
-    assert "create_backbone(" in str(said.message)
+        (warning,) = _said(lambda: al.fit(model, task.train, task.val, QUICK, progress=False))
+        assert Path(warning.filename) == Path(__file__)
+        assert "al.fit(model" in Path(__file__).read_text().splitlines()[warning.lineno - 1]
+    assert "micro_vit has seen drawings only, and mine holds photographs" in str(warning.message)
+    assert "create_backbone(" in str(warning.message)
 
 
 def test_a_part_of_a_task_its_features_and_the_set_of_cells_are_photographs_too(tmp_path) -> None:
@@ -73,16 +73,16 @@ def test_drawings_data_of_ones_own_random_weights_and_other_backbones_do_not_war
 
 def test_a_grid_points_at_the_line_that_asked_for_it_and_not_into_the_library() -> None:
     run = Experiment(("linear",), "digits", data_options={"n_per_class": 1}, recipe=QUICK)
-    (said,) = _said(lambda: run_experiment(run))
-    assert Path(said.filename) == Path(__file__)
+    (warning,) = _said(lambda: run_experiment(run))
+    assert Path(warning.filename) == Path(__file__)
 
 
 def test_a_recipe_that_was_tuned_for_another_backbone_warns_once_with_the_remedy() -> None:
     model, recipe = tiny_model("linear"), replace(al.offline_recipe("linear"), epochs=1)
-    (said,) = _said(lambda: al.fit(model, striped_images(8), None, recipe, progress=False))
-    assert "rate was chosen for micro_vit, not for vit_tiny_patch16_224" in str(said.message)
-    assert "al.Recipe(lr=…)" in str(said.message)
-    assert Path(said.filename) == Path(__file__)
+    (warning,) = _said(lambda: al.fit(model, striped_images(8), None, recipe, progress=False))
+    assert "rate was chosen for micro_vit, not for vit_tiny_patch16_224" in str(warning.message)
+    assert "al.Recipe(lr=…)" in str(warning.message)
+    assert Path(warning.filename) == Path(__file__)
 
 
 def test_recipes_know_what_they_were_tuned_for_and_keep_it_when_a_field_changes() -> None:
@@ -96,8 +96,8 @@ def test_recipes_know_what_they_were_tuned_for_and_keep_it_when_a_field_changes(
     assert not hasattr(al.Recipe(), "tuned_for")
     same = {"model": _embedded(), "data": _task(synthetic=True).train}
     assert not _said(lambda: warn_unsuited(*same.values(), tuned["micro_vit"]))
-    (said,) = _said(lambda: warn_unsuited(*same.values(), tuned[offline_recipes.REAL_BACKBONE]))
-    assert offline_recipes.REAL_BACKBONE in str(said.message)
+    (warning,) = _said(lambda: warn_unsuited(*same.values(), tuned[offline_recipes.REAL_BACKBONE]))
+    assert offline_recipes.REAL_BACKBONE in str(warning.message)
 
 
 def test_a_tag_of_the_weights_is_no_other_backbone() -> None:

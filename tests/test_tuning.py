@@ -188,8 +188,8 @@ def test_every_rate_of_the_present_budget_is_bracketed_by_stored_runs(
     methods = [
         method for method, budget in known.get("chosen_at", {}).get(kind, {}).items() if budget == present
     ]
-    found = tuning.brackets(methods, data, ROOT / "data" / "results" / "rates.csv", exits)
-    assert {method: found[method].rate for method in methods} == {
+    brackets = tuning.brackets(methods, data, ROOT / "data" / "results" / "rates.csv", exits)
+    assert {method: brackets[method].rate for method in methods} == {
         method: known[kind][method] for method in methods
     }
 
@@ -255,8 +255,8 @@ def _run(experiment, **_) -> dict:
 
 def test_just_the_missing_neighbours_run_until_every_rate_is_bracketed(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(experiments, "run_experiment", _run)
-    found = tuning.tune_until_bracketed(["linear", "lora"], "leaves-ultra", tmp_path / "rates.csv")
-    assert {method: b.rate for method, b in found.items()} == {"linear": 1e-2, "lora": 1e-4}
+    brackets = tuning.tune_until_bracketed(["linear", "lora"], "leaves-ultra", tmp_path / "rates.csv")
+    assert {method: b.rate for method, b in brackets.items()} == {"linear": 1e-2, "lora": 1e-4}
     tried = pd.read_csv(tmp_path / "rates.csv").groupby("method")["lr"].apply(sorted).to_dict()
     assert tried["linear"] == [3e-3, 1e-2, 3e-2, 1e-1]  # from 0.03, two steps either way
     assert tried["lora"] == [3e-5, 1e-4, 3e-4, 1e-3, 3e-3]

@@ -29,8 +29,8 @@ MIXED = pd.DataFrame(
 
 def test_rows_of_the_current_version_are_used_where_there_are_any_and_others_are_marked() -> None:
     with pytest.warns(OutdatedRows, match=r"another version than 0.2.0: c 0.0.10; 2 older rows left out"):
-        found = one_version(MIXED, ["method"], current="0.2.0")
-    assert found[["method", "seed", "outdated"]].values.tolist() == [
+        rows = one_version(MIXED, ["method"], current="0.2.0")
+    assert rows[["method", "seed", "outdated"]].values.tolist() == [
         ["a", 1, False],
         ["a", 2, False],
         ["b", 0, False],
@@ -40,9 +40,9 @@ def test_rows_of_the_current_version_are_used_where_there_are_any_and_others_are
 
 def test_a_table_of_one_version_passes_as_it_is() -> None:
     same = MIXED.assign(version="0.2.0")
-    found = one_version(same, ["method"], current="0.2.0")
-    assert len(found) == len(same)
-    assert not found["outdated"].any()
+    rows = one_version(same, ["method"], current="0.2.0")
+    assert len(rows) == len(same)
+    assert not rows["outdated"].any()
 
 
 def test_the_version_is_in_the_configuration_of_older_tables() -> None:
@@ -85,9 +85,9 @@ def _trained(
     data: str = "leaves-ultra",
 ) -> dict:
     options = {} if images is None else {"n_train": images}
-    said = {"data": data, "data_options": options, "recipe": {"epochs": passes}, "version": al.__version__}
+    made = {"data": data, "data_options": options, "recipe": {"epochs": passes}, "version": al.__version__}
     row = {**_row(method, seed, al.__version__, 50.0 + passes), "data": data, "precision": precision}
-    return {**row, "configuration": json.dumps(said)}
+    return {**row, "configuration": json.dumps(made)}
 
 
 SHORT = [_trained(method, seed, 3) for method in "ab" for seed in range(3)]
@@ -113,9 +113,9 @@ def test_a_table_shows_its_old_budget_until_the_new_one_has_caught_up() -> None:
         [*SHORT, *(_trained(method, seed, 6, 120) for method in "ab" for seed in range(2))]
     )
     with pytest.warns(OutdatedRows, match="6 rows of other budgets"):
-        found = one_version(caught_up, ["method"])
-    assert found["top1"].tolist() == [56.0] * 4
-    assert not found["outdated"].any()
+        rows = one_version(caught_up, ["method"])
+    assert rows["top1"].tolist() == [56.0] * 4
+    assert not rows["outdated"].any()
 
 
 def test_every_data_set_has_a_budget_of_its_own() -> None:
@@ -141,8 +141,8 @@ def test_of_several_precisions_the_usual_one_is_kept_and_float32_when_in_doubt()
         ]
     )
     with pytest.warns(OutdatedRows, match="1 rows of another precision left out"):
-        found = one_version(rows, ["method"])
-    assert found["precision"].tolist() == ["bf16", "bf16", "no"]
+        kept = one_version(rows, ["method"])
+    assert kept["precision"].tolist() == ["bf16", "bf16", "no"]
     with pytest.warns(OutdatedRows, match="1 rows of another precision"):
         assert one_version(rows[:2], ["method"])["precision"].tolist() == ["no"]
 

@@ -38,15 +38,15 @@ def _loss(model: al.AdaptedViT, x: Tensor) -> Tensor:
 def test_every_method_trains_on_clips_and_recomputing_blocks_changes_no_gradient(
     method: str, clips: Tensor
 ) -> None:
-    found = []
+    passes = []
     for recompute in (False, True):
         model = clip_model(METHOD_TEXT.get(method, method), patch_size=4 if "ila" in method else 8).train()
         model.backbone.set_grad_checkpointing(recompute)
         torch.manual_seed(1)
         _loss(model, clips).backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
-        found.append((gradients, dict(model.named_buffers())))
-    (plain, plain_buffers), (recomputed, recomputed_buffers) = found
+        passes.append((gradients, dict(model.named_buffers())))
+    (plain, plain_buffers), (recomputed, recomputed_buffers) = passes
     assert all(gradient is not None for gradient in plain.values())
     for name, gradient in plain.items():
         torch.testing.assert_close(recomputed[name], gradient)
@@ -98,12 +98,12 @@ def test_padapter_starts_as_the_identity_on_clips_and_its_prompts_learn(
     expected = clip_vit()(clips)
     model = al.adapt(clip_vit(), f"padapter:form={form},position={position},bottleneck=4")
     assert torch.equal(model(clips), expected)
-    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     before = {name: p.detach().clone() for name, p in model.named_parameters() if "prompts" in name}
     for _ in range(2):  # in the first step only the up-projections leave zero
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(clips).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     assert len(before) == 4 * (1 if form == "x_p" else 2)
     assert all(not torch.equal(before[name], dict(model.named_parameters())[name]) for name in before)
 
@@ -246,11 +246,11 @@ def test_easy_clips_really_leave_early(clips: Tensor) -> None:
     sure = model.forward_exits(clips)[0].softmax(1).amax(1)
     ran.clear()
     limit = sure.sort().values[1:].mean().item()  # one clip is surer than this, two are not
-    found = al.predict(model, clips, thresholds=[limit, 0.0, 0.0])
-    assert found.exit_index.sort().values.tolist() == [0, 1, 1]
+    prediction = al.predict(model, clips, thresholds=[limit, 0.0, 0.0])
+    assert prediction.exit_index.sort().values.tolist() == [0, 1, 1]
     assert ran == [(1, 3), (2, 2)]
     costs = al.exit_costs(model)
-    assert found.macs.tolist() == [costs.macs[i] for i in found.exit_index.tolist()]
+    assert prediction.macs.tolist() == [costs.macs[i] for i in prediction.exit_index.tolist()]
     assert costs.full == al.cost(clip_model("padapter:position=a_m_p,bottleneck=4")).macs
 
 
@@ -261,8 +261,8 @@ def test_dyn_and_padapter_train_together_on_clips() -> None:
     )
     run = al.fit(model, data, None, al.Recipe(epochs=4, lr=5e-3, batch_size=8), progress=False)
     assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
-    found = al.predict(model, data.clips, thresholds=[0.5])
-    assert set(found.exit_index.tolist()) == {0}
+    prediction = al.predict(model, data.clips, thresholds=[0.5])
+    assert set(prediction.exit_index.tolist()) == {0}
 
 
 # ---- what attention sees -------------------------------------------------------------------------

@@ -47,17 +47,17 @@ def test_a_class_tokens_prompt_is_left_out() -> None:
 def test_prompts_that_only_know_the_time_are_alike_within_a_slice_and_strange_to_another() -> None:
     model = padapter()
     set_prompts(model, torch.eye(6)[:SLICES].view(SLICES, 1, 1, 6).expand(-1, SIDE, SIDE, -1))
-    found = prompt_similarity(prompts_of(model)[0])
-    assert found.distances.tolist() == [0, 1, 2, 3]
-    assert torch.isnan(found.values[0, 0])
-    torch.testing.assert_close(found.values[0, 1:], torch.ones(3, dtype=torch.float64))
-    torch.testing.assert_close(found.values[1:], torch.zeros(3, 4, dtype=torch.float64))
+    similarity = prompt_similarity(prompts_of(model)[0])
+    assert similarity.distances.tolist() == [0, 1, 2, 3]
+    assert torch.isnan(similarity.values[0, 0])
+    torch.testing.assert_close(similarity.values[0, 1:], torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(similarity.values[1:], torch.zeros(3, 4, dtype=torch.float64))
 
 
 def test_similarity_is_the_mean_over_all_pairs_at_that_distance_and_lag() -> None:
     model = padapter(",form=p_x_p")
     second = prompts_of(model)[1]
-    found = prompt_similarity(second, which=1)
+    similarity = prompt_similarity(second, which=1)
     rows = torch.nn.functional.normalize(second.module.prompts[1][0].detach(), dim=-1).view(
         SLICES, SIDE * SIDE, 6
     )
@@ -67,7 +67,7 @@ def test_similarity_is_the_mean_over_all_pairs_at_that_distance_and_lag() -> Non
             distance = np.hypot(i // SIDE - j // SIDE, i % SIDE - j % SIDE)
             if round(distance) == 2:
                 pairs += [float(rows[t, i] @ rows[t + 1, j]) for t in range(SLICES - 1)]
-    assert float(found.values[1, 2]) == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert float(similarity.values[1, 2]) == pytest.approx(np.mean(pairs), abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["x_p", "p_x_p", "p_2x_p"])
@@ -112,9 +112,9 @@ def test_an_images_prompts_are_one_slice_without_a_title() -> None:
 
 def test_a_smooth_map_has_neighbours_that_are_alike_and_its_shuffle_has_not() -> None:
     smooth = torch.linspace(0, 1, 6).expand(4, 6, 6).clone()
-    found = neighbours(smooth)
-    assert found.value > 0.8 > found.high > 0 > found.low
-    assert "more alike than in shuffled maps" in found.verdict
+    likeness = neighbours(smooth)
+    assert likeness.value > 0.8 > likeness.high > 0 > likeness.low
+    assert "more alike than in shuffled maps" in likeness.verdict
     generator = torch.Generator().manual_seed(0)
     orders = [torch.randperm(144, generator=generator) for _ in range(40)]
     noise = [neighbours(smooth.flatten()[order].view(4, 6, 6), shuffles=200) for order in orders]

@@ -113,10 +113,10 @@ def test_a_fresh_norm_starts_at_one_and_nothing_else_changes(name: str, tmp_path
 def test_padapter_on_vit_b_with_784_tokens_has_the_papers_parameters_and_macs(
     form: str, parameters: int, macs: int
 ) -> None:
-    def found(methods: str) -> al.Cost:
+    def cost_of(methods: str) -> al.Cost:
         return al.cost(al.adapt(meta_backbone("vit_base_patch16_224", frames=8), methods, 174))
 
-    bare, adapted = found("linear"), found(f"padapter:form={form},position=a_m_p")
+    bare, adapted = cost_of("linear"), cost_of(f"padapter:form={form},position=a_m_p")
     assert adapted.tokens == [784]
     assert adapted.trainable["adapter"] == parameters
     assert adapted.macs - bare.macs == 12 * 784 * macs

@@ -156,14 +156,14 @@ def test_every_published_layout_gives_videomaes_features(layout: str) -> None:
 
 def test_a_file_with_queries_keys_and_values_apart_gives_the_logits_of_the_fused_one(tmp_path) -> None:
     head = {"head.weight": torch.randn(5, WIDTH), "head.bias": torch.randn(5)}
-    found = []
+    logits = []
     for name, state in (("fused", published()), ("apart", adaptformer_names(published()))):
         path, vit = tmp_path / f"{name}.safetensors", clip_vit()
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, path)
         assert al.load_videomae(vit, path) == []
         vit.load_state_dict(head, strict=False)
-        found.append(vit(torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))))
-    assert torch.equal(*found)
+        logits.append(vit(torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(1))))
+    assert torch.equal(*logits)
 
 
 def test_biases_may_stand_with_their_projections_the_keys_too() -> None:

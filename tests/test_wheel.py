@@ -148,10 +148,10 @@ def test_a_copy_made_by_the_wheel_alone_finds_its_tables(
         "from adapters_lib.experiments import stored\nfrom adapters_lib.files import output_folder\n"
         "print('rows', len(stored('methods', output_folder('data/results'))))"
     )
-    said = _run_there([cells[0], *imports, reads_what_papers_say, reads_runs], copied)
-    assert f"came from {installed}" in said
-    assert "rows 0" not in said
-    assert "rows " in said
+    printed = _run_there([cells[0], *imports, reads_what_papers_say, reads_runs], copied)
+    assert f"came from {installed}" in printed
+    assert "rows 0" not in printed
+    assert "rows " in printed
 
 
 @pytest.mark.notebooks

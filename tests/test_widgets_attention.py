@@ -38,27 +38,27 @@ def test_views_are_the_captured_rows_of_the_class_token(
     models: dict[str, nn.Module], images: torch.Tensor
 ) -> None:
     vit = models["frozen"]
-    found = attention_views(vit, images[0])
+    views = attention_views(vit, images[0])
     with capture_attention(vit) as seen, torch.no_grad():
         vit(images[:1])
     for block in range(1, 5):
-        torch.testing.assert_close(found.map(block, 2), seen[block][0, 1, 0, 1:].view(8, 8))
-        torch.testing.assert_close(found.map(block), seen[block][0, :, 0, 1:].mean(0).view(8, 8))
+        torch.testing.assert_close(views.map(block, 2), seen[block][0, 1, 0, 1:].view(8, 8))
+        torch.testing.assert_close(views.map(block), seen[block][0, :, 0, 1:].mean(0).view(8, 8))
 
 
 def test_a_rollout_starts_anew_where_the_grid_shrinks(
     models: dict[str, nn.Module], images: torch.Tensor
 ) -> None:
-    found = attention_views(models["ILA"], images[0])
-    assert [tuple(found.map(block, view="rollout").shape) for block in (1, 2, 3, 4)] == [
+    views = attention_views(models["ILA"], images[0])
+    assert [tuple(views.map(block, view="rollout").shape) for block in (1, 2, 3, 4)] == [
         (8, 8),
         (8, 8),
         (6, 6),
         (6, 6),
     ]
-    assert found.first == (1, 1, 3, 3)
+    assert views.first == (1, 1, 3, 3)
     for group in rollout_groups(models["ILA"], images[:1]):
-        torch.testing.assert_close(found.map(group.blocks[-1], view="rollout"), group.patches[0].float())
+        torch.testing.assert_close(views.map(group.blocks[-1], view="rollout"), group.patches[0].float())
 
 
 def test_a_look_leaves_the_model_as_it_was(models: dict[str, nn.Module], images: torch.Tensor) -> None:
@@ -70,14 +70,14 @@ def test_a_look_leaves_the_model_as_it_was(models: dict[str, nn.Module], images:
 
 
 def test_what_does_not_exist_is_named(models: dict[str, nn.Module], images: torch.Tensor) -> None:
-    found = attention_views(models["frozen"], images[0])
+    views = attention_views(models["frozen"], images[0])
     for arguments, message in (
         ((5,), "block 5 does not exist"),
         ((1, 3), "head 3 does not exist"),
         ((1, None, "rolout"), "'rollout'"),
     ):
         with pytest.raises(al.AdapterError, match=message):
-            found.map(*arguments)
+            views.map(*arguments)
     with pytest.raises(al.AdapterError, match="give one normalised image"):
         attention_views(models["frozen"], images)
     with pytest.raises(al.AdapterError, match="no model is selected"):
@@ -87,15 +87,15 @@ def test_what_does_not_exist_is_named(models: dict[str, nn.Module], images: torc
 def test_every_panel_says_its_grid_and_the_share_on_patches(
     models: dict[str, nn.Module], images: torch.Tensor
 ) -> None:
-    found = {name: attention_views(model, images[0]) for name, model in models.items()}
-    figure = explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), found, 4)
+    views = {name: attention_views(model, images[0]) for name, model in models.items()}
+    figure = explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), views, 4)
     titles = [ax.get_title() for ax in figure.axes]
-    share = 100 * float(found["ILA"].map(4).sum())
+    share = 100 * float(views["ILA"].map(4).sum())
     assert titles[1].startswith("frozen\n8 × 8 patches")
     assert titles[2] == f"ILA\n6 × 6 patches, {share:.0f} %"
     assert (
         "blocks 3 to 4"
-        in explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), found, 4, view="rollout")
+        in explorer_figure(torch.zeros(3, 32, 32, dtype=torch.uint8), views, 4, view="rollout")
         .axes[2]
         .get_title()
     )

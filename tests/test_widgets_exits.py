@@ -54,9 +54,9 @@ def _pixels(png: bytes) -> np.ndarray:
 def test_the_numbers_are_the_librarys_at_any_thresholds(board: ExitBoard) -> None:
     limits = board.thresholds(0.5)
     assert limits == choose(operating_points(_stored(2)), 0.5).thresholds
-    found, expected = board.numbers(limits), measure(_stored(1), limits, "max_softmax")
-    assert (found["top1"], found["macs"]) == pytest.approx((expected.top1, expected.macs))
-    assert found["shares"] == expected.shares
+    numbers, expected = board.numbers(limits), measure(_stored(1), limits, "max_softmax")
+    assert (numbers["top1"], numbers["macs"]) == pytest.approx((expected.top1, expected.macs))
+    assert numbers["shares"] == expected.shares
 
 
 def test_the_gallery_shows_who_leaves_and_frames_what_is_wrong(board: ExitBoard) -> None:

@@ -38,11 +38,11 @@ def test_known_prices_are_found_again_and_the_left_out_points_are_predicted() ->
         )
 
     bare = [point("", gmacs, 0) for gmacs in (0.1, 0.4, 0.8)]
-    found = fit_latency([*bare, point("lora", 0.4, 12), point("lora", 0.8, 36), point("ila", 0.3, 2)])
-    assert (found.fixed_ms, found.ms_per_gmac) == (pytest.approx(3), pytest.approx(20))
-    assert found.module_ms == {"lora": pytest.approx(0.1), "ila": pytest.approx(0.5)}
-    assert found.error == pytest.approx(0, abs=1e-6)
-    assert found.predict("lora", 1e9, 24) == pytest.approx(3 + 20 + 2.4)
+    fitted = fit_latency([*bare, point("lora", 0.4, 12), point("lora", 0.8, 36), point("ila", 0.3, 2)])
+    assert (fitted.fixed_ms, fitted.ms_per_gmac) == (pytest.approx(3), pytest.approx(20))
+    assert fitted.module_ms == {"lora": pytest.approx(0.1), "ila": pytest.approx(0.5)}
+    assert fitted.error == pytest.approx(0, abs=1e-6)
+    assert fitted.predict("lora", 1e9, 24) == pytest.approx(3 + 20 + 2.4)
 
 
 def test_one_bare_backbone_is_not_enough_and_an_unmeasured_method_is_refused() -> None:
@@ -53,11 +53,11 @@ def test_one_bare_backbone_is_not_enough_and_an_unmeasured_method_is_refused() -
 
 
 def test_the_calibration_measures_every_kind_of_method_twice() -> None:
-    found = tuner.default_calibration(repeats=2, sizes=(32, 48))
-    assert set(found.module_ms) == {"padapter", "lora", "adaptformer", "adpt", "ila"}
-    assert len(found.points) == 2 + 2 * len(KINDS)
-    assert found.fixed_ms >= 0
-    assert found.ms_per_gmac > 0
+    fitted = tuner.default_calibration(repeats=2, sizes=(32, 48))
+    assert set(fitted.module_ms) == {"padapter", "lora", "adaptformer", "adpt", "ila"}
+    assert len(fitted.points) == 2 + 2 * len(KINDS)
+    assert fitted.fixed_ms >= 0
+    assert fitted.ms_per_gmac > 0
 
 
 # ---- costs ---------------------------------------------------------------------------------------

@@ -75,8 +75,8 @@ def test_where_it_looked_is_the_rollout_of_the_prepared_picture() -> None:
     model = _model("ila:samplings=1,bottleneck=4")
     answer = answer_picture(model, _picture())
     assert answer.seen.shape == (3, 32, 32)
-    told = model.data_config
-    mean, std = (torch.tensor(told[key]).view(-1, 1, 1) for key in ("mean", "std"))
+    prepared = model.data_config
+    mean, std = (torch.tensor(prepared[key]).view(-1, 1, 1) for key in ("mean", "std"))
     image = (answer.seen.float() / 255 - mean) / std
     patches = al.rollout_groups(model, image[None])[-1].patches[0]
     inside = answer.where[~answer.where.isnan()]

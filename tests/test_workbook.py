@@ -70,15 +70,15 @@ def test_a_notebook_opens_with_the_question_and_ends_with_three_exercises(path: 
 
 
 def test_a_written_notebook_keeps_warnings_except_those_that_its_figures_say() -> None:
-    told = "/tmp/x.py:1: OutdatedRows: made by another version than 2: lora 1; run the grid\n  draw(table)\n"
+    known = "/tmp/x.py:1: OutdatedRows: made by another version than 2: lora 1; run the grid\n  draw(table)\n"
     other = "/tmp/x.py:2: UserWarning: look here\n  look()\n"
     ours = "/home/me/tree/adapters_lib/figures/x.py:2: UserWarning: look here\n"
-    texts = (told, told + other, ours)
+    texts = (known, known + other, ours)
     streams = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
-    printed = nbformat.v4.new_output("stream", name="stdout", text=told)
+    printed = nbformat.v4.new_output("stream", name="stdout", text=known)
     cell = nbformat.v4.new_code_cell("draw(table)", outputs=[*streams, printed])
     workbook._clean(nbformat.v4.new_notebook(cells=[cell]))
-    kept = [other, ours.removeprefix("/home/me/tree/"), told]
+    kept = [other, ours.removeprefix("/home/me/tree/"), known]
     assert [output.text for output in cell.outputs] == kept
 
 
@@ -143,9 +143,9 @@ def test_on_colab_the_first_cell_of_a_lone_notebook_makes_the_rest_run(tmp_path:
     site = Path(
         subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
     )
-    here = Path(next(p for p in sys.path if p.endswith("site-packages")))
+    installed = Path(next(p for p in sys.path if p.endswith("site-packages")))
     # What Colab brings; an editable install is not followed from here.
-    (site / "preinstalled.pth").write_text(f"{here}\n")
+    (site / "preinstalled.pth").write_text(f"{installed}\n")
     (site / "google").mkdir()
     (site / "google" / "colab.py").write_text("")
     assert (

@@ -22,12 +22,12 @@ def test_a_notebook_shows_figures_at_twice_the_pages_resolution(width: float) ->
         ax.plot([0, 1])
     plt.close(figure)
     sharp_pictures(shell)
-    data, told = shell.display_formatter.format(figure)
+    data, metadata = shell.display_formatter.format(figure)
     with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as picture:
-        assert picture.width >= max(800, 2 * told["image/png"]["width"] - 2)
+        assert picture.width >= max(800, 2 * metadata["image/png"]["width"] - 2)
         assert picture.mode == "P"  # at most 256 colors
         assert picture.convert("RGB").getpixel((2, 2)) == (255, 255, 255)
-    assert told["image/png"]["width"] == pytest.approx(120 * width, abs=40)
+    assert metadata["image/png"]["width"] == pytest.approx(120 * width, abs=40)
 
 
 def test_a_leaf_keeps_its_shades() -> None:

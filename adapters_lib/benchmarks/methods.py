@@ -189,7 +189,7 @@ def _side(vit: Any) -> int:
 
 def _step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], object]:
     model.train()
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     # Early heads train with a loss of their own.
     objective: Any = getattr(model, "objective", None) or Objective()
@@ -197,9 +197,9 @@ def _step(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Calla
 
     def step() -> None:
         loss = objective.loss(model, objective.outputs(model, images), labels, criterion, 0.0)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 

@@ -91,12 +91,12 @@ def _step(model: Any, batch: int) -> Callable[[], None]:
     model.train()
     clips = probe_images(model, image_size_of(model), batch)
     labels = torch.arange(batch, device=clips.device) % model.num_classes
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(model(clips), labels).backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 

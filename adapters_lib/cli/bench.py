@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
-from . import bench_decode, bench_export, bench_video
-from .arguments import TABLES, add_data, add_json, add_model, add_number, add_threads, data_options
-from .devices import device_of
+from . import bench_decode, bench_exits, bench_export, bench_video
+from .arguments import TABLES, add_json, add_model, add_number, add_threads
 
 __all__ = ["add_arguments", "run", "show"]
 
@@ -31,56 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exits = actions.add_parser(
         "exits", help="early exits against the full depth, on the same batches, in turn", allow_abbrev=False
     )
-    add_model(exits)
-    add_number(
-        exits,
-        "--shares",
-        type=float,
-        most=1,
-        nargs="+",
-        metavar="SHARE",
-        help="of images that leave at each exit (default: 4 : 3 : 2 : 1)",
-    )
-    exits.add_argument(
-        "--checkpoint",
-        metavar="FOLDER",
-        help="a trained model instead, with --data and its calibrated thresholds",
-    )
-    exits.add_argument("--data", help="test images for --checkpoint")
-    _batch(exits, "images at once (default 1 32)", nargs="+", default=[1, 32])
-    add_number(exits, "--images", least=2, most=MOST_BATCH, default=32, help="images per round (default 32)")
-    _rounds(exits, "timed rounds (default 10)", default=10)
-    add_threads(exits)
-    exits.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    _classes(exits, "outputs of the heads, without --checkpoint (default 100)", default=100)
-    add_data(exits)
+    bench_exits.add_arguments(exits)
     methods = actions.add_parser(
         "methods",
         help="training steps against full fine-tuning, inference against bare timm",
         allow_abbrev=False,
     )
-    add_model(methods)
-    _batch(methods, "images at once in inference (default 1 16)", nargs="+", default=[1, 16])
-    add_number(
-        methods,
-        "--train-batch",
-        least=2,
-        most=MOST_BATCH,
-        default=8,
-        help="images of a training step (default 8)",
-    )
-    _rounds(methods, "timed rounds at most (default 15)", default=15)
-    add_number(
-        methods,
-        "--minutes",
-        type=float,
-        least=0,
-        most=10_000,
-        default=9,
-        help="about how long it may take; at least 3 rounds are made (default 9)",
-    )
-    add_threads(methods)
-    _classes(methods, "outputs of the heads (default 100)", default=100)
+    _add_methods(methods)
     latency = actions.add_parser(
         "latency", help="milliseconds of every method's forward pass, as a table", allow_abbrev=False
     )
@@ -90,20 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _batch(steps, "images of a step (default 4)", default=4)
     for each, name in ((latency, "latency"), (steps, "steps")):
-        out = f"{TABLES}/{name}.csv"
-        each.add_argument(
-            "--backbone", default="micro_vit", help="default micro_vit, which ships with the package"
-        )
-        each.add_argument(
-            "--method",
-            action="append",
-            metavar="NAME[:KEY=VALUE,…]",
-            help="repeatable (default: those of the methods grid)",
-        )
-        _rounds(each, "timed rounds (default 20)", default=20)
-        add_threads(each)
-        _classes(each, "outputs of the heads (default 20)", default=20)
-        each.add_argument("--out", default=out, metavar="FILE", help=f"default {out}")
+        _add_table(each, f"{TABLES}/{name}.csv")
     video = actions.add_parser(
         "video",
         help="memory and time of a training step on clips, blocks kept or recomputed",
@@ -123,10 +65,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(exits, methods, latency, steps, video, decode, exported)
 
 
+def _add_methods(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    _batch(parser, "images at once in inference (default 1 16)", nargs="+", default=[1, 16])
+    add_number(
+        parser,
+        "--train-batch",
+        least=2,
+        most=MOST_BATCH,
+        default=8,
+        help="images of a training step (default 8)",
+    )
+    _rounds(parser, "timed rounds at most (default 15)", default=15)
+    add_number(
+        parser,
+        "--minutes",
+        type=float,
+        least=0,
+        most=10_000,
+        default=9,
+        help="about how long it may take; at least 3 rounds are made (default 9)",
+    )
+    add_threads(parser)
+    _classes(parser, "outputs of the heads (default 100)", default=100)
+
+
+def _add_table(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument(
+        "--backbone", default="micro_vit", help="default micro_vit, which ships with the package"
+    )
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="NAME[:KEY=VALUE,…]",
+        help="repeatable (default: those of the methods grid)",
+    )
+    _rounds(parser, "timed rounds (default 20)", default=20)
+    add_threads(parser)
+    _classes(parser, "outputs of the heads (default 20)", default=20)
+    parser.add_argument("--out", default=out, metavar="FILE", help=f"default {out}")
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     runs = {
         "methods": _methods,
-        "exits": _exits,
+        "exits": bench_exits.run,
         "latency": _table,
         "steps": _table,
         "video": bench_video.run,
@@ -169,66 +152,6 @@ def _table(args: argparse.Namespace) -> dict[str, Any]:
     return {"table": args.out, "rows": table.to_dict("records")}
 
 
-def _exits(args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-
-    from ..benchmarks.exits import bench_exits, drawn_thresholds, spread_shares
-
-    torch.set_num_threads(args.threads)
-    model, images, labels = _trained(args) if args.checkpoint else _drawn(args)
-    device = device_of(args.device)
-    model.to(device).eval()
-    images = images.to(device)
-    results = []
-    for batch in args.batch:
-        if args.checkpoint:
-            thresholds, policy = model.extra["exits"]["thresholds"], model.extra["exits"]["policy"]
-        else:
-            shares = args.shares or spread_shares(len(model.exits) + 1)
-            thresholds, policy = drawn_thresholds(model, images, shares, batch=batch), "max_softmax"
-        results.append(
-            bench_exits(
-                model, images, thresholds, policy=policy, batch=batch, repeats=args.rounds, labels=labels
-            )
-        )
-    return {
-        "backbone": model.backbone_name,
-        "methods": [m.name for m in model.methods],
-        "checkpoint": args.checkpoint,
-        "results": results,
-    }
-
-
-def _drawn(args: argparse.Namespace) -> tuple[Any, Any, None]:
-    """A model that nobody trained, on noise: for timing, all that counts is how many images leave where."""
-    import torch
-
-    from ..backbones.create import create_backbone
-    from ..methods.adapt import adapt
-
-    methods = args.method or ["lora", "dyn"]
-    backbone = create_backbone(args.backbone, pretrained=False, image_size=args.image_size)
-    model = adapt(backbone, methods, num_classes=args.classes, seed=args.seed)
-    generator = torch.Generator().manual_seed(args.seed)
-    return model, torch.randn(args.images, *model.data_config["input_size"], generator=generator), None
-
-
-def _trained(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    from ..benchmarks.exits import timing_sample
-    from ..datasets.load import load_data
-    from ..vit.model import AdaptedViT
-
-    model = AdaptedViT.from_pretrained(args.checkpoint)
-    if args.data is None:
-        raise AdapterError("--checkpoint needs --data: the data set whose test images are timed")
-    if "exits" not in model.extra:
-        raise AdapterError(
-            f"{args.checkpoint} has no thresholds; run `exits calibrate --checkpoint {args.checkpoint}` first"
-        )
-    test = load_data(args.data, backbone=model.backbone, **data_options(args)).test
-    return model, *timing_sample(test, args.images)
-
-
 def show(result: dict[str, Any]) -> str:
     if "decode_ms" in result:
         return bench_decode.show(result)
@@ -240,25 +163,7 @@ def show(result: dict[str, Any]) -> str:
         return _show_methods(result)
     if "table" in result:
         return _show_table(result)
-    lines = [f"{result['backbone']} + {' + '.join(result['methods'])}"]
-    for row in result["results"]:
-        realised = (
-            "nothing to save"
-            if row["realised"] is None
-            else f"realised {row['realised']:.2f} of the MAC saving"
-        )
-        lines.append(
-            f"batch {row['batch']:3}: MACs saved {100 * row['mac_saving']:.1f} %, time saved"
-            f" {100 * row['time_saving']:.1f} %, {realised}; overhead when none leaves"
-            f" {100 * row['overhead']:.1f} % ({row['device']}, {row['threads']} threads, {row['rounds']}"
-            " rounds)"
-        )
-        if "top1" in row:
-            lines.append(
-                f"           top-1 {row['top1']:.1f} % with exits, {row['full_top1']:.1f} % at full depth,"
-                f" {row['images']} images"
-            )
-    return "\n".join(lines)
+    return bench_exits.show(result)
 
 
 def _show_methods(result: dict[str, Any]) -> str:

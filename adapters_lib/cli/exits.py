@@ -35,16 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "study", help="every ablation and control, three seeds, one CSV table", allow_abbrev=False
     )
     for sub in (calibrate, evaluate, curve):
-        sub.add_argument(
-            "--checkpoint",
-            required=True,
-            metavar="FOLDER",
-            help="what save_pretrained or `train --out` wrote",
-        )
-        sub.add_argument("--data", required=True, help="a name that `data list` shows")
-        batch: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": MOST_BATCH}
-        sub.add_argument("--batch-size", default=64, help="images at once (default 64)", **batch)
-        add_data(sub, of_run=True)
+        _add_model_and_data(sub)
     for sub in (calibrate, curve):
         sub.add_argument(
             "--policy", default="max_softmax", help="max_softmax (default), entropy, margin or patience"
@@ -54,43 +45,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="0.5",
         help="expected MACs as a fraction of the full depth, or `best` (default 0.5)",
     )
-    evaluate.add_argument("--split", default="test", choices=("val", "test"), help="default test")
-    evaluate.add_argument(
+    _add_evaluate(evaluate)
+    _add_curve(curve)
+    _add_study(study)
+    add_json(calibrate, evaluate, curve, study)
+
+
+def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        metavar="FOLDER",
+        help="what save_pretrained or `train --out` wrote",
+    )
+    parser.add_argument("--data", required=True, help="a name that `data list` shows")
+    batch: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": MOST_BATCH}
+    parser.add_argument("--batch-size", default=64, help="images at once (default 64)", **batch)
+    add_data(parser, of_run=True)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", default="test", choices=("val", "test"), help="default test")
+    parser.add_argument(
         "--thresholds",
         type=float,
         nargs="+",
         help="one for every exit but the last (default: the calibrated ones)",
     )
-    evaluate.add_argument("--policy", help="with --thresholds (default max_softmax)")
+    parser.add_argument("--policy", help="with --thresholds (default max_softmax)")
+
+
+def _add_curve(parser: argparse.ArgumentParser) -> None:
     add_number(
-        curve,
+        parser,
         "--timed",
         least=1,
         most=10_000,
         metavar="POINTS",
         help="also measure milliseconds of so many points, on 64 images, one CPU thread",
     )
-    curve.add_argument("--table", metavar="FILE", help="write the points as CSV")
-    curve.add_argument("--figure", metavar="FILE", help="draw the curve into a .png or .pdf file")
-    study.add_argument(
+    parser.add_argument("--table", metavar="FILE", help="write the points as CSV")
+    parser.add_argument("--figure", metavar="FILE", help="draw the curve into a .png or .pdf file")
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--table", default=f"{TABLES}/exits.csv", metavar="FILE", help=f"default {TABLES}/exits.csv"
     )
-    study.add_argument(
+    parser.add_argument(
         "--logits", metavar="FOLDER", help="keep the logits of every run here, for figures and sliders"
     )
-    study.add_argument("--host", default="lora", help="the method that the exits are added to (default lora)")
-    study.add_argument("--data", default="leaves-mixed", help="default leaves-mixed")
-    add_number(study, "--seeds", most=MOST_SEED, nargs="+", default=[0, 1, 2])
-    study.add_argument("--settings", nargs="+", metavar="NAME", help="only these (default: all)")
-    add_number(study, "--epochs", least=1, most=MOST_BATCH, help="default: the offline recipe's")
-    study.add_argument(
+    parser.add_argument(
+        "--host", default="lora", help="the method that the exits are added to (default lora)"
+    )
+    parser.add_argument("--data", default="leaves-mixed", help="default leaves-mixed")
+    add_number(parser, "--seeds", most=MOST_SEED, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--settings", nargs="+", metavar="NAME", help="only these (default: all)")
+    add_number(parser, "--epochs", least=1, most=MOST_BATCH, help="default: the offline recipe's")
+    parser.add_argument(
         "--dyn",
         default="",
         metavar="KEY=VALUE,…",
         help="options of dyn that all settings share, e.g. every=2,pool=avg",
     )
-    study.add_argument("--backbone", default="micro_vit", help="default micro_vit")
-    study.add_argument(
+    parser.add_argument("--backbone", default="micro_vit", help="default micro_vit")
+    parser.add_argument(
         "--data-option",
         action="append",
         default=[],
@@ -98,8 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an option of the data set; repeatable",
     )
-    add_jobs(study, 1)
-    add_json(calibrate, evaluate, curve, study)
+    add_jobs(parser, 1)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Found", "hidden", "scan"]
+__all__ = ["Scanned", "hidden", "scan"]
 
 CLUTTER = frozenset(
     {
@@ -40,7 +40,7 @@ UNREADABLE = {
 """Photographs that are none of the formats read here; the remedy is another than for a text file."""
 
 
-class Found(NamedTuple):
+class Scanned(NamedTuple):
     """What a folder holds, hidden things aside; each list is sorted.
 
     files: what is to be read. left_out: (path, reason) of what one would have expected to be read. foreign:
@@ -58,7 +58,7 @@ def hidden(name: str) -> bool:
     return name.startswith((".", "__")) or name.lower() in CLUTTER
 
 
-def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: int | None = None) -> Found:
+def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: int | None = None) -> Scanned:
     """Walk `folder` without following linked folders.
 
     Args:
@@ -104,7 +104,7 @@ def scan(folder: Path, extensions: Iterable[str], what: str = "image", depth: in
                 named_like_files += [path] if path.suffix.lower() in known else []
     used = {parent for path in files for parent in path.parents}
     left_out += [(path, f"a folder, not {_an(what)}") for path in named_like_files if path not in used]
-    return Found(sorted(files), sorted(left_out), sorted(foreign))
+    return Scanned(sorted(files), sorted(left_out), sorted(foreign))
 
 
 def _is_folder(path: Path) -> bool:

@@ -140,13 +140,13 @@ def image_transforms(config: dict[str, Any], augment: str | None) -> tuple[Trans
     if augment == "ultra":
         config = {**config, **ULTRA_CROP}
     evaluate = create_transform(**config)
-    normalise = [transforms.ToTensor(), transforms.Normalize(config["mean"], config["std"])]
+    normalize = [transforms.ToTensor(), transforms.Normalize(config["mean"], config["std"])]
     resize, *_ = evaluate.transforms
     mirror = transforms.RandomHorizontalFlip()
     if augment is None:
         return evaluate, evaluate
     if augment == "ultra":  # the same resize as in evaluation, so that train and test leaves have one scale
-        return transforms.Compose([resize, transforms.RandomCrop(size), mirror, *normalise]), evaluate
+        return transforms.Compose([resize, transforms.RandomCrop(size), mirror, *normalize]), evaluate
     if augment == "flip":
         return transforms.Compose([mirror, *evaluate.transforms]), evaluate
     drawn = "rand-m9-mstd0.5-inc1" if augment == "rand" else None

@@ -124,13 +124,13 @@ def predict(
     return Prediction(logits.float(), index, sure, blocks, model=model, image_size=tuple(images.shape[-2:]))
 
 
-Found = tuple[Tensor, Tensor, Tensor]
+Answers = tuple[Tensor, Tensor, Tensor]
 """Logits (B, C), exit indices (B,), confidences (B,)."""
 
 
 def _one(
     model: AdaptedViT, image: Tensor, blocks: tuple[int, ...], limits: tuple[float, ...], policy: str
-) -> Found:
+) -> Answers:
     """A single image returns as soon as it is sure; nothing needs to be sorted back."""
     x, layout = model.embed(image)
     memory, done, logits, sure, stage = None, 0, image, image, 0
@@ -150,7 +150,7 @@ def _one(
 
 def _batch(
     model: AdaptedViT, images: Tensor, blocks: tuple[int, ...], limits: tuple[float, ...], policy: str
-) -> Found:
+) -> Answers:
     n, device = len(images), images.device
     x, layout = model.embed(images)
     rows: Tensor | None = None  # the images still here; None: all of them

@@ -80,9 +80,9 @@ def rank_correlation(
         for side in sides
     ]
     ranks = [stats.rankdata(each, axis=1) for each in drawn]  # (draws, methods)
-    centred = [each - each.mean(1, keepdims=True) for each in ranks]
-    norms = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
-    rhos = (centred[0] * centred[1]).sum(1)[norms > 0] / norms[norms > 0]
+    centered = [each - each.mean(1, keepdims=True) for each in ranks]
+    norms = np.sqrt((centered[0] ** 2).sum(1) * (centered[1] ** 2).sum(1))
+    rhos = (centered[0] * centered[1]).sum(1)[norms > 0] / norms[norms > 0]
     low, high = np.quantile(rhos, [(1 - level) / 2, (1 + level) / 2]) if rhos.size else (np.nan, np.nan)
     return RankCorrelation(
         float(spearman.statistic), float(low), float(high), float(spearman.pvalue), methods
@@ -98,7 +98,7 @@ def real_report(folder: str | Path = "data/results") -> dict[str, Any]:
     rows = stored("real", folder)
     if rows.empty:
         missing = list(dict.fromkeys(filter(None, (lacking(data, REAL_BACKBONE) for data in REAL_BUDGETS))))
-        command = "python -m adapters_lib.experiments.run_grids real"
+        command = "python -m adapters_lib results run real"
         text = " ".join([f"no runs in {Path(folder) / 'real.csv'}; make them with `{command}`.", *missing])
         return {"rows": [], "correlations": [], "text": text}
     table = method_table(rows)

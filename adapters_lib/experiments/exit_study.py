@@ -24,15 +24,17 @@ from ..benchmarks.exits import time_thresholds, timing_sample
 from ..costs.cost import cost
 from ..datasets.load import Task
 from ..errors import AdapterError, unknown
-from ..exits.calibrate import choose, operating_points
+from ..exits.calibrate import OperatingPoint, choose, operating_points
 from ..exits.controls import cost_curve, evaluate_point
-from ..exits.simulate import simulate, store_exits
+from ..exits.simulate import StoredExits, simulate, store_exits
 from ..exits.stored_files import save_stored
 from ..methods import parse_method
 from ..methods.adapt import adapt
 from ..methods.sparsity import idle_sparsity
 from ..training.evaluate import collect_logits, evaluate
+from ..training.fit import Run
 from ..training.offline_recipes import offline_recipe
+from ..vit.model import AdaptedViT
 from ..vit.modes import on_device
 from .clock import RunClock
 from .run import (
@@ -217,24 +219,8 @@ def _run(
     task = load_task(run, vit, work)
     model = adapt(vit, list(run.methods), num_classes=task.num_classes, seed=run.seed)
     trained, device = train(run, model, task, clock, work=work, deadline=deadline)
-    counted = cost(model)
-    common = {
-        "setting": setting,
-        "host": " + ".join(m for m in run.methods if parse_method(m).name != "dyn") or "linear",
-        "data": run.data,
-        "seed": run.seed,
-        **{role: counted.trainable[role] for role in ("adapter", "head")},
-        "full_macs": counted.macs,
-        "n_test": len(task.test),  # type: ignore[arg-type]
-        "updates": trained.updates,
-        "precision": trained.precision,
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "version": __version__,
-        "torch": torch.__version__,
-        "configuration": json.dumps(run.configuration(), sort_keys=True),
-    }
-    full = {"point": "full", "relative": 1.0, "macs": counted.macs, "mean_block": model.depth}
+    common = _common(setting, run, model, task, trained, device)
+    full = {"point": "full", "relative": 1.0, "macs": common["full_macs"], "mean_block": model.depth}
     if not len(model.exits):
         logits, labels = collect_logits(model, task.test)
         right = logits.argmax(1) == labels
@@ -256,23 +242,7 @@ def _run(
     ]
     reachable = operating_points(val)
     points = {name: choose(reachable, budget) for name, budget in POINTS.items()}
-    for name, point in points.items():
-        evaluated, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
-        rows.append(
-            {
-                "point": name,
-                "val_top1": point.top1,
-                **{
-                    column: evaluated[column]
-                    for column in ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")
-                },
-                **mean_block_by_granularity(
-                    task, test.labels, torch.tensor(test.costs.blocks)[outcome.exit_index]
-                ),
-                **{column: json.dumps(evaluated[column]) for column in ("shares", "thresholds", "exits")},
-                "hits": pack_hits(outcome.labels == test.labels),
-            }
-        )
+    rows += [_point(name, point, task, test) for name, point in points.items()]
     curve = cost_curve(val, test)
     curve = curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE).round().astype(int))]
     limits = [*(point.thresholds for point in points.values()), *curve["thresholds"]]
@@ -288,6 +258,44 @@ def _run(
     spent = clock.read()
     table: Any = curve.to_dict("records")
     return [{"key": f"{run.key}-{row['point']}", **common, **row, **spent} for row in rows], table
+
+
+def _common(
+    setting: str, run: Experiment, model: AdaptedViT, task: Task, trained: Run, device: str
+) -> dict[str, Any]:
+    """What all rows of one training have in common."""
+    counted = cost(model)
+    return {
+        "setting": setting,
+        "host": " + ".join(m for m in run.methods if parse_method(m).name != "dyn") or "linear",
+        "data": run.data,
+        "seed": run.seed,
+        **{role: counted.trainable[role] for role in ("adapter", "head")},
+        "full_macs": counted.macs,
+        "n_test": len(task.test),  # type: ignore[arg-type]
+        "updates": trained.updates,
+        "precision": trained.precision,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "version": __version__,
+        "torch": torch.__version__,
+        "configuration": json.dumps(run.configuration(), sort_keys=True),
+    }
+
+
+def _point(name: str, point: OperatingPoint, task: Task, test: StoredExits) -> dict[str, Any]:
+    """The row of an operating point that was chosen on validation images, on the test images."""
+    evaluated, outcome = evaluate_point(test, point), simulate(test, point.thresholds)
+    left_after = torch.tensor(test.costs.blocks)[outcome.exit_index]
+    columns = ("top1", "relative", "macs", "mean_block", "random", "fixed_depth")
+    return {
+        "point": name,
+        "val_top1": point.top1,
+        **{column: evaluated[column] for column in columns},
+        **mean_block_by_granularity(task, test.labels, left_after),
+        **{column: json.dumps(evaluated[column]) for column in ("shares", "thresholds", "exits")},
+        "hits": pack_hits(outcome.labels == test.labels),
+    }
 
 
 def _percent(right: torch.Tensor) -> float:

@@ -98,7 +98,7 @@ def refuse_mixture(table: pd.DataFrame, by: Sequence[str], *, precisions: bool =
         ):
             if rows.nunique() > 1:
                 group = ", ".join(map(str, key if isinstance(key, tuple) else (key,)))
-                rule = "keep one of them with adapters_lib.versions.one_version, or run the grid again"
+                rule = "keep one of them with adapters_lib.experiments.one_version, or run the grid again"
                 values = " and ".join(sorted(rows.unique()))
                 raise AdapterError(f"{group}: rows of {kind} {values} would be averaged together; {rule}")
 

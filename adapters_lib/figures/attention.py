@@ -43,10 +43,10 @@ def attention_panels(
     Raises:
         AdapterError: no image, no map, or sizes that do not fit.
     """
-    grey = _check(images, maps, labels)
+    gray = _check(images, maps, labels)
 
     def show(ax: Axes, row: int, values: np.ndarray) -> None:
-        ax.imshow(grey[row], cmap="gray", vmin=0, vmax=255)
+        ax.imshow(gray[row], cmap="gray", vmin=0, vmax=255)
         ax.imshow(values, cmap="inferno", vmin=0, vmax=max(float(np.nanmax(values)), 1e-12), alpha=0.72)
 
     return _panels(images, maps, labels, title, show)
@@ -62,7 +62,7 @@ def attribution_panels(
     Each map has a scale of its own that ends at the 99th percentile of its absolute values, so that single
     pixels do not hide the rest.
     """
-    grey = _check(images, maps, labels)
+    gray = _check(images, maps, labels)
     signed = {name: bool((values < 0).any()) for name, values in maps.items()}
     titled = {f"{name}\n{'signed' if signed[name] else 'unsigned'}": maps[name] for name in maps}
     shown: list[Any] = []
@@ -73,7 +73,7 @@ def attribution_panels(
         layer = ax.imshow(values, cmap="RdBu_r" if both else "viridis", vmin=-most if both else 0, vmax=most)
         shown.append(layer)
         # An outline of what is seen, not of the sensor's noise.
-        soft = gaussian_filter(grey[row], max(grey.shape[1:]) / 48)
+        soft = gaussian_filter(gray[row], max(gray.shape[1:]) / 48)
         if np.ptp(soft) > 0:
             ax.contour(
                 soft,

@@ -297,9 +297,9 @@ def reliability_panel(ax: Axes, reliability: Reliability, look: tuple[str, str],
 
 
 def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return centre - half, centre + half
+    return center - half, center + half
 
 
 def _some(given: Mapping[str, object], name: str) -> None:

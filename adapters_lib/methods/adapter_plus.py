@@ -46,8 +46,9 @@ class ChannelScaledAdapter(Bottleneck):
 class AdapterPlus(Method):
     """A `ChannelScaledAdapter` after every block.
 
-    bottleneck: r; 8 in the authors' configuration, 1 to 32 in the paper's tables. drop_path: probability of
-    leaving it out.
+    Args:
+        bottleneck: r; 8 in the authors' configuration, 1 to 32 in the paper's tables.
+        drop_path: probability of leaving it out.
     """
 
     name: ClassVar[str] = "adapter+"

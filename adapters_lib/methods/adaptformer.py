@@ -43,8 +43,13 @@ class ScaledAdapter(Bottleneck):
 @register
 @dataclass(frozen=True, kw_only=True)
 class AdaptFormer(Method):
-    """A `ScaledAdapter` beside the MLP of every block. bottleneck: r. scale: s. dropout: inside the
-    bottleneck."""
+    """A `ScaledAdapter` beside the MLP of every block.
+
+    Args:
+        bottleneck: r.
+        scale: s.
+        dropout: inside the bottleneck.
+    """
 
     name: ClassVar[str] = "adaptformer"
     color: ClassVar[str] = "#009E73"

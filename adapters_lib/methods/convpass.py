@@ -70,9 +70,12 @@ class ConvBypass(Bottleneck):
 class ConvPass(Method):
     """A `ConvBypass` beside attention and beside the MLP of every block.
 
-    bottleneck: r. scale: s, which the authors pick per task from 0.01 to 100. dropout: inside the bottleneck.
-    xavier: random instead of identity convolutions. class_token: whether the class token trains, as in the
-    ILA paper's comparison.
+    Args:
+        bottleneck: r.
+        scale: s, which the authors pick per task from 0.01 to 100.
+        dropout: inside the bottleneck.
+        xavier: random instead of identity convolutions.
+        class_token: whether the class token trains, as in the ILA paper's comparison.
     """
 
     name: ClassVar[str] = "convpass"

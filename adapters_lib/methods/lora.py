@@ -127,7 +127,11 @@ class LoRA(Method):
     """Low-rank updates of the attention's q and v (default), or of any of q, k, v, qkv, proj, fc1, fc2 in
     every block.
 
-    rank: r. alpha: the scale is alpha / rank. targets: the layers. dropout: on the input of A.
+    Args:
+        rank: r.
+        alpha: the scale is alpha / rank.
+        targets: the layers.
+        dropout: on the input of A.
     """
 
     name: ClassVar[str] = "lora"

@@ -135,13 +135,19 @@ def _check_tokens(prompts: int, tokens: int) -> None:
 class PAdapter(Method):
     """One `PromptedAdapter` a block, on the un-normalised stream.
 
-    bottleneck: r. form: `x_p`, `p_x_p` or `p_2x_p`. mode: `add` or `cat`. position: sequential `p_a_m`
-    (before the block), `a_p_m` (between attention and MLP), `a_m_p` (after the block); or parallel `p+a_m`
-    (read at the block's input, added after attention), `a_p+m` (read after attention, added after the MLP),
-    `p+b` (read at the input, added to the block's output). num_tokens: rows of a prompt; None follows the
-    tokens of every block, whatever other methods make of them; 1 shares one row among all tokens. scale: s.
-    learn_scale: whether s trains. train_prompt: whether the prompts do; without it they stay as they were
-    drawn at the start, which shows what is the prompt's doing and what the wider bottleneck's.
+    Args:
+        bottleneck: r.
+        form: `x_p`, `p_x_p` or `p_2x_p`.
+        mode: `add` or `cat`.
+        position: sequential `p_a_m` (before the block), `a_p_m` (between attention and MLP), `a_m_p` (after
+            the block); or parallel `p+a_m` (read at the block's input, added after attention), `a_p+m` (read
+            after attention, added after the MLP), `p+b` (read at the input, added to the block's output).
+        num_tokens: rows of a prompt; None follows the tokens of every block, whatever other methods make of
+            them; 1 shares one row among all tokens.
+        scale: s.
+        learn_scale: whether s trains.
+        train_prompt: whether the prompts do; without it they stay as they were drawn at the start, which
+            shows what is the prompt's doing and what the wider bottleneck's.
     """
 
     name: ClassVar[str] = "padapter"

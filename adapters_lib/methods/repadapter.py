@@ -86,8 +86,11 @@ class RepAdapterLinear(LinearAdapter):
 class RepAdapter(Method):
     """A `RepAdapterLinear` in front of qkv and of fc1 in every block.
 
-    bottleneck: r. groups: of the up-projection; must divide r and D. scale: s, picked per task by the
-    authors. dropout: inside.
+    Args:
+        bottleneck: r.
+        groups: of the up-projection; must divide r and D.
+        scale: s, picked per task by the authors.
+        dropout: inside.
     """
 
     name: ClassVar[str] = "repadapter"

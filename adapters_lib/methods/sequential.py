@@ -44,7 +44,12 @@ def near_zero_(adapter: Bottleneck, std: float = 0.01) -> Bottleneck:
 @register
 @dataclass(frozen=True, kw_only=True)
 class Houlsby(Method):
-    """Two sequential adapters with GELU in every block. bottleneck: r. dropout: on the adapter's output."""
+    """Two sequential adapters with GELU in every block.
+
+    Args:
+        bottleneck: r.
+        dropout: on the adapter's output.
+    """
 
     name: ClassVar[str] = "houlsby"
     color: ClassVar[str] = "#8C6D31"
@@ -73,7 +78,9 @@ class Houlsby(Method):
 class Pfeiffer(Method):
     """One sequential adapter with ReLU after the MLP of every block; weights N(0, 0.02²), as BERT's.
 
-    bottleneck: r; None is D / 16, the paper's. dropout: on the adapter's output.
+    Args:
+        bottleneck: r; None is D / 16, the paper's.
+        dropout: on the adapter's output.
     """
 
     name: ClassVar[str] = "pfeiffer"

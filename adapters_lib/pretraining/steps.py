@@ -171,50 +171,38 @@ def run_steps(
     checkpoint stays), or when another process trains in the folder.
     """
     with TrainingLock(folder):
-        return _run_steps(config, folder, model, optimizer, steps, loss_of, measure)
-
-
-def _run_steps(
-    config: Any,
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    steps: int,
-    loss_of: Callable[[int], Tensor],
-    measure: Callable[[int, bool], tuple[dict[str, Any], dict[str, Any]]],
-) -> list[dict[str, Any]]:
-    start, minutes, curve = _resume(folder, config, model, optimizer)
-    # What a killed process had noted beyond its checkpoint comes again.
-    lines = "".join(json.dumps(point) + "\n" for point in curve)
-    atomic_write(folder / "curve.jsonl", lambda partial: partial.write_text(lines, encoding="utf-8"))
-    clock, losses = time.perf_counter() - 60 * minutes, []
-    for step in range(start, steps):
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate(step)
-        loss = loss_of(step)
-        if not torch.isfinite(loss):
-            raise AdapterError(
-                f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower lr"
-                f" ({config.lr})"
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
-        last = step + 1 == steps
-        if (step + 1) % config.eval_steps == 0 or last:
-            seen, quality = measure(step, last)
-            spent = {
-                "minutes": round((time.perf_counter() - clock) / 60, 2),
-                "loss": round(sum(losses) / len(losses), 4),
-            }
-            curve.append({"step": step + 1, **seen, **spent, **quality})
-            losses.clear()
-            with (folder / "curve.jsonl").open("a") as log:
-                log.write(json.dumps(curve[-1]) + "\n")
-            print(json.dumps(curve[-1]), file=sys.stderr, flush=True)
-        if (step + 1) % config.checkpoint_steps == 0 and not last:
-            _store(folder, config, model, optimizer, step + 1, (time.perf_counter() - clock) / 60, curve)
-    return curve
+        start, minutes, curve = _resume(folder, config, model, optimizer)
+        # What a killed process had noted beyond its checkpoint comes again.
+        lines = "".join(json.dumps(point) + "\n" for point in curve)
+        atomic_write(folder / "curve.jsonl", lambda partial: partial.write_text(lines, encoding="utf-8"))
+        clock, losses = time.perf_counter() - 60 * minutes, []
+        for step in range(start, steps):
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate(step)
+            loss = loss_of(step)
+            if not torch.isfinite(loss):
+                raise AdapterError(
+                    f"step {step}: the loss is {loss.item()}; the last checkpoint in {folder} is kept; lower"
+                    f" lr ({config.lr})"
+                )
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(float(loss.detach()))
+            last = step + 1 == steps
+            if (step + 1) % config.eval_steps == 0 or last:
+                seen, quality = measure(step, last)
+                spent = {
+                    "minutes": round((time.perf_counter() - clock) / 60, 2),
+                    "loss": round(sum(losses) / len(losses), 4),
+                }
+                curve.append({"step": step + 1, **seen, **spent, **quality})
+                losses.clear()
+                with (folder / "curve.jsonl").open("a") as log:
+                    log.write(json.dumps(curve[-1]) + "\n")
+                print(json.dumps(curve[-1]), file=sys.stderr, flush=True)
+            if (step + 1) % config.checkpoint_steps == 0 and not last:
+                _store(folder, config, model, optimizer, step + 1, (time.perf_counter() - clock) / 60, curve)
+        return curve

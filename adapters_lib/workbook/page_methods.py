@@ -86,17 +86,11 @@ def _options(cls: type[Method]) -> str:
     fields, meanings = dataclasses.fields(cls), _meanings(cls)
     if not fields:
         return "It has none."
-    explained = any(field.name in meanings for field in fields)
-    rows = ["| option | type | default |", "|---|---|---|"]
+    rows = ["| option | type | default | meaning |", "|---|---|---|---|"]
     for field in fields:
         kind = str(field.type).replace("|", "or")  # a bar would end the cell
-        rows.append(f"| `{field.name}` | `{kind}` | `{field.default!r}` |")
-    if explained:  # else the text above speaks of them
-        meaning = ["meaning |", "---|", *(f"{meanings.get(field.name, '')} |" for field in fields)]
-        rows = [
-            f"{row} {more}" if row.startswith("| ") else row + more
-            for row, more in zip(rows, meaning, strict=True)
-        ]
+        meaning = meanings.get(field.name, "")
+        rows.append(f"| `{field.name}` | `{kind}` | `{field.default!r}` | {meaning} |")
     return "\n".join(rows)
 
 

@@ -109,10 +109,10 @@ def browser() -> Iterator[Any]:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
         pytest.fail('Playwright is missing: pip install -e ".[browser]"')
-    found = os.environ.get("ADAPTERS_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    executable = os.environ.get("ADAPTERS_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
         try:
-            chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         except Error as error:
             pytest.fail(
                 f"no Chromium ({error}); install the system's (apt install chromium), or name one in"

@@ -21,8 +21,8 @@ def panel(notebook: Notebook) -> Panel:
 def test_another_cost_draws_another_figure(panel: Panel) -> None:
     panel.shoot("before")
     with panel.redraws():
-        said = panel.choose("cost")
-    panel.box.locator("th", has_text=said).wait_for()  # the numbers below follow the figure
+        label = panel.choose("cost")
+    panel.box.locator("th", has_text=label).wait_for()  # the numbers below follow the figure
     panel.shoot("other-cost")
 
 

@@ -126,8 +126,8 @@ def _judge(case: Case, seconds: float) -> tuple[str, str]:
     try:
         with _limited(seconds), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = case.run()
-            right = case.right(found)
+            result = case.run()
+            right = case.right(result)
     except AdapterError as error:
         message = str(error)
         clear = len(message) >= 15 and REMEDY.search(message) is not None
@@ -138,7 +138,7 @@ def _judge(case: Case, seconds: float) -> tuple[str, str]:
         raise
     except BaseException as error:  # SystemExit and pytest's own count as raw, too
         return "fault", f"{type(error).__name__}: {error}"
-    return ("right", "") if right else ("fault", f"a wrong result: {str(found)[:200]}")
+    return ("right", "") if right else ("fault", f"a wrong result: {str(result)[:200]}")
 
 
 @contextlib.contextmanager

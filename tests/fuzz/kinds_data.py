@@ -64,8 +64,8 @@ def methods(rng: random.Random, _place: Path) -> Case:
         with torch.no_grad():
             return method, model(torch.zeros(2, 3, 32, 32))
 
-    def right(found: tuple[Any, torch.Tensor]) -> bool:
-        method, logits = found
+    def right(result: tuple[Any, torch.Tensor]) -> bool:
+        method, logits = result
         return (
             logits.shape == (2, 3)
             and bool(logits.isfinite().all())
@@ -182,7 +182,7 @@ def command_lines(rng: random.Random, place: Path) -> Case:
         "results",
     ):
         argv = ["methods", *argv]
-    return Case(f"{argv}"[:160], functools.partial(_command, argv, place), lambda found: found)
+    return Case(f"{argv}"[:160], functools.partial(_command, argv, place), lambda done: done)
 
 
 def _word(rng: random.Random, option: str) -> str:
@@ -230,19 +230,19 @@ def _command(argv: list[str], place: Path) -> bool:
     finally:
         training.fit = fit
         os.chdir(before)
-    said, told = (stream.buffer.getvalue().decode("ascii") for stream in (out, err))  # type: ignore[attr-defined]
+    stdout, stderr = (stream.buffer.getvalue().decode("ascii") for stream in (out, err))  # type: ignore[attr-defined]
     if code == 0:
-        return bool(said.strip()) and (
-            "--json" not in argv or "--help" in argv or json.loads(said) is not None
+        return bool(stdout.strip()) and (
+            "--json" not in argv or "--help" in argv or json.loads(stdout) is not None
         )
-    if code == 2 and "Traceback" not in told:
-        lines = [line for line in told.splitlines() if line.startswith("error: ")]
-        usage = [line for line in told.splitlines() if "error: " in line]
-        if len(lines) == 1 and not said:
+    if code == 2 and "Traceback" not in stderr:
+        lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
+        usage = [line for line in stderr.splitlines() if "error: " in line]
+        if len(lines) == 1 and not stdout:
             raise AdapterError(lines[0])
-        if told.startswith("usage: ") and len(usage) >= 1:
+        if stderr.startswith("usage: ") and len(usage) >= 1:
             raise AdapterError(f"{usage[-1]}; see --help and give what it asks for")
-    raise RuntimeError(f"exit {code}: {told[-300:]}")
+    raise RuntimeError(f"exit {code}: {stderr[-300:]}")
 
 
 def _lenient(stream: io.TextIOWrapper) -> io.TextIOWrapper:
@@ -287,10 +287,10 @@ def lists(rng: random.Random, place: Path) -> Case:
     (place / "root").mkdir()
     (place / "root" / "list").write_bytes(data)
 
-    def right(found: list[tuple[Path, int]]) -> bool:
-        inside = all(_within(path, place / "root") for path, _ in found)
-        fits = all(type(label) is int and 0 <= label < 3 for _, label in found)
-        return inside and fits and (not sound or [(path.name, label) for path, label in found] == wanted)
+    def right(samples: list[tuple[Path, int]]) -> bool:
+        inside = all(_within(path, place / "root") for path, _ in samples)
+        fits = all(type(label) is int and 0 <= label < 3 for _, label in samples)
+        return inside and fits and (not sound or [(path.name, label) for path, label in samples] == wanted)
 
     return Case(
         f"{coding} {data[:80]!r}",
@@ -362,28 +362,28 @@ def video_lists(rng: random.Random, place: Path) -> Case:
             spoilt(data, rng, 1) if file == victim and not sound and rng.random() < 0.2 else data
         )
 
-    def right(found: Any) -> bool:
-        rows = [*found.train, *found.test]
+    def right(listed: Any) -> bool:
+        rows = [*listed.train, *listed.test]
         fits = all(_within(row.path, place) and type(row.label) is int and 0 <= row.label < 2 for row in rows)
-        return fits and len(found.classes) == 2 and (not sound or len(rows) >= 4)
+        return fits and len(listed.classes) == 2 and (not sound or len(rows) >= 4)
 
     return Case(f"{name} {coding} {shown}", lambda: READERS[name](place, 1, 2, Fence(place)), right)
 
 
 def _spoilt_json(text: str, rng: random.Random) -> str:
     """Valid JSON with one value that has no business there."""
-    found = json.loads(text)
-    if not found:
+    content = json.loads(text)
+    if not content:
         return text
-    place = rng.choice(list(found)) if isinstance(found, dict) else rng.randrange(len(found))
+    place = rng.choice(list(content)) if isinstance(content, dict) else rng.randrange(len(content))
     value = rng.choice(
         (None, 1.7, -1, True, [], {}, "x", "../../x", "\0", 10**40, float("nan"), float("inf"), "9" * 400)
     )
-    if isinstance(found, list) and isinstance(found[place], dict) and rng.random() < 0.8:
-        found[place][rng.choice(sorted(found[place]))] = value
+    if isinstance(content, list) and isinstance(content[place], dict) and rng.random() < 0.8:
+        content[place][rng.choice(sorted(content[place]))] = value
     else:
-        found[place] = value
-    return json.dumps(found)
+        content[place] = value
+    return json.dumps(content)
 
 
 # ---- options -------------------------------------------------------------------------------------
@@ -583,18 +583,18 @@ def videos(rng: random.Random, place: Path) -> Case:
             last = len(video) - 1
             if last >= 5000:
                 raise RuntimeError(f"{last} frames in {len(data)} bytes")
-            found = video.read([0, last // 2, last], short_side=16)
+            frames = video.read([0, last // 2, last], short_side=16)
             if not (np.diff(video.times) > 0).all() or not np.isfinite(video.fps):
                 raise RuntimeError(f"times {video.times[:5]}")
-            return found
+            return frames
 
-    def right(found: np.ndarray) -> bool:
+    def right(frames: np.ndarray) -> bool:
         return (
             data not in SCRIPTS
-            and found.dtype == np.uint8
-            and found.ndim == 4
-            and found.shape[0] == 3
-            and found.shape[3] == 3
+            and frames.dtype == np.uint8
+            and frames.ndim == 4
+            and frames.shape[0] == 3
+            and frames.shape[3] == 3
         )
 
     return Case(f"{name}, {len(data)} bytes", run, right)

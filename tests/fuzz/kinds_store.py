@@ -155,11 +155,11 @@ def check_adapter(folder: Path) -> None:
         assert repr(vit) == layout, "a refused adapter left its traces in the backbone"
         raise
     with torch.no_grad():
-        found = model(_images())
-    assert bool(torch.isfinite(found).all()) or bool(
+        logits = model(_images())
+    assert bool(torch.isfinite(logits).all()) or bool(
         (torch.stack([p.abs().max() for p in model.parameters()]) > 1e20).any()
     )
-    assert model.classes is None or len(model.classes) == found.shape[1]
+    assert model.classes is None or len(model.classes) == logits.shape[1]
 
 
 def mutate_adapter_bytes(folder: Path, dice: random.Random) -> str:
@@ -239,7 +239,7 @@ def make_table(folder: Path) -> None:
     for number in range(4):
         run = Experiment(("lora",), "digits", seed=number)
         hits = torch.arange(20) % 7 < 3 + number
-        told = {
+        common = {
             "key": run.key,
             "method": run.name,
             "seed": number,
@@ -251,7 +251,7 @@ def make_table(folder: Path) -> None:
             "macs": 410_712_345,
             "configuration": json.dumps(run.configuration(), sort_keys=True),
         }
-        store_row({**told, **more}, folder / "t.csv")
+        store_row({**common, **more}, folder / "t.csv")
 
 
 def mutate_table(folder: Path, dice: random.Random) -> str:

@@ -23,11 +23,11 @@ from ..task import Task
 from .files import EXTENSIONS, MAX_PIXELS, check_files
 from .folder import part_folders, samples_of_folders
 
-__all__ = ["FOLDER_VARIABLE", "KINDS", "LICENCE", "home_of", "load"]
+__all__ = ["FOLDER_VARIABLE", "KINDS", "LICENSE", "home_of", "load"]
 
 FOLDER_VARIABLE = "ADAPTERS_DATA"
 REPOSITORY = "fruits-360-3-body-problem"
-LICENCE = "CC BY-SA 4.0, © 2017– Mihai Oltean (Fruits-360)"
+LICENSE = "CC BY-SA 4.0, © 2017– Mihai Oltean (Fruits-360)"
 KINDS = 30
 STEP = 4
 SIDES = {"train": (0.0, 0.35), "val": (0.40, 0.46), "test": (0.50, 0.90)}
@@ -74,7 +74,7 @@ def load(
     check_counts(request.name, expected, {"kinds of apple": len(classes)}, [], strict, home)
     if n_train is not None:
         parts["train"] = _at_most(parts["train"], n_train, request.seed)
-    info = {"root": str(home), "licence": LICENCE, "split": split, "n_train": n_train, "skipped": left_out}
+    info = {"root": str(home), "licence": LICENSE, "split": split, "n_train": n_train, "skipped": left_out}
     return files_task(request, classes, parts, cache=cache, max_pixels=max_pixels, info=info)
 
 
@@ -87,7 +87,7 @@ def home_of(name: str, root: Path | None = None) -> Path:
             return folder
     raise AdapterError(
         f"{name}: no photographs of apples in {base}. Fetch them once: `git clone --depth 1"
-        f" https://github.com/fruits-360/{REPOSITORY}` ({LICENCE}), and pass root=<that folder>, or set"
+        f" https://github.com/fruits-360/{REPOSITORY}` ({LICENSE}), and pass root=<that folder>, or set"
         f" {FOLDER_VARIABLE} to the folder that holds the clone. {OFFLINE_HINT}."
     )
 

@@ -20,8 +20,8 @@ def load(request: Request) -> Task:
     size a batch at a time."""
     bunch = load_digits()
     # The scans count 0..16 dark pixels.
-    grey = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))
-    images, labels = grey[:, None].repeat(1, 3, 1, 1), torch.from_numpy(bunch.target).long()
+    gray = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8))
+    images, labels = gray[:, None].repeat(1, 3, 1, 1), torch.from_numpy(bunch.target).long()
     size, how = request.config["input_size"][-1], request.config["interpolation"]
     train, val, test = (
         TensorImages(

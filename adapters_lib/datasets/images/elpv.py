@@ -26,11 +26,11 @@ from ..splits import OFFLINE_HINT, Skipped, check_counts, files_task
 from ..task import Task
 from .files import MAX_PIXELS, check_files
 
-__all__ = ["CLASSES", "COUNTS", "LABELS_DIGEST", "LICENCE", "cell_types", "home_of", "load", "stated_split"]
+__all__ = ["CLASSES", "COUNTS", "LABELS_DIGEST", "LICENSE", "cell_types", "home_of", "load", "stated_split"]
 
 PACKAGE = "elpv_dataset"
 INSTALL = "pip install --no-deps elpv-dataset (the extra `real` of this project)"
-LICENCE = (
+LICENSE = (
     "CC BY-NC-SA 4.0 (name the authors, no commercial use, share alike);"
     " cite Deitsch et al., Solar Energy 185 (2019)"
 )
@@ -85,10 +85,10 @@ def load(
     check_counts(request.name, expected if strict else images, images, skipped, strict, home)
     parts = stated_split(request.name, labels, CLASSES, request.seed, n_train, n_val, test_fraction)
     samples = {part: [(paths[i], int(labels[i])) for i in chosen.tolist()] for part, chosen in parts.items()}
-    _name_licence(request.name)
+    _name_license(request.name)
     info = {
         "source": f"package {PACKAGE}" if request.root is None else str(request.root),
-        "licence": LICENCE,
+        "licence": LICENSE,
         "split": f"{n_train or 'all'} training and {n_val} validation images a class, stratified by seed",
         "of each class": dict(zip(CLASSES, counts, strict=True)),
         "cells": dict(sorted(Counter(kinds).items())),
@@ -180,7 +180,7 @@ def home_of(name: str, root: Path | None = None) -> Path:
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise AdapterError(
-            f"{name}: the package {PACKAGE} is not installed. {INSTALL}, 91 MB, {LICENCE}. {OFFLINE_HINT}."
+            f"{name}: the package {PACKAGE} is not installed. {INSTALL}, 91 MB, {LICENSE}. {OFFLINE_HINT}."
         )
     home = Path(next(iter(spec.submodule_search_locations))) / "data"
     if not (home / "labels.csv").is_file():
@@ -222,6 +222,6 @@ def _read_labels(name: str, home: Path, strict: bool) -> tuple[list[Path], Tenso
 
 
 @lru_cache(maxsize=4)
-def _name_licence(name: str) -> None:
+def _name_license(name: str) -> None:
     """Once a process."""
-    print(f"{name}: photographs of solar cells, {LICENCE}")
+    print(f"{name}: photographs of solar cells, {LICENSE}")

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 N_SPECIES = 200  # upstream species; the catalogue goes on with species that the backbone has never seen
-CATALOGUE = 320
+CATALOG = 320
 CANDIDATES = 6000
 JITTER = 0.07  # leaves of one plant differ by at most this much in every column (triangular distribution)
 SPLITS = {"upstream": 1, "upstream-val": 2, "train": 3, "val": 4, "test": 5}
@@ -40,12 +40,12 @@ CULTIVAR_WEIGHTS = np.array([0.5 if f.upstream else 4.0 for f in LEAF_FIELDS])
 
 
 @lru_cache(maxsize=1)
-def _catalogue() -> np.ndarray:
-    """(CATALOGUE, fields) in [0, 1]: farthest-point order among random candidates, so that any two species
+def _catalog() -> np.ndarray:
+    """(CATALOG, fields) in [0, 1]: farthest-point order among random candidates, so that any two species
     differ."""
     levels = np.random.Generator(np.random.PCG64(20_200)).integers(0, 256, (CANDIDATES, len(LEAF_FIELDS)))
     levels[:, [not f.upstream for f in LEAF_FIELDS]] = MIDDLE
-    return levels[_farthest_points(levels, CATALOGUE)] / 255
+    return levels[_farthest_points(levels, CATALOG)] / 255
 
 
 def _farthest_points(levels: np.ndarray, count: int) -> list[int]:
@@ -61,7 +61,7 @@ def _farthest_points(levels: np.ndarray, count: int) -> list[int]:
 
 def species() -> np.ndarray:
     """The upstream species, (200, fields)."""
-    return _catalogue()[:N_SPECIES].copy()
+    return _catalog()[:N_SPECIES].copy()
 
 
 def new_species(count: int, seed: int = 0) -> np.ndarray:
@@ -69,13 +69,13 @@ def new_species(count: int, seed: int = 0) -> np.ndarray:
 
     Raises: AdapterError if more are asked for than the catalogue holds.
     """
-    held = CATALOGUE - N_SPECIES
+    held = CATALOG - N_SPECIES
     if not 1 <= count <= held:
         raise AdapterError(
             f"{count} new species: the catalogue holds 1 to {held}; ask for no more than {held}"
         )
     order = np.random.Generator(np.random.PCG64([seed, 7])).permutation(held)[:count]
-    return _catalogue()[N_SPECIES + order].copy()
+    return _catalog()[N_SPECIES + order].copy()
 
 
 def cultivars(plant: np.ndarray, count: int, granularity: float, seed: int = 0) -> np.ndarray:
@@ -98,8 +98,8 @@ def cultivars(plant: np.ndarray, count: int, granularity: float, seed: int = 0) 
         0, 256, (max(40 * count, 200), len(LEAF_FIELDS))
     )
     offsets = levels[_farthest_points(levels, count)] / 255 - 0.5
-    centre = 0.5 + 0.6 * (plant - 0.5)
-    return np.clip(centre + granularity * CULTIVAR_WEIGHTS * offsets, 0.0, 1.0)
+    center = 0.5 + 0.6 * (plant - 0.5)
+    return np.clip(center + granularity * CULTIVAR_WEIGHTS * offsets, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class VideoClips(Dataset):
         if self.augment is None:
             return self.view(index), int(self.labels[index])
         frames = self.frames(index, self.sampler.random)
-        return self._normalise(multi_scale_crop(frames, self.size, flip=self.augment == "crop-flip")), int(
+        return self._normalize(multi_scale_crop(frames, self.size, flip=self.augment == "crop-flip")), int(
             self.labels[index]
         )
 
@@ -131,7 +131,7 @@ class VideoClips(Dataset):
     ) -> Tensor:
         """Test view (number, how many) in time and in space: float32 (3, T, size, size)."""
         frames = self.frames(index, lambda times: self.sampler.view(times, *temporal))
-        return self._normalise(spatial_view(frames, self.size, *spatial))
+        return self._normalize(spatial_view(frames, self.size, *spatial))
 
     def frames(self, index: int, choose: Callable[[np.ndarray], np.ndarray]) -> Tensor:
         """Chosen frames of a video, or of its stand-in: uint8 (T, 3, H, W), the short side at most 8/7 of
@@ -156,7 +156,7 @@ class VideoClips(Dataset):
             f"neither it nor another video of class {int(self.labels[index])} can be decoded",
         )
 
-    def _normalise(self, frames: Tensor) -> Tensor:
+    def _normalize(self, frames: Tensor) -> Tensor:
         return (frames.permute(1, 0, 2, 3).float() / 255 - self.mean) / self.std  # (3, T, H, W)
 
 
@@ -187,7 +187,7 @@ class ClipViews(Dataset):
                 (video, t),
                 self.clips.frames(video, lambda times: self.clips.sampler.view(times, t, self.temporal)),
             )
-        clip = self.clips._normalise(spatial_view(self._last[1], self.clips.size, s, self.spatial))
+        clip = self.clips._normalize(spatial_view(self._last[1], self.clips.size, s, self.spatial))
         return clip, int(self.labels[index])
 
 
