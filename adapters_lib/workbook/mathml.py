@@ -29,8 +29,12 @@ def to_mathml(tex: str, display: str = "inline") -> str:
 
 
 def on_page_content(html: str, **_about: object) -> str:
-    """The hook of mkdocs: a page's HTML with its equations drawn."""
-    return _MARKED.sub(
-        lambda found: to_mathml(entities.unescape(found[2]), "inline" if found[1] == "span" else "block"),
-        html,
-    )
+    """The hook of mkdocs: a page's HTML with its equations drawn; one that stands by itself is in a
+    `<div class="equation">`, which scrolls where the page is narrower than it."""
+    return _MARKED.sub(lambda found: _drawn(found[1], entities.unescape(found[2])), html)
+
+
+def _drawn(element: str, tex: str) -> str:
+    if element == "span":
+        return to_mathml(tex)
+    return f'<div class="equation">{to_mathml(tex, "block")}</div>'
