@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["csv_cell", "drawn", "latex", "one_line", "printable", "web"]
+__all__ = ["csv_cell", "drawn", "latex", "markdown", "one_line", "printable", "web"]
 
 LONGEST = 40
 """Characters of one line in a figure; of longer names the middle is left out."""
@@ -65,6 +65,11 @@ def web(text: object) -> str:
 def latex(text: object) -> str:
     """`text` for the body of a LaTeX document: every sign with a meaning in TeX is written as a command."""
     return "".join(_TEX.get(sign, sign) for sign in one_line(text))
+
+
+def markdown(text: object) -> str:
+    """`text` as Markdown shows it word for word: no emphasis, links, HTML, cells or mathematics."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$~&])", r"\\\1", one_line(text))
 
 
 def csv_cell(text: str) -> str:

@@ -174,6 +174,9 @@ def test_a_confusion_matrix_is_in_percent_of_the_true_class() -> None:
     assert ax.collections[0].get_array().filled(-1).tolist() == [[75, 25], [-1, -1]]
     assert [text.get_text() for text in ax.texts] == ["75", "25"]
     assert ax.get_title() == "top-1 75.0 %, n = 4"
+    long = "a rather long name of the old garden rose"
+    ax = scores.confusion_matrix(Confusion(np.eye(2, dtype=int), (long, "b"))).axes[0]
+    assert ax.get_yticklabels()[0].get_text() == "a rather long name of\nthe old garden rose"
 
 
 def test_a_reliability_diagram_names_error_bins_and_number() -> None:

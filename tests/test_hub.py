@@ -6,6 +6,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from tiny_clips import clip_model
 from tiny_training import tiny_backbone, tiny_model
 
 import adapters_lib as al
@@ -172,11 +173,35 @@ def test_the_card_says_method_options_backbone_data_and_classes() -> None:
         "arXiv:2409.11051",
         "head `bn_linear`",
         "mean (0.5, 0.5, 0.5)",
-        "oak, elm",
+        "2, numbered as the labels are:\n\n0. oak\n1. elm\n",
+        'al.classify(model, "pictures")',
     ):
         assert part in card, part
     assert 'from_pretrained("someone/leaves")' in card
     assert "top1 91.23, n 50" in card
+
+
+def test_the_card_says_what_was_trained_on_and_that_a_clip_model_is_one() -> None:
+    model = al.adapt(al.create_backbone(), "linear", 2)
+    assert "## Trained on" not in model_card(model, None)
+    model.trained_on = {"data": "my_roses", "images": 64, "seed": 3, "options": {"half": True}}
+    card = model_card(model, None)
+    assert "## Trained on\n\nmy\\_roses: images 64, seed of the split 3, half True\n" in card
+    assert "pipeline_tag: image-classification" in card
+    clips = model_card(clip_model("linear"), None)
+    assert "pipeline_tag: video-classification" in clips
+    assert 'al.classify(model, "videos")' in clips
+
+
+def test_names_on_the_card_show_as_they_are_and_many_are_not_all_listed() -> None:
+    model = al.adapt(al.create_backbone(), "linear", 2)
+    card = model_card(model, None, ["rose, *old*\n<script>", "# $5$ | [x](y)"])
+    assert "0. rose, \\*old\\* \\<script\\>\n1. \\# \\$5\\$ \\| \\[x\\](y)\n" in card
+    names = [f"class {number}" for number in range(1000)]
+    many = model_card(al.adapt(al.create_backbone(), "linear", 1000), None, names)
+    assert "199. class 199\n\n… and 800 more, see `adapter_config.json`" in many
+    assert "model.classes = " not in many
+    assert "model.classes = " in model_card(model, None)
 
 
 def test_the_embedded_backbone_has_no_repository_of_its_own() -> None:

@@ -148,6 +148,12 @@ def test_a_notebooks_page_shows_its_figures_and_folds_its_solutions(path: Path, 
     assert ".ipynb)" not in re.sub(r"\]\(https?:[^)]*\)", "", page)
 
 
+def test_badges_from_a_network_are_words_on_the_site_and_lead_to_colab_all_the_same(sources: Sources) -> None:
+    for place in ("index.md", *(f"notebooks/{path.stem}.md" for path in NOTEBOOKS)):
+        assert "[Open in Colab](https://" in sources.pages[place], place
+        assert ".svg" not in sources.pages[place], place
+
+
 def test_a_list_without_a_blank_line_before_it_is_one_all_the_same(tmp_path: Path) -> None:
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output

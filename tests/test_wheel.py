@@ -162,6 +162,22 @@ def test_a_whole_notebook_of_the_copy_runs_in_its_small_setting(
     assert f"came from {installed}" in _run_there(code, copied)
 
 
+def test_the_command_runs_a_notebook_of_a_copy_in_place_and_keeps_its_first_cell(
+    copied: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    _, environment = copied
+    path = tmp_path / "notebooks" / "00_short.ipynb"
+    path.parent.mkdir()
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    cells = [nbformat.v4.new_markdown_cell("# Short"), nbformat.v4.new_code_cell("print(6 * 7)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    said = run(sys.executable, "-m", "adapters_lib", "workbook", "00", cwd=tmp_path, env=environment)
+    assert "1 notebooks in" in said
+    first, second = nbformat.read(path, as_version=4).cells
+    assert (first.source, second.source) == ("# Short", "print(6 * 7)")
+    assert second.outputs[0].text == "42\n"
+
+
 def test_files_that_are_there_stay_unless_forced(tmp_path: Path) -> None:
     mine = tmp_path / "notebooks" / "02_first_adapters.ipynb"
     mine.parent.mkdir()

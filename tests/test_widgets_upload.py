@@ -13,7 +13,7 @@ from tiny_clips import clip_model
 
 import adapters_lib as al
 from adapters_lib.figures import answer_figure, answer_picture
-from adapters_lib.figures.one_picture import LINES, WIDTH, wrapped
+from adapters_lib.figures.wrapping import LINES, WIDTH, wrapped
 from adapters_lib.widgets import PictureUpload, upload
 
 TREES = [

@@ -121,9 +121,12 @@ def show(result: dict[str, Any]) -> str:
     ]
     names = [one_line(name) for name in result["confusion"]["classes"]]
     if len(names) <= WHOLE:
-        index = pd.Index(names, name="true \\ said")
-        counts = pd.DataFrame(result["confusion"]["counts"], index=index, columns=names)
-        lines += ["", "confusion, images:", counts.to_string()]
+        # Numbers above the columns: with names the table would be wider than a screen.
+        numbers = [str(number) for number in range(len(names))]
+        index = pd.Index([f"{number} {name}" for number, name in enumerate(names)], name="true \\ said")
+        counts = pd.DataFrame(result["confusion"]["counts"], index=index, columns=numbers)
+        lines += ["", "confusion, images (a row for the true class, a column for what was said):"]
+        lines += [counts.to_string()]
     lines += ["", f"top-1 by class, the worst {WORST}:" if len(names) > WORST else "top-1 by class:"]
     lines += [
         f"  {one_line(row['class'])}: {row['top1']:.1f} % of {row['n']}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
+from ..datasets.task import DataWarning
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from ..text import one_line
@@ -66,7 +68,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             " FILE with their names, one a line, in the order of the labels"
         )
     options = {"batch_size": args.batch_size, "full_depth": args.full_depth, "precision": args.precision}
-    table = classify(model, args.paths, args.top, progress=True, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # what was left out is listed below the table
+        table = classify(model, args.paths, args.top, progress=True, **options)
     if args.out:
         save_table(table, args.out)
     relative = float(table["macs"].mean()) / exit_costs(model).full if "macs" in table else None

@@ -23,6 +23,7 @@ from ..experiments.statistics import Interval, mean_interval
 from ..text import drawn
 from .parts import mark, note_beside, outside_legend
 from .styling import COLUMN, look_of, method_style, style
+from .wrapping import wrapped
 
 __all__ = [
     "class_bars",
@@ -34,6 +35,7 @@ __all__ = [
     "sanity_curves",
 ]
 
+_FEW = 10  # classes between whose rows there is room
 _MANY = 20  # classes or names that can still be told apart in a legend or on an axis
 
 
@@ -216,16 +218,19 @@ def class_bars(per_class: pd.DataFrame, mean: float, *, title: str = "") -> Figu
 
 
 def confusion_matrix(confusion: Confusion, *, title: str = "") -> Figure:
-    """Confusion matrix in percent of the true class's images; a class without images is left blank."""
+    """Confusion matrix in percent of the true class's images; a class without images is left blank.
+
+    Up to `_FEW` classes there is room for the percentages, and for long names in two lines."""
     n = confusion.matrix.sum(1, keepdims=True)
     percent = np.divide(100 * confusion.matrix, n, out=np.full(confusion.matrix.shape, np.nan), where=n > 0)
     count = len(confusion.classes)
     side = min(2 * COLUMN, max(COLUMN, 0.2 * count + 1.2))
     with style():
         figure, ax = plt.subplots(figsize=(side, 0.85 * side))
-        names: Any = [drawn(name) for name in confusion.classes] if count <= 2 * _MANY else False
+        label = (lambda name: wrapped(name, lines=2)) if count <= _FEW else drawn
+        names: Any = [label(name) for name in confusion.classes] if count <= 2 * _MANY else False
         written = np.where(confusion.matrix > 0, np.char.mod("%.0f", np.nan_to_num(percent)), "")
-        numbers: Any = {"annot": written if count <= 10 else None, "fmt": "", "annot_kws": {"fontsize": 6}}
+        numbers: Any = {"annot": written if count <= _FEW else None, "fmt": "", "annot_kws": {"fontsize": 6}}
         bar = {"label": "% of the true class", "shrink": 0.85}
         sns.heatmap(
             percent,

@@ -4,7 +4,6 @@ looked."""
 from __future__ import annotations
 
 import os
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +22,9 @@ from ..vit.inputs import input_shape
 from ..vit.model import AdaptedViT
 from .attention_explorer import attention_views
 from .styling import style
+from .wrapping import wrapped
 
-__all__ = ["Answer", "answer_figure", "answer_picture", "wrapped"]
-
-WIDTH = 22  # characters of a line beside a bar
-LINES = 3
+__all__ = ["Answer", "answer_figure", "answer_picture"]
 
 
 @dataclass(frozen=True)
@@ -117,23 +114,3 @@ def answer_figure(answer: Answer, title: str = "") -> Figure:
         figure.suptitle(drawn(title), fontsize=8)
     plt.close(figure)
     return figure
-
-
-def wrapped(name: str, width: int = WIDTH, lines: int = LINES) -> str:
-    """A class name for a label: at most `lines` lines of `width` characters, broken at spaces, underscores
-    and hyphens where there are some; of what is longer the middle is left out, since names differ at their
-    ends."""
-    most = width * lines
-    words = " ".join(name.split()) or name
-    broken = _lines(words, width)
-    while len(broken) > lines:
-        most -= 1
-        half = most // 2
-        broken = _lines(f"{words[: most - half - 1]}…{words[len(words) - half :]}", width)
-    return "\n".join(drawn(line) for line in broken)
-
-
-def _lines(text: str, width: int) -> list[str]:
-    softened = text.replace("_", "_\u200b").replace("-", "-\u200b").replace("\u200b", " \u200b")
-    pieces = textwrap.wrap(softened, width, break_on_hyphens=False, drop_whitespace=True) or [text]
-    return [piece.replace(" \u200b", "").replace("\u200b", "") for piece in pieces]

@@ -29,8 +29,12 @@ def to_mathml(tex: str, display: str = "inline") -> str:
 
 
 def on_page_content(html: str, **_about: object) -> str:
-    """The hook of mkdocs: a page's HTML with its equations drawn."""
-    return _MARKED.sub(
-        lambda match: to_mathml(entities.unescape(match[2]), "inline" if match[1] == "span" else "block"),
-        html,
-    )
+    """The hook of mkdocs: a page's HTML with its equations drawn; one that stands by itself is in a
+    `<div class="equation">`, which scrolls where the page is narrower than it."""
+    return _MARKED.sub(lambda match: _drawn(match[1], entities.unescape(match[2])), html)
+
+
+def _drawn(element: str, tex: str) -> str:
+    if element == "span":
+        return to_mathml(tex)
+    return f'<div class="equation">{to_mathml(tex, "block")}</div>'

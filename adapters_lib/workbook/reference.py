@@ -28,6 +28,7 @@ _PACKAGE = Path(__file__).parents[1]
 _NAME = "Adapting frozen vision transformers"
 _SHIM = "assets/iframe-worker.js"
 """In the place of the script of this name that the plugin `offline` would fetch from a network."""
+_STYLE = "assets/site.css"
 
 
 def missing() -> list[str]:
@@ -78,6 +79,7 @@ def settings(sources: Sources, docs: Path, out: Path) -> dict[str, Any]:
             {"mkdocstrings": {"handlers": {"python": {"paths": [str(_PACKAGE.parent)], "options": python}}}},
         ],
         "extra": {"generator": False, "polyfills": [_SHIM]},
+        "extra_css": [_STYLE],
         "hooks": [str(Path(__file__).with_name("mathml.py"))],
         "markdown_extensions": [
             "tables",
@@ -115,6 +117,7 @@ def build_reference(root: str | Path, out: str | Path) -> Sources:
         for place, content in sources.files.items():
             _write(docs / place, content)
         _write(docs / _SHIM, (PAGES / "search_from_files.js").read_bytes())
+        _write(docs / _STYLE, (PAGES / "site.css").read_bytes())
         config = Path(temporary, "mkdocs.yml")
         config.write_text(json.dumps(settings(sources, docs, made)), encoding="utf-8")  # JSON is YAML
         _run(config)

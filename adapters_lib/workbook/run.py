@@ -189,7 +189,8 @@ def run_notebooks(
     the order of their names.
 
     out: a folder for the executed notebooks, and for what they write, unless ADAPTERS_OUT names one; None:
-    in place, with the first cell made anew. quick: the small setting of the tests.
+    in place, with the first cell made anew where there is a pyproject.toml (a copy that `copy_workbook` laid
+    out has none, and keeps its cell). quick: the small setting of the tests.
 
     Raises AdapterError: no such notebook; or what `execute` raises, at the first that fails.
     """
@@ -206,8 +207,8 @@ def run_notebooks(
     settings |= {"ADAPTERS_QUICK": "1"} if quick else {}
     ran = []
     for path in notebooks:
-        if out is None:
-            write_first_cell(path, Path(root))
+        if out is None and (root / "pyproject.toml").exists():
+            write_first_cell(path, root)
         target = path if out is None else Path(out) / path.name
         seconds = execute(path, target, settings=settings)
         ran.append(Ran(path.name, seconds / 60, target.stat().st_size / 1e6))

@@ -30,6 +30,7 @@ ORDER = ("commands", "library", "pictures", "video", "exits", "inside", "sharing
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _FENCE = re.compile(r"(^(`{3,})[^\n]*\n.*?^\2[ ]*$)", re.MULTILINE | re.DOTALL)
 _WEB = re.compile(r"[a-z]+:")
+_BADGE = re.compile(r"!\[([^\]]+)\]\(https?:[^)]+\.svg\)")
 
 
 class Sources(NamedTuple):
@@ -68,7 +69,7 @@ def make_sources(root: str | Path) -> Sources:
     pages |= {"methods.md": methods_index(), "costs.md": costs_page(), "reference/main.md": main_page()}
     pages |= package_pages()
     sources = Sources(
-        pages,
+        {place: _without_badges(text) for place, text in pages.items()},
         files,
         _nav(pages, {stem: page.title for stem, page in notebooks.items()}),
         {stem: len(page.figures) for stem, page in notebooks.items()},
@@ -123,6 +124,11 @@ def _relinked(
         )
 
     return _outside_code(text, lambda prose: _LINK.sub(turned, prose))
+
+
+def _without_badges(text: str) -> str:
+    """A badge is a picture from a network; on the site its words stand there instead."""
+    return _outside_code(text, lambda prose: _BADGE.sub(r"\1", prose))
 
 
 def _outside_code(text: str, change: Any) -> str:
