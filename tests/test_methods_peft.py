@@ -199,7 +199,12 @@ def untouched() -> Iterator[nn.Module]:
 def test_variants_that_are_not_one_plain_update_of_all_blocks_are_refused(
     options: dict, message: str, tmp_path: Path
 ) -> None:
-    trained_with_peft(tmp_path, **options)
+    try:
+        trained_with_peft(tmp_path, **options)
+    except ValueError as error:  # an older peft does not find layers that a name begins with
+        if "layers_pattern" in options and "layers_pattern" in str(error):
+            pytest.skip(f"this peft cannot train such a model: {error}")
+        raise
     with untouched() as vit, pytest.raises(al.AdapterError, match=message):
         al.import_peft(tmp_path, vit)
 
