@@ -143,8 +143,8 @@ class Bootstrap(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}] (n = {self.images} images, {self.seeds}"
-            " seeds)"
+            f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}] (n = {self.images} images,"
+            f" {self.seeds} seed{'s' * (self.seeds != 1)})"
         )
 
 
