@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters_lib import backbones, cli
+from adapters_lib import backbones, cli, compare
 from adapters_lib.datasets.leaves.drawing import LEAF_FIELDS
 from adapters_lib.datasets.leaves.parameters import HELD_BACK
+from adapters_lib.experiments import read_table
+from adapters_lib.experiments.versions import one_version
 from adapters_lib.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -88,3 +90,28 @@ def test_the_numbers_of_the_embedded_clip_model_are_those_recorded_with_it() -> 
     )
     assert f"for {info['curve'][-1]['minutes']:.0f} minutes on two cores" in OFFLINE
     assert f"{info['curve'][-1]['clips']:,} views of {info['config']['clips']:,} clips" in OFFLINE
+
+
+def test_the_numbers_of_the_long_runs_are_those_of_the_table() -> None:
+    rows = read_table(ROOT / "data/results/learning_curve.csv")
+    means = rows[rows["updates"] == 3600].groupby("method")["val_top1"].mean()
+    text = " ".join(README.split())
+    pattern = r"probe reaches ([\d.]+) %, ILA\+\+ ([\d.]+), LoRA ([\d.]+) and ADPT ([\d.]+) %"
+    numbers = re.search(pattern, text)
+    assert numbers is not None
+    for name, number in zip(("linear", "ila++", "lora", "adpt"), numbers.groups(), strict=True):
+        assert abs(float(number) - means[name]) <= 0.051, name
+
+
+def test_how_many_methods_are_above_the_probe_is_what_the_table_says() -> None:
+    rows = one_version(read_table(ROOT / "data/results/methods.csv"), ["method"])
+    verdicts = [
+        (found.shown == "yes") * (1 if found.seeds.mean > 0 else -1)
+        for name in rows["method"].unique()
+        if name != "linear"
+        for found in [compare(rows, name, "linear")]
+    ]
+    text = " ".join(README.split())
+    above, total = verdicts.count(1), len(verdicts)
+    assert f"{above} of {total} methods are above a linear probe in paired comparisons" in text
+    assert ("one is below it" in text) == (verdicts.count(-1) == 1)
