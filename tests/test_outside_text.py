@@ -47,8 +47,8 @@ def texts(figure: Figure) -> list[str]:
 
 
 def seen(name: str, figure: Figure) -> bool:
-    """Whether the name stands in the figure; a long one in part, perhaps on two lines, and what has no sign as
-    a replacement."""
+    """Whether the name stands in the figure; a long one in part, perhaps on two lines, and what has no sign
+    as a replacement."""
     if len(name) > LONGEST:
         return any("n" * 18 + "…" + "n" * 18 in text.replace("\n", "") for text in texts(figure))
     return any(name.replace("\t", " ").replace("\udcff", "\ufffd") in text for text in texts(figure))
