@@ -239,7 +239,10 @@ def test_fewer_than_two_usable_classes_is_an_error_with_the_reasons(tmp_path):
         load_data("folder", root=root)
     empty = tmp_path / "nothing"
     empty.mkdir()
-    with pytest.raises(AdapterError, match="0 usable class"):
+    with pytest.raises(AdapterError, match="0 usable class.*each a folder of images.*nothing else is there"):
+        load_data("folder", root=empty)
+    (empty / "notes.txt").write_text("none")
+    with pytest.raises(AdapterError, match=r"left out: notes.txt \(.txt is no ending of an image"):
         load_data("folder", root=empty)
 
 

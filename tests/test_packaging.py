@@ -117,6 +117,41 @@ def test_every_declared_package_is_imported_somewhere_or_has_a_reason() -> None:
     assert _declared("lab", "test", "browser") - anywhere == NEVER_IMPORTED.keys()
 
 
+def test_the_citation_names_the_three_papers() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    papers = {paper["authors"][0]["family-names"]: paper for paper in cited["references"]}
+    numbers = {name: paper.get("identifiers", [{}])[0].get("value") for name, paper in papers.items()}
+    assert numbers == {"Rios": "arXiv:2409.11051", "Zhang": "arXiv:2407.14302", "Li": None}
+    assert (papers["Li"]["volume"], papers["Li"]["start"], papers["Li"]["year"]) == (154, 105395, 2025)
+    assert cited["license"] == _project()["license"]
+
+
+def test_the_workflow_runs_make_test_on_three_systems_and_templates_can_be_filled_in() -> None:
+    (path,) = (ROOT / ".github" / "workflows").glob("*.yml")
+    job = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]["test"]
+    assert job["strategy"]["matrix"]["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+    steps = {step["name"]: step["run"] for step in job["steps"] if "run" in step}
+    assert steps["make test"] == "make test"
+    made = re.search(r"\ntest: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"))[1]
+    without_make = steps["the same without make"]
+    for line in made.replace("$(BIN)/", "").split("\n\t"):
+        assert line.strip() in without_make  # Windows gets every line of `make test`
+    templates = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(templates) >= 2
+    for template in templates:
+        form = yaml.safe_load(template.read_text(encoding="utf-8"))
+        assert form["name"]
+        assert form["description"]
+        assert {field["type"] for field in form["body"]} <= {"input", "textarea", "dropdown", "markdown"}
+
+
+def test_name_and_address_are_marked_as_the_owners_to_set() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'^name = .*# the owner\'s to set', text, re.MULTILINE)
+    assert "# The owner's to set." in text.partition("[project.urls]")[2].partition("Repository =")[0]
+    assert len({url.split("/")[3] for url in _project()["urls"].values()}) == 1
+
+
 @pytest.mark.parametrize(("name", "safe"), [("torch", (2, 6)), ("timm", (1, 0, 26))])
 def test_no_version_is_allowed_that_runs_code_out_of_a_weights_file(name: str, safe: tuple[int, ...]) -> None:
     bound = dict(map(_parse, _project()["dependencies"]))[name].removeprefix(">=")

@@ -1,8 +1,9 @@
 """Who trains photographs on a backbone that saw drawings, or another one with its rates, is told so once."""
 
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ import adapters_lib as al
 from adapters_lib.datasets.task import Task
 from adapters_lib.errors import OptionWarning
 from adapters_lib.experiments.run import Experiment, run_experiment
-from adapters_lib.training import offline_recipes
+from adapters_lib.training import offline_recipes, recipe_for
+from adapters_lib.training.own_backbone import LARGER
 from adapters_lib.training.suited import warn_unsuited
 
 QUICK = al.Recipe(epochs=1, batch_size=8)
@@ -116,3 +118,28 @@ def test_the_mark_of_a_recipe_changes_no_key_and_no_field() -> None:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def test_a_recipe_fits_the_backbone_that_is_chosen() -> None:
+    assert recipe_for("micro_vit", "padapter:bottleneck=16") == al.offline_recipe("padapter:bottleneck=16")
+    assert recipe_for("micro_vit_clips", "lora") == al.offline_recipe("lora", data="motion-leaves")
+    clip = "vit_base_patch16_clip_quickgelu_224"
+    assert recipe_for(f"{clip}.openai", "ila") == al.offline_recipe("ila", data="elpv")
+    chosen, other = recipe_for(clip, "adpt", epochs=3), recipe_for("vit_small_patch16_224", "adpt", epochs=3)
+    assert asdict(chosen) == asdict(other)
+    assert hasattr(chosen, "tuned_for")
+    assert not hasattr(other, "tuned_for")  # a start, of which nobody has to be warned
+    bitfit = recipe_for("vit_small_patch16_224", "bitfit")
+    assert bitfit.lr == pytest.approx(LARGER * al.offline_recipe("bitfit").lr)
+    both = recipe_for("vit_small_patch16_224", ["bitfit", "lora", "dyn"])
+    assert both.lr == bitfit.lr
+    assert recipe_for("vit_small_patch16_224", "lora", lr=0.5).lr == 0.5
+    with pytest.raises(al.AdapterError, match="unknown method"):
+        recipe_for("vit_small_patch16_224", "lorra")
+
+
+def test_a_larger_backbones_share_is_the_median_of_the_rates_that_were_chosen() -> None:
+    embedded, photographs = offline_recipes.rates_of("lr"), offline_recipes.rates_of("lr_real")
+    both = embedded.keys() & photographs.keys()
+    assert len(both) == 9
+    assert median(photographs[name] / embedded[name] for name in both) == pytest.approx(LARGER)

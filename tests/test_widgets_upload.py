@@ -85,11 +85,20 @@ def test_where_it_looked_is_the_rollout_of_the_prepared_picture() -> None:
     assert answer.block == 4
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "I;16"])
 def test_a_picture_of_any_mode_and_size_is_taken(mode: str) -> None:
     panel = PictureUpload(_model(), top=2)
-    panel.controls["files"].value = _dropped("x.png", _png(_picture((7, 90), mode)))
+    before = panel.picture.value
+    stream = io.BytesIO()
+    if mode == "I;16":
+        picture = Image.fromarray(257 * np.asarray(_picture((7, 90), "L")).astype(np.uint16))
+        assert picture.mode.startswith("I")
+    else:
+        picture = _picture((7, 90), mode)
+    picture.save(stream, "jpeg" if mode == "CMYK" else "png")
+    panel.controls["files"].value = _dropped("x", stream.getvalue())
     assert panel.message.value == ""
+    assert panel.picture.value != before
 
 
 @pytest.mark.parametrize(

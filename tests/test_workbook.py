@@ -1,4 +1,4 @@
-"""The notebooks are fit to read on GitHub, and every cell of them runs."""
+"""The notebooks are fit to read on GitHub. That every cell of them runs is in tests/test_wheel.py."""
 
 import io
 import json
@@ -93,22 +93,6 @@ def test_a_badge_opens_the_notebook_on_colab_from_the_one_address(path: Path) ->
 def test_the_first_cell_installs_on_colab_from_the_one_address(path: Path) -> None:
     first = _code(nbformat.read(path, as_version=4))[0].source
     assert first == workbook.first_cell(ROOT)
-
-
-@pytest.mark.notebooks
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_every_cell_runs_in_the_quick_setting(path: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("ADAPTERS_QUICK", "1")
-    monkeypatch.setenv("ADAPTERS_OUT", str(tmp_path))
-    workbook.execute(path, tmp_path / path.name)
-    ran = nbformat.read(tmp_path / path.name, as_version=4)
-    noise = [
-        o.text
-        for cell in _code(ran)
-        for o in cell.outputs
-        if o.output_type == "stream" and o.name == "stderr"
-    ]
-    assert not noise
 
 
 @pytest.mark.notebooks

@@ -134,3 +134,4 @@ from .tuner import (
     small_run as small_run,
     tuner_figure as tuner_figure,
 )
+from .wrapping import wrapped as wrapped

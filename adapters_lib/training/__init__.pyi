@@ -37,9 +37,11 @@ from .offline_recipes import (
     OfflineRecipe as OfflineRecipe,
     Setting as Setting,
     offline_recipe as offline_recipe,
+    rates_of as rates_of,
     setting_of as setting_of,
     store_rates as store_rates,
 )
+from .own_backbone import recipe_for as recipe_for
 from .published_recipes import (
     PRESETS as PRESETS,
     Preset as Preset,

@@ -34,6 +34,7 @@ __all__ = [
     "OfflineRecipe",
     "Setting",
     "offline_recipe",
+    "rates_of",
     "setting_of",
     "store_rates",
 ]
@@ -200,13 +201,10 @@ def offline_recipe(
         >>> recipe.epochs, recipe.lr > 0
         (2, True)
     """
-    rates_of: dict[str, dict[str, float]] = json.loads(
-        resources.files("adapters_lib.training").joinpath(_FILE).read_text()
-    )
     members = [parse_method(method) for method in ([methods] if isinstance(methods, str) else methods)]
     hosts = [member for member in members if member.name != "dyn"]
     setting = setting_of(data, len(hosts) < len(members) if exits is None else exits)
-    rates = rates_of[setting.kind]
+    rates = rates_of(setting.kind)
     lr = min(_rate(host, rates, setting.base.lr) for host in hosts or [parse_method("linear")])
     warmup = (
         {"warmup_epochs": changes["epochs"] / 10}
@@ -214,6 +212,12 @@ def offline_recipe(
         else {}
     )
     return setting.recipe(**{"lr": lr, **warmup, **changes})
+
+
+def rates_of(kind: str) -> dict[str, float]:
+    """Text form of a method → the learning rate that was chosen for it; `kind` as in `Setting`."""
+    text = resources.files("adapters_lib.training").joinpath(_FILE).read_text()
+    return dict(json.loads(text)[kind])
 
 
 def _rate(method: Method, rates: Mapping[str, float], otherwise: float) -> float:

@@ -118,10 +118,12 @@ def samples_of_folders(
     how = _name_parts(groups)
     classes = _usable_classes(groups, root, skipped, what)
     if len(classes) < 2:
-        reasons = "; ".join(f"{path.relative_to(root)} ({why})" for path, why in skipped[:10])
+        unused = [*skipped, *foreign]
+        reasons = "; ".join(f"{path.relative_to(root)} ({why})" for path, why in unused[:10])
+        left = f"left out: {reasons}" if reasons else "nothing else is there"
         raise AdapterError(
-            f"{name}: {len(classes)} usable class(es) in {root}, at least 2 are needed. Left out:"
-            f" {reasons or 'nothing'}"
+            f"{name}: {len(classes)} usable class(es) in {root}, at least 2 are needed, each a folder of"
+            f" {what}s with the name of its class; {left}"
         )
     ids = {label: i for i, label in enumerate(classes)}
     parts = {
