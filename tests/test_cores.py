@@ -37,7 +37,7 @@ def _run(*command: str, **given: str) -> subprocess.CompletedProcess:
         env=_environment(**given),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
         check=True,
     )
 

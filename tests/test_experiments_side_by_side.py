@@ -20,7 +20,7 @@ def tables(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     script = Path(__file__).parent / "run_two_grids.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=300, check=True
+        [sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=3600, check=True
     )
     assert done.stdout.splitlines() == ["grids: 0 0", "killed: -9"], done.stderr
     return folder

@@ -65,7 +65,7 @@ def test_plain_ddp_trains_every_method_and_with_all_exits_the_early_heads_too(tm
         )
         for rank in (0, 1)
     ]
-    errors = [process.communicate(timeout=300)[1] for process in both]
+    errors = [process.communicate(timeout=3600)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], "\n".join(errors)[-3000:]
     moved = dict(line.split(": ") for line in (tmp_path / "moved.txt").read_text().splitlines())
     assert list(moved) == [*NAMES, "dyn, every exit"]

@@ -86,11 +86,12 @@ def colab_badge(root: Path, notebook: str) -> str:
 
 
 def execute(
-    path: Path, out: Path, *, timeout: int = 3600, settings: Mapping[str, str] | None = None
+    path: Path, out: Path, *, timeout: int | None = None, settings: Mapping[str, str] | None = None
 ) -> float:
     """Run one notebook in its own folder and write it, cleaned, to `out`; return the seconds that it took.
 
-    settings: environment variables for its kernel, beside those of this process.
+    timeout: seconds for a cell; None: as long as it takes, since a busy machine is no failure. settings:
+    environment variables for its kernel, beside those of this process.
 
     Raises:
         AdapterError: a cell fails (its message is in the error), or the result is larger than `LIMIT_MB`.
