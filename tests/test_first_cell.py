@@ -93,3 +93,21 @@ def test_writing_the_first_cell_again_changes_nothing(tmp_path: Path) -> None:
         opening = "".join(json.loads(path.read_text())["cells"][0]["source"]).split("\n\n")
         assert (opening[0], opening[2:]) == ("# A title", ["What it asks."])
         assert opening[1].startswith("[![Open in Colab]")
+
+
+def test_the_minutes_that_a_notebook_took_are_written_where_they_are_promised(tmp_path: Path) -> None:
+    path, readme = tmp_path / "00_start_here.ipynb", tmp_path / "README.md"
+    shutil.copy(ROOT / "notebooks" / path.name, path)
+    shutil.copy(ROOT / "README.md", readme)
+    promises = ((7.4, 2, "7 minutes on two CPU cores"), (0.2, 1, "1 minute on one CPU core"))
+    for minutes, cores, said in promises:
+        workbook.write_minutes(path, readme, minutes, cores)
+        opening = "".join(json.loads(path.read_text())["cells"][0]["source"])
+        assert f"**Time:** about {said}" in opening
+        (row,) = [line for line in readme.read_text().splitlines() if f"(notebooks/{path.name})" in line]
+        assert row.endswith(f"| {said.split()[0]} |")
+    before = path.read_bytes()
+    other = [line for line in readme.read_text().splitlines() if path.name not in line]
+    assert other == [line for line in (ROOT / "README.md").read_text().splitlines() if path.name not in line]
+    workbook.write_minutes(path, readme, 0.2, 1)
+    assert path.read_bytes() == before

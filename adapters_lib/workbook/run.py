@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cores import thread_settings
+from ..cores import available_cores, thread_settings
 from ..errors import AdapterError
 from ..files import atomic_write
 
@@ -170,6 +170,32 @@ def write_first_cell(path: Path, root: Path) -> None:
         atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
 
 
+_PROMISED = re.compile(r"(\*\*Time:\*\* about )\d+ minutes?( on \w+ CPU cores?)")
+_CORES = {1: "one CPU core", 2: "two CPU cores"}
+
+
+def write_minutes(path: Path, readme: Path, minutes: float, cores: int) -> None:
+    """Say in a notebook's opening and in its row of the README's table how many minutes it took, on how many
+    cores; a text that promises no minutes is left as it is."""
+    import nbformat
+
+    whole = max(1, round(minutes))
+    said = f"{whole} minute{'s' * (whole > 1)}"
+    notebook = nbformat.read(path, as_version=4)
+    opening = notebook.cells[0].source
+    where = _CORES.get(cores, f"{cores} CPU cores")
+    new = _PROMISED.sub(lambda match: f"{match[1]}{said} on {where}", opening)
+    if new != opening:
+        notebook.cells[0].source = new
+        atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
+    if readme.exists():
+        row = re.compile(rf"^(\|.*\(notebooks/{re.escape(path.name)}\).*\| )\d+(?= |$)(.*)$", re.M)
+        text = readme.read_text(encoding="utf-8")
+        new = row.sub(lambda match: f"{match[1]}{whole}{match[2]}", text)
+        if new != text:
+            atomic_write(readme, lambda partial: partial.write_text(new, encoding="utf-8"))
+
+
 class Ran(NamedTuple):
     """One notebook that was run."""
 
@@ -191,7 +217,8 @@ def run_notebooks(
 
     out: a folder for the executed notebooks, and for what they write, unless ADAPTERS_OUT names one; None:
     in place, with the first cell made anew where there is a pyproject.toml (a copy that `copy_workbook` laid
-    out has none, and keeps its cell). quick: the small setting of the tests.
+    out has none, and keeps its cell), and with the minutes that it took written where it and the README
+    promise them (`write_minutes`). quick: the small setting of the tests.
 
     Raises AdapterError: no such notebook; or what `execute` raises, at the first that fails.
     """
@@ -212,6 +239,8 @@ def run_notebooks(
             write_first_cell(path, root)
         target = path if out is None else Path(out) / path.name
         seconds = execute(path, target, settings=settings)
+        if out is None and not quick:
+            write_minutes(path, root / "README.md", seconds / 60, available_cores())
         ran.append(Ran(path.name, seconds / 60, target.stat().st_size / 1e6))
         say(f"{path.name}: {ran[-1].minutes:.1f} minutes, {ran[-1].megabytes:.2f} MB")
     return ran
