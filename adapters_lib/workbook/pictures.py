@@ -76,7 +76,7 @@ def sharp_picture(figure: Figure) -> tuple[str, str, dict[str, int]]:
     off = np.abs(np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(full)).max(axis=-1)
     if float((off > _OFF).mean()) > _SHARE:
         kind = "image/jpeg"
-        full.save(packed, "jpeg", quality=90, subsampling=0, optimize=True)
+        full.save(packed, "jpeg", quality=84, subsampling=0, optimize=True)
     else:
         kind = "image/png"
         few.save(packed, "png", optimize=True)
