@@ -74,7 +74,8 @@ def sharp_picture(figure: Figure) -> tuple[str, str, dict[str, int]]:
         full = opened.convert("RGB")
     few = full.quantize(_COLORS, dither=Image.Dither.NONE)
     off = np.abs(np.asarray(few.convert("RGB"), dtype=np.int16) - np.asarray(full)).max(axis=-1)
-    if float((off > _OFF).mean()) > _SHARE:
+    holds_images = any(ax.images for ax in figure.axes)  # lines are sharper, and smaller, as PNG
+    if holds_images and float((off > _OFF).mean()) > _SHARE:
         kind = "image/jpeg"
         full.save(packed, "jpeg", quality=84, subsampling=0, optimize=True)
     else:
