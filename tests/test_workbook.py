@@ -16,7 +16,7 @@ import pytest
 import adapters_lib as al
 from adapters_lib import cli
 from adapters_lib.files import output_folder
-from adapters_lib.workbook import run as workbook
+from adapters_lib.workbook import PICTURES, run as workbook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -38,7 +38,7 @@ def test_a_committed_notebook_shows_its_figures_without_a_kernel(path: Path) -> 
     outputs = [output for cell in _code(notebook) for output in cell.outputs]
     assert path.stat().st_size <= workbook.LIMIT_MB * 1e6
     assert "widgets" not in notebook.metadata
-    assert sum(bool(workbook.PICTURES.keys() & output.get("data", {}).keys()) for output in outputs) >= 2
+    assert sum(bool(PICTURES.keys() & output.get("data", {}).keys()) for output in outputs) >= 2
     assert not [
         o
         for o in outputs
