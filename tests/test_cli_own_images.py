@@ -92,8 +92,7 @@ def test_a_checkpoint_without_names_asks_for_a_file_of_them(capsys, tmp_path, ph
     assert "what its 2 outputs are called; give --classes FILE" in complaint(capsys, *argv)
     names = tmp_path / "names.txt"
     names.write_text("oak\nash\n")
-    with pytest.warns(DataWarning):
-        printed = answer(capsys, *argv, "--classes", str(names))
+    printed = answer(capsys, *argv, "--classes", str(names))
     assert {row["class_1"] for row in printed["labels"]} <= {"oak", "ash"}
     names.write_text("oak\n")
     assert "1 class names for 2 outputs" in complaint(capsys, *argv, "--classes", str(names))

@@ -96,7 +96,7 @@ def test_fit_takes_names_and_split_over_and_every_file_keeps_them(tmp_path: Path
     assert again.classes == digits.classes
     assert again.trained_on == model.trained_on
     assert torch.equal(again.trained_images, model.trained_images)
-    assert "0, 1, 2" in (tmp_path / "README.md").read_text()
+    assert "0. 0\n1. 1\n2. 2\n" in (tmp_path / "README.md").read_text()
 
 
 def test_a_run_folder_of_the_same_names_in_another_order_is_another_run(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..datasets.task import DataWarning
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_CLASSES
 from ..text import one_line
@@ -49,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    from ..datasets.task import DataWarning
     """{"checkpoint", "images", "labels": one dict an image as `al.classify` gives it, "skipped": [{"file",
     "why"}], "relative": mean MACs as a share of the full depth's or None, "out"}."""
     from ..exits.classify import classify
