@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from ..datasets.task import DataWarning
     """{"checkpoint", "images", "labels": one dict an image as `al.classify` gives it, "skipped": [{"file",
     "why"}], "relative": mean MACs as a share of the full depth's or None, "out"}."""
+    from ..datasets.task import DataWarning
     from ..exits.classify import classify
     from ..exits.costs import exit_costs
     from ..vit.model import AdaptedViT
