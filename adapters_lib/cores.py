@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["available_cores", "thread_settings", "use_cores"]
+__all__ = ["available_cores", "chosen_threads", "thread_settings", "use_cores"]
 
 _CHOSEN = "OMP_NUM_THREADS"
 _WAITING = "OMP_WAIT_POLICY"
@@ -23,6 +23,12 @@ def available_cores() -> int:
     import joblib  # not before it is needed: a third of a second
 
     return max(1, int(joblib.cpu_count()))
+
+
+def chosen_threads() -> int:
+    """Threads with which a process started now computes: the user's OMP_NUM_THREADS (the first number, if it
+    lists some for nested loops), else one for each of `available_cores`."""
+    return int(os.environ.get(_CHOSEN, str(available_cores())).partition(",")[0])
 
 
 def thread_settings() -> dict[str, str]:

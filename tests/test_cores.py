@@ -90,3 +90,12 @@ def test_a_kernel_of_the_workbook_gets_both_settings(tmp_path, monkeypatch) -> N
     workbook.execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb")
     printed = nbformat.read(tmp_path / "b.ipynb", as_version=4).cells[0].outputs[0].text
     assert printed.split() == [str(cores.available_cores()), "PASSIVE"]
+
+
+def test_the_cores_that_a_notebook_is_said_to_take_are_those_it_computes_with(monkeypatch) -> None:
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert cores.chosen_threads() == 2
+    for given, threads in (("1", 1), ("3,1", 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        assert cores.chosen_threads() == threads

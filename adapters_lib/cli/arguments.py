@@ -12,11 +12,12 @@ from typing import Any
 
 from ..cores import available_cores
 from ..errors import AdapterError
-from ..options import MOST_SEED, MOST_SIDE
+from ..options import MOST_BATCH, MOST_SEED, MOST_SIDE
 
 __all__ = [
     "TABLES",
     "Bounded",
+    "add_batch",
     "add_clips",
     "add_data",
     "add_jobs",
@@ -80,6 +81,13 @@ def add_number(
 ) -> None:
     """An option that takes a number within bounds, or several; `least`, `most`, `unit`: see `Bounded`."""
     parser.add_argument(name, type=type, action=Bounded, **options)
+
+
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """--batch-size of a command that only runs forward."""
+    add_number(
+        parser, "--batch-size", least=1, most=MOST_BATCH, default=64, help="images at once (default 64)"
+    )
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:

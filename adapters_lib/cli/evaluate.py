@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError
-from ..options import MOST_BATCH
 from ..text import one_line
-from .arguments import add_data, add_number
+from .arguments import add_batch, add_data
 from .devices import add_device, computing_on
-from .trained import load_checkpoint
+from .trained import add_checkpoint, load_checkpoint
 from .writing import save_table
 
 __all__ = ["add_arguments", "run", "show"]
@@ -22,13 +21,10 @@ WORST = 10  # classes or pairs shown of more than that
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", required=True, metavar="FOLDER", help="what save_pretrained or `train --out` wrote"
-    )
+    add_checkpoint(parser)
     parser.add_argument("--data", required=True, help="a name that `data list` shows")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="default test")
-    what = "images at once (default 64)"
-    add_number(parser, "--batch-size", least=1, most=MOST_BATCH, default=64, help=what)
+    add_batch(parser)
     parser.add_argument(
         "--report",
         metavar="FOLDER",

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import AdapterError
 from ..options import MOST_BATCH, MOST_SEED
-from .arguments import TABLES, Bounded, add_data, add_jobs, add_json, add_number, checked_options, key_value
-from .trained import load_checkpoint
+from .arguments import TABLES, add_batch, add_data, add_jobs, add_json, add_number, checked_options, key_value
+from .trained import add_checkpoint, load_checkpoint
 from .writing import save_figure
 
 __all__ = ["add_arguments", "run", "show"]
@@ -52,15 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        metavar="FOLDER",
-        help="what save_pretrained or `train --out` wrote",
-    )
+    add_checkpoint(parser)
     parser.add_argument("--data", required=True, help="a name that `data list` shows")
-    batch: dict[str, Any] = {"type": int, "action": Bounded, "least": 1, "most": MOST_BATCH}
-    parser.add_argument("--batch-size", default=64, help="images at once (default 64)", **batch)
+    add_batch(parser)
     add_data(parser, of_run=True)
 
 

@@ -6,17 +6,13 @@ import argparse
 from typing import Any
 
 from .arguments import add_number
+from .trained import add_checkpoint
 
 __all__ = ["add_arguments", "run", "show"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        metavar="FOLDER",
-        help="what save_pretrained or `train --out` wrote, or user/name on the hub",
-    )
+    add_checkpoint(parser, hub=True)
     parser.add_argument("--out", required=True, metavar="FILE", help="ends in .pt2 or .onnx")
     parser.add_argument(
         "--format", choices=("torch", "onnx"), help="torch.export's .pt2 or ONNX (default: by the ending)"

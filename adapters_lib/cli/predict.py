@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AdapterError
-from ..options import MOST_BATCH, MOST_CLASSES
+from ..options import MOST_CLASSES
 from ..text import one_line
-from .arguments import Bounded
+from .arguments import add_batch, add_number
 from .devices import add_device, device_of
+from .trained import add_checkpoint
 from .writing import save_table
 
 __all__ = ["add_arguments", "run", "show"]
@@ -21,24 +22,11 @@ SHOWN = 20  # rows on the screen; --out and --json have all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="FOLDER", help="folders, searched at any depth, or files")
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        metavar="FOLDER",
-        help="what save_pretrained or `train --out` wrote, or user/name on the hub",
-    )
+    add_checkpoint(parser, hub=True)
     parser.add_argument("--out", metavar="FILE", help="write the table here, as CSV")
-    count: dict[str, Any] = {"type": int, "action": Bounded, "least": 1}
-    parser.add_argument(
-        "--top",
-        default=5,
-        most=MOST_CLASSES,
-        help="names for each image, likeliest first (default 5)",
-        **count,
-    )
-    parser.add_argument(
-        "--batch-size", default=64, most=MOST_BATCH, help="images at once (default 64)", **count
-    )
+    what = "names for each image, likeliest first (default 5)"
+    add_number(parser, "--top", least=1, most=MOST_CLASSES, default=5, help=what)
+    add_batch(parser)
     parser.add_argument(
         "--full-depth", action="store_true", help="use no early exit, although thresholds are calibrated"
     )

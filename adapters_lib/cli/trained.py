@@ -1,4 +1,4 @@
-"""The model in a checkpoint, and the data set as it was divided when that was trained."""
+"""The model in a checkpoint, how it is asked for, and the data set as it was divided in its training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import AdapterError
 from .arguments import data_options
 
-__all__ = ["load_checkpoint"]
+__all__ = ["add_checkpoint", "load_checkpoint"]
 
 _NOT_TAKEN = (
     "root",
@@ -24,6 +24,12 @@ _NOT_TAKEN = (
     "strict",
     "seed",
 )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, hub: bool = False) -> None:
+    """--checkpoint, which has to be given; hub: the help names the hub as well."""
+    what = "what save_pretrained or `train --out` wrote" + ", or user/name on the hub" * hub
+    parser.add_argument("--checkpoint", required=True, metavar="FOLDER", help=what)
 
 
 def load_checkpoint(args: argparse.Namespace) -> tuple[Any, Any]:

@@ -96,9 +96,7 @@ def accuracy_against_cost(
             if front:
                 best = means[means["on_front"]].sort_values(cost)
                 ax.plot(best[cost], best[value], color="0.6", lw=1, zorder=0)
-            note = cost_scale(ax, means[cost].to_list())
-            what = COST_AXES[cost].replace("per image", f"per {_sample_of(table)}")
-            ax.set_xlabel("\n".join(filter(None, [what, note])))
+            _cost_axis(ax, means[cost], COST_AXES[cost].replace("per image", f"per {_sample_of(table)}"))
         axes[0, 0].set_ylabel(ACCURACIES.get(value, value))
         if size and sized_by:
             _size_legend(axes[0, 0], means[sized_by], size)
@@ -109,6 +107,12 @@ def accuracy_against_cost(
         names_beside(axes[0, -1], means[columns[-1]].to_list(), means[value].to_list(), names, colors)
     plt.close(figure)
     return figure
+
+
+def _cost_axis(ax: Axes, costs: pd.Series, label: str) -> None:
+    """The scale that fits these costs, and below the label what it compares with, if it does."""
+    note = cost_scale(ax, costs.to_list())
+    ax.set_xlabel(f"{label}\n{note}" if note else label)
 
 
 def _sample_of(table: pd.DataFrame) -> str:
@@ -180,8 +184,7 @@ def bottleneck_sweep(table: pd.DataFrame, *, title: str = "") -> Figure:
         axes[0].set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axes[0].minorticks_off()
         axes[0].set(xlabel="bottleneck or rank", ylabel="top-1 (%)")
-        note = cost_scale(axes[1], means["trained"].to_list())
-        axes[1].set_xlabel("\n".join(filter(None, [COST_AXES["trained"], note])))
+        _cost_axis(axes[1], means["trained"], COST_AXES["trained"])
         figure.suptitle(caption(means, table["data"].unique().tolist(), title), fontsize=7)
         outside_legend(figure, *axes[0].get_legend_handles_labels())
     plt.close(figure)

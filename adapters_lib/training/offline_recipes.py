@@ -34,6 +34,7 @@ __all__ = [
     "OfflineRecipe",
     "Setting",
     "offline_recipe",
+    "rate_of",
     "rates_of",
     "setting_of",
     "store_rates",
@@ -205,7 +206,7 @@ def offline_recipe(
     hosts = [member for member in members if member.name != "dyn"]
     setting = setting_of(data, len(hosts) < len(members) if exits is None else exits)
     rates = rates_of(setting.kind)
-    lr = min(_rate(host, rates, setting.base.lr) for host in hosts or [parse_method("linear")])
+    lr = min(rate_of(host, rates, setting.base.lr) for host in hosts or [parse_method("linear")])
     warmup = (
         {"warmup_epochs": changes["epochs"] / 10}
         if "epochs" in changes and "warmup_steps" not in changes
@@ -220,7 +221,7 @@ def rates_of(kind: str) -> dict[str, float]:
     return dict(json.loads(text)[kind])
 
 
-def _rate(method: Method, rates: Mapping[str, float], otherwise: float) -> float:
+def rate_of(method: Method, rates: Mapping[str, float], otherwise: float) -> float:
     """The rate stored for these very options, in whatever order they are written, else that of the name."""
     # Reading a text form takes milliseconds.
     alike = (text for text in rates if text.startswith(f"{method.name}:"))

@@ -9,7 +9,7 @@ from typing import Any
 from ..backbones.clips import EMBEDDED_CLIPS
 from ..backbones.images import EMBEDDED
 from ..methods import parse_method
-from .offline_recipes import REAL_BACKBONE, offline_recipe, rates_of
+from .offline_recipes import REAL_BACKBONE, offline_recipe, rate_of, rates_of
 from .recipe import Recipe
 
 __all__ = ["recipe_for"]
@@ -48,13 +48,12 @@ def recipe_for(backbone: str, methods: str | Sequence[str], **changes: Any) -> R
     texts = [methods] if isinstance(methods, str) else list(methods)
     hosts = [text for text in texts if parse_method(text).name != "dyn"] or ["linear"]
     lr = min(map(_start, hosts))
-    found = offline_recipe(texts, data=_PHOTOGRAPHS, **{"lr": lr, **changes})
+    recipe = offline_recipe(texts, data=_PHOTOGRAPHS, **{"lr": lr, **changes})
     if name == REAL_BACKBONE:
-        return found
-    return Recipe(**{field.name: getattr(found, field.name) for field in fields(Recipe)})
+        return recipe
+    return Recipe(**{field.name: getattr(recipe, field.name) for field in fields(Recipe)})
 
 
 def _start(text: str) -> float:
-    chosen = rates_of("lr_real")
-    name = parse_method(text).name
-    return chosen[name] if name in chosen else float(f"{LARGER * offline_recipe(text).lr:.6g}")
+    smaller = float(f"{LARGER * offline_recipe(text).lr:.6g}")
+    return rate_of(parse_method(text), rates_of("lr_real"), smaller)

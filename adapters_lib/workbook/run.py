@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cores import available_cores, thread_settings
+from ..cores import chosen_threads, thread_settings
 from ..errors import AdapterError
 from ..files import atomic_write
 
@@ -170,7 +170,7 @@ def write_first_cell(path: Path, root: Path) -> None:
         atomic_write(path, lambda partial: partial.write_text(nbformat.writes(notebook)))
 
 
-_PROMISED = re.compile(r"(\*\*Time:\*\* about )\d+ minutes?( on \w+ CPU cores?)")
+_PROMISED = re.compile(r"(\*\*Time:\*\* about )\d+ minutes? on \w+ CPU cores?")
 _CORES = {1: "one CPU core", 2: "two CPU cores"}
 
 
@@ -240,7 +240,7 @@ def run_notebooks(
         target = path if out is None else Path(out) / path.name
         seconds = execute(path, target, settings=settings)
         if out is None and not quick:
-            write_minutes(path, root / "README.md", seconds / 60, available_cores())
+            write_minutes(path, root / "README.md", seconds / 60, chosen_threads())
         ran.append(Ran(path.name, seconds / 60, target.stat().st_size / 1e6))
         say(f"{path.name}: {ran[-1].minutes:.1f} minutes, {ran[-1].megabytes:.2f} MB")
     return ran
